@@ -1,1 +1,21 @@
-//! mainstay-core.
+//! The pure core of the Mainstay agent: samples in, plans and records out.
+//!
+//! Everything that this crate knows comes in as an argument: bytes that the shell read, the time,
+//! a seed. It has no files, no sockets, no clock, no randomness and no threads, so a fleet of a
+//! thousand agents is a thousand values and one queue of events. `clippy.toml` beside this crate
+//! forbids what would break that.
+//!
+//! The modules, in the order in which data flows through them: a [`sample::Sample`] becomes
+//! signals, signals a [`finding::Finding`], a finding a [`decision::Decision`], a decision a
+//! [`plan::Plan`], and every step of it a [`record::Record`].
+#![forbid(unsafe_code)]
+
+pub mod decision;
+pub mod finding;
+pub mod id;
+pub mod plan;
+pub mod record;
+pub mod sample;
+pub mod series;
+pub mod subject;
+pub mod time;

@@ -1,0 +1,382 @@
+//! Samples: what was read from the kernel, from systemd and by probes at one moment, as it was.
+//!
+//! Nothing is derived here; rates and levels are made by the next stage. What could not be read
+//! is `None`: unknown, never zero. Counters are as the kernel counts them, in its units.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::id::BootId;
+use crate::subject::{PathBytes, UnitName};
+use crate::time::Now;
+
+/// Everything that was read at one moment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sample {
+    /// When.
+    pub at: Now,
+    /// `/proc/stat`, all CPUs together.
+    pub cpu: Option<CpuTimes>,
+    /// Number of CPUs that are online.
+    pub cpus: Option<u32>,
+    /// `/proc/loadavg`.
+    pub load: Option<LoadAverage>,
+    /// `/proc/stat`, what is not CPU time.
+    pub kernel: Option<KernelCounters>,
+    /// `/proc/meminfo`.
+    pub memory: Option<Memory>,
+    /// `/proc/vmstat`, the few that matter.
+    pub vm: Option<VmCounters>,
+    /// `/proc/pressure/*`.
+    pub pressure: Pressures,
+    /// Mounted filesystems, network ones left out unless configured.
+    pub filesystems: Vec<Filesystem>,
+    /// `/proc/diskstats`, whole devices.
+    pub disks: Vec<Disk>,
+    /// `/proc/net/dev`, without loopback.
+    pub interfaces: Vec<Interface>,
+    /// Counts over all processes.
+    pub processes: Option<ProcessCounts>,
+    /// `/proc/sys/fs/file-nr`.
+    pub file_handles: Option<FileHandles>,
+    /// systemd's units, with their cgroups. `None` while D-Bus cannot be asked.
+    pub units: Option<BTreeMap<UnitName, Unit>>,
+    /// The latest result of every probe, by the name of the probe.
+    pub probes: BTreeMap<String, Probe>,
+}
+
+/// CPU time since boot, in clock ticks (`USER_HZ`, 100 a second), all CPUs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CpuTimes {
+    /// In user mode, guests included.
+    pub user: u64,
+    /// In user mode at low priority.
+    pub nice: u64,
+    /// In the kernel.
+    pub system: u64,
+    /// Doing nothing.
+    pub idle: u64,
+    /// Doing nothing while I/O was outstanding.
+    pub iowait: u64,
+    /// Serving interrupts.
+    pub irq: u64,
+    /// Serving soft interrupts.
+    pub softirq: u64,
+    /// Taken by the hypervisor.
+    pub steal: u64,
+}
+
+/// Load averages and the run queue.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LoadAverage {
+    /// Over one minute.
+    pub one: f64,
+    /// Over five minutes.
+    pub five: f64,
+    /// Over fifteen minutes.
+    pub fifteen: f64,
+}
+
+/// What `/proc/stat` counts besides CPU time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KernelCounters {
+    /// Context switches since boot.
+    pub context_switches: u64,
+    /// Processes and threads made since boot.
+    pub forks: u64,
+    /// Interrupts since boot.
+    pub interrupts: u64,
+    /// Boot time in seconds since 1970.
+    pub boot_time_seconds: u64,
+    /// Processes that can run now.
+    pub procs_running: u64,
+    /// Processes that wait for I/O now.
+    pub procs_blocked: u64,
+}
+
+/// Memory in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// All of it.
+    pub total_bytes: u64,
+    /// Unused.
+    pub free_bytes: u64,
+    /// What can be had without swapping.
+    pub available_bytes: u64,
+    /// Buffers.
+    pub buffers_bytes: u64,
+    /// Page cache.
+    pub cached_bytes: u64,
+    /// Shared memory and tmpfs.
+    pub shmem_bytes: u64,
+    /// Slab that can be reclaimed.
+    pub slab_reclaimable_bytes: u64,
+    /// Slab that cannot.
+    pub slab_unreclaimable_bytes: u64,
+    /// Not yet written.
+    pub dirty_bytes: u64,
+    /// Swap, all of it.
+    pub swap_total_bytes: u64,
+    /// Swap, unused.
+    pub swap_free_bytes: u64,
+}
+
+/// Counters of memory management since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VmCounters {
+    /// Pages swapped in.
+    pub pswpin: u64,
+    /// Pages swapped out.
+    pub pswpout: u64,
+    /// Major page faults.
+    pub pgmajfault: u64,
+    /// Processes killed for lack of memory.
+    pub oom_kill: u64,
+}
+
+/// Pressure stall information of the host or of one cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Pressures {
+    /// Waiting for a CPU.
+    pub cpu: Option<Pressure>,
+    /// Waiting for memory.
+    pub memory: Option<Pressure>,
+    /// Waiting for I/O.
+    pub io: Option<Pressure>,
+}
+
+/// One pressure file.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Pressure {
+    /// Some task waited.
+    pub some: Stall,
+    /// All tasks waited at once. Absent for CPU on older kernels.
+    pub full: Option<Stall>,
+}
+
+/// One line of a pressure file.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Stall {
+    /// Share of the last 10 s, 0 to 1.
+    pub avg10_ratio: f64,
+    /// Share of the last 60 s, 0 to 1.
+    pub avg60_ratio: f64,
+    /// Share of the last 300 s, 0 to 1.
+    pub avg300_ratio: f64,
+    /// Stalled microseconds since boot.
+    pub total_us: u64,
+}
+
+/// A mounted filesystem.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Filesystem {
+    /// Where it is mounted.
+    pub mount: PathBytes,
+    /// What is mounted (`/dev/sda1`).
+    pub device: PathBytes,
+    /// Its type (`ext4`).
+    pub fstype: String,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
+    /// What `statvfs` said; `None` if it did not answer in time.
+    pub usage: Option<FilesystemUsage>,
+}
+
+/// Sizes of a filesystem, in bytes and inodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FilesystemUsage {
+    /// All of it.
+    pub size_bytes: u64,
+    /// Free, what is reserved for root included.
+    pub free_bytes: u64,
+    /// Free for everybody.
+    pub avail_bytes: u64,
+    /// Inodes; 0 where the filesystem makes them as it needs them.
+    pub files: u64,
+    /// Free inodes.
+    pub files_free: u64,
+}
+
+/// Counters of one block device since boot.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Disk {
+    /// Kernel name (`vda`).
+    pub name: String,
+    /// Reads completed.
+    pub reads: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Milliseconds spent reading, summed over requests.
+    pub read_ms: u64,
+    /// Writes completed.
+    pub writes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Milliseconds spent writing, summed over requests.
+    pub write_ms: u64,
+    /// Requests in flight now.
+    pub in_flight: u64,
+    /// Milliseconds in which at least one request was in flight.
+    pub io_ms: u64,
+    /// Milliseconds weighted by requests in flight.
+    pub weighted_io_ms: u64,
+}
+
+/// Counters of one network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interface {
+    /// Kernel name (`eth0`).
+    pub name: String,
+    /// Bytes received.
+    pub receive_bytes: u64,
+    /// Packets received.
+    pub receive_packets: u64,
+    /// Receive errors.
+    pub receive_errors: u64,
+    /// Packets dropped on receipt.
+    pub receive_dropped: u64,
+    /// Bytes sent.
+    pub transmit_bytes: u64,
+    /// Packets sent.
+    pub transmit_packets: u64,
+    /// Send errors.
+    pub transmit_errors: u64,
+    /// Packets dropped on sending.
+    pub transmit_dropped: u64,
+}
+
+/// Counts over all processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessCounts {
+    /// All processes.
+    pub total: u32,
+    /// Threads of all processes.
+    pub threads: u32,
+    /// Zombies.
+    pub zombies: u32,
+    /// In uninterruptible sleep.
+    pub uninterruptible: u32,
+}
+
+/// Open files of the whole machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileHandles {
+    /// Handles in use.
+    pub allocated: u64,
+    /// Most that there may be.
+    pub maximum: u64,
+}
+
+/// A systemd unit, with what its cgroup says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Unit {
+    /// `ActiveState`.
+    pub active: ActiveState,
+    /// `SubState` (`running`, `dead`, `auto-restart` …).
+    pub sub: String,
+    /// `Result` (`success`, `exit-code`, `signal`, `start-limit-hit` …).
+    pub result: String,
+    /// `NRestarts`: restarts by systemd itself since the unit was loaded.
+    pub n_restarts: u32,
+    /// `InvocationID`: changes with every start.
+    pub invocation: Option<[u8; 16]>,
+    /// `MainPID`; 0 is none.
+    pub main_pid: u32,
+    /// `ExecMainCode`: 1 exited, 2 killed, 3 dumped (`CLD_*`); 0 is none.
+    pub exec_main_code: i32,
+    /// `ExecMainStatus`: exit code or signal.
+    pub exec_main_status: i32,
+    /// `Restart=` (`no`, `on-failure`, `always` …).
+    pub restart: String,
+    /// `Type=` (`simple`, `notify`, `oneshot` …).
+    pub service_type: String,
+    /// Whether the unit would be started at boot (`enabled`, or pulled in by an enabled unit).
+    pub enabled: bool,
+    /// Whether the last stop was asked for by a job (somebody stopped it), not an end of its own.
+    pub stopped_on_request: bool,
+    /// What its cgroup says; `None` where it has none.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// `ActiveState` of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum ActiveState {
+    /// Running, or done and remaining.
+    Active,
+    /// Active, loading its configuration again.
+    Reloading,
+    /// Not running.
+    #[default]
+    Inactive,
+    /// Not running, because something went wrong.
+    Failed,
+    /// On its way to active.
+    Activating,
+    /// On its way to inactive.
+    Deactivating,
+}
+
+/// Files of one cgroup (v2). A controller that is not there leaves its values `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Cgroup {
+    /// `memory.current`.
+    pub memory_current_bytes: Option<u64>,
+    /// `memory.peak`.
+    pub memory_peak_bytes: Option<u64>,
+    /// `memory.max`; `None` also for `max`.
+    pub memory_max_bytes: Option<u64>,
+    /// `memory.events`: `high`.
+    pub memory_events_high: Option<u64>,
+    /// `memory.events`: `max`.
+    pub memory_events_max: Option<u64>,
+    /// `memory.events`: `oom_kill`.
+    pub memory_events_oom_kill: Option<u64>,
+    /// `cpu.stat`: `usage_usec`.
+    pub cpu_usage_us: Option<u64>,
+    /// `cpu.stat`: `throttled_usec`.
+    pub cpu_throttled_us: Option<u64>,
+    /// `io.stat`: bytes read, all devices.
+    pub io_read_bytes: Option<u64>,
+    /// `io.stat`: bytes written, all devices.
+    pub io_written_bytes: Option<u64>,
+    /// `pids.current`, or the number of lines of `cgroup.procs` where there is no pids controller.
+    pub pids: Option<u64>,
+    /// Sum of the resident sets of its processes, where `memory.current` is not to be had.
+    pub rss_bytes: Option<u64>,
+    /// Its pressure files.
+    pub pressure: Pressures,
+}
+
+/// The latest result of a probe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// The unit that it speaks for.
+    pub unit: UnitName,
+    /// When it ended.
+    pub at: Now,
+    /// How often it has failed in a row; 0 when the last one succeeded.
+    pub fails: u32,
+    /// How many failures in a row the policy takes for a hang.
+    pub fails_max: u32,
+    /// How long it took.
+    pub latency: Duration,
+    /// In words: `200 in 3 ms`, `no answer within 2 s`.
+    pub text: String,
+}
+
+/// Where a sample was read: it stands in what is recorded once per start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostFacts {
+    /// Host name.
+    pub hostname: String,
+    /// This boot.
+    pub boot: BootId,
+    /// Kernel release.
+    pub kernel: String,
+    /// `PRETTY_NAME` of os-release.
+    pub os: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Labels of the host (role, zone, …).
+    pub labels: BTreeMap<String, String>,
+}
