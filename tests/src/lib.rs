@@ -1,1 +1,3 @@
-//! mainstay-tests.
+//! What the tests of the whole system share: real hosts, and more as it comes.
+
+pub mod hosts;
