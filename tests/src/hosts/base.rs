@@ -69,13 +69,7 @@ impl Base {
         packages.sort_unstable();
         packages.dedup();
         let hash = Sha256::digest(format!("{SUITE} {RECIPE} {}", packages.join(",")));
-        let name = format!(
-            "base-{}",
-            hash.iter()
-                .take(6)
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        );
+        let name = format!("base-{}", hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>());
         let cache = super::cache_dir();
         fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
         let path = cache.join(&name);
@@ -106,11 +100,7 @@ fn build(path: &Path, packages: &[&str]) -> Result<()> {
     eprintln!("hosts: making {} (Debian {SUITE}, once)", path.display());
     let out = File::create(&log)?;
     let done = Command::new("debootstrap")
-        .args([
-            "--variant=minbase",
-            &format!("--include={}", packages.join(",")),
-            SUITE,
-        ])
+        .args(["--variant=minbase", &format!("--include={}", packages.join(",")), SUITE])
         .arg(&part)
         .arg(mirror())
         .stdout(out.try_clone()?)
@@ -135,16 +125,10 @@ fn prepare(root: &Path) -> Result<()> {
         }
     }
     for unit in MASKED {
-        must(
-            "systemctl",
-            &["--root", &root.to_string_lossy(), "mask", unit],
-        )?;
+        must("systemctl", &["--root", &root.to_string_lossy(), "mask", unit])?;
     }
     fs::write(root.join("etc/machine-id"), "")?;
-    fs::write(
-        root.join("etc/dpkg/dpkg.cfg.d/unsafe-io"),
-        "force-unsafe-io\n",
-    )?;
+    fs::write(root.join("etc/dpkg/dpkg.cfg.d/unsafe-io"), "force-unsafe-io\n")?;
     fs::write(root.join("etc/resolv.conf"), "")?;
     run(Command::new("chroot").arg(root).args(["apt-get", "clean"]))?.ok()?;
     Ok(())
@@ -179,15 +163,10 @@ mod tests {
 
     #[test]
     fn takes_the_mirror_of_the_machine_and_no_other_archive() {
-        let deb822 = "Types: deb\n# http://snapshot.debian.org/debian\nURIs: http://mirror.example/debian/\nSuites: bookworm\n";
-        assert_eq!(
-            mirror_in(deb822).as_deref(),
-            Some("http://mirror.example/debian")
-        );
-        assert_eq!(
-            mirror_in("deb http://packages.example/apt cloud main\n"),
-            None
-        );
+        let deb822 =
+            "Types: deb\n# http://snapshot.debian.org/debian\nURIs: http://mirror.example/debian/\nSuites: bookworm\n";
+        assert_eq!(mirror_in(deb822).as_deref(), Some("http://mirror.example/debian"));
+        assert_eq!(mirror_in("deb http://packages.example/apt cloud main\n"), None);
         assert_eq!(
             mirror_in("deb http://a.example/debian bookworm main\n").as_deref(),
             Some("http://a.example/debian")

@@ -48,11 +48,7 @@ impl Output {
     /// When the command succeeded after all.
     pub fn refused(self) -> Result<String> {
         if self.is_success() {
-            bail!(
-                "`{}` succeeded, a refusal was expected\nstdout: {}",
-                self.what,
-                self.stdout.trim()
-            );
+            bail!("`{}` succeeded, a refusal was expected\nstdout: {}", self.what, self.stdout.trim());
         }
         Ok(format!("{}{}", self.stdout, self.stderr))
     }
@@ -64,10 +60,7 @@ impl Output {
 /// When it cannot be started; a bad exit code is in the output.
 pub fn run(command: &mut Command) -> Result<Output> {
     let what = describe(command);
-    let done = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run `{what}`"))?;
+    let done = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{what}`"))?;
     Ok(output(what, &done))
 }
 
@@ -104,20 +97,13 @@ pub fn must<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Result<String> {
 
 fn describe(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(
-        command
-            .get_args()
-            .map(|arg| arg.to_string_lossy().into_owned()),
-    );
+    words.extend(command.get_args().map(|arg| arg.to_string_lossy().into_owned()));
     words.join(" ")
 }
 
 fn output(what: String, done: &std::process::Output) -> Output {
     use std::os::unix::process::ExitStatusExt as _;
-    let code = done
-        .status
-        .code()
-        .unwrap_or_else(|| 128 + done.status.signal().unwrap_or(0));
+    let code = done.status.code().unwrap_or_else(|| 128 + done.status.signal().unwrap_or(0));
     Output {
         what,
         code,

@@ -43,9 +43,7 @@ impl Fleet {
     /// # Errors
     /// When a host does not come up; what was made is removed again.
     pub fn boot(count: usize) -> Result<Self> {
-        let names = (1..=count)
-            .map(|number| format!("host-{number}"))
-            .collect::<Vec<_>>();
+        let names = (1..=count).map(|number| format!("host-{number}")).collect::<Vec<_>>();
         Self::boot_with(FleetOptions { names, base: None })
     }
 
@@ -63,10 +61,7 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::boot`].
     pub fn boot_with(options: FleetOptions) -> Result<Self> {
-        ensure!(
-            options.names.len() <= HOSTS_MAX,
-            "a fleet has at most {HOSTS_MAX} hosts"
-        );
+        ensure!(options.names.len() <= HOSTS_MAX, "a fleet has at most {HOSTS_MAX} hosts");
         sweep::sweep()?;
         let base = match options.base {
             Some(base) => base,
@@ -74,23 +69,13 @@ impl Fleet {
         };
         let run = new_run_name()?;
         let (dir, owner) = sweep::claim(&run)?;
-        let operator = Operator {
-            run: run.clone(),
-            home: dir.join("operator"),
-        };
-        let mut fleet = Self {
-            dir,
-            hosts: Vec::new(),
-            operator,
-            _owner: owner,
-        };
+        let operator = Operator { run: run.clone(), home: dir.join("operator") };
+        let mut fleet = Self { dir, hosts: Vec::new(), operator, _owner: owner };
         fs::create_dir_all(&fleet.operator.home)?;
         netns::make_switch(&run)?;
         netns::plug(&run, "operator", OPERATOR_NUMBER)?;
         for (number, name) in (1..).zip(&options.names) {
-            fleet
-                .hosts
-                .push(Host::make(&run, &fleet.dir, base.path(), name, number)?);
+            fleet.hosts.push(Host::make(&run, &fleet.dir, base.path(), name, number)?);
         }
         fleet.write_hosts_files()?;
         fleet.boot_all()?;
@@ -103,10 +88,7 @@ impl Fleet {
     /// When there is none: the test is wrong.
     #[must_use]
     pub fn host(&self, name: &str) -> &Host {
-        self.hosts
-            .iter()
-            .find(|host| host.name() == name)
-            .unwrap_or_else(|| panic!("no host {name} in this fleet"))
+        self.hosts.iter().find(|host| host.name() == name).unwrap_or_else(|| panic!("no host {name} in this fleet"))
     }
 
     /// All hosts, in order.
@@ -134,27 +116,15 @@ impl Fleet {
             text.push_str(&format!("{} {}\n", host.address(), host.name()));
         }
         for host in &self.hosts {
-            fs::write(
-                self.dir
-                    .join("hosts")
-                    .join(host.name())
-                    .join("root/etc/hosts"),
-                &text,
-            )?;
+            fs::write(self.dir.join("hosts").join(host.name()).join("root/etc/hosts"), &text)?;
         }
         Ok(())
     }
 
     fn boot_all(&self) -> Result<()> {
         std::thread::scope(|scope| {
-            let booting: Vec<_> = self
-                .hosts
-                .iter()
-                .map(|host| scope.spawn(|| host.boot()))
-                .collect();
-            booting
-                .into_iter()
-                .try_for_each(|boot| boot.join().map_err(|_| anyhow!("booting panicked"))?)
+            let booting: Vec<_> = self.hosts.iter().map(|host| scope.spawn(|| host.boot())).collect();
+            booting.into_iter().try_for_each(|boot| boot.join().map_err(|_| anyhow!("booting panicked"))?)
         })
     }
 }
@@ -163,10 +133,7 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         if let Err(error) = sweep::remove_run(&self.dir) {
             // The next run's sweep tries again.
-            eprintln!(
-                "hosts: {} is not fully removed: {error:#}",
-                self.dir.display()
-            );
+            eprintln!("hosts: {} is not fully removed: {error:#}", self.dir.display());
         }
     }
 }
@@ -226,19 +193,8 @@ impl Operator {
     /// Any program of this machine, in the operator's namespace and home.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command
-            .arg(format!(
-                "--net={}",
-                netns::space_path(&self.netns()).display()
-            ))
-            .arg("--")
-            .arg(program);
-        command
-            .current_dir(&self.home)
-            .env_clear()
-            .env("HOME", &self.home)
-            .env("LANG", "C.UTF-8")
-            .env("NO_COLOR", "1");
+        command.arg(format!("--net={}", netns::space_path(&self.netns()).display())).arg("--").arg(program);
+        command.current_dir(&self.home).env_clear().env("HOME", &self.home).env("LANG", "C.UTF-8").env("NO_COLOR", "1");
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
     }
@@ -246,7 +202,6 @@ impl Operator {
 
 /// A name that no other run has: short, as it becomes part of namespace and machine names.
 fn new_run_name() -> Result<String> {
-    let uuid =
-        fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot read a random name")?;
+    let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot read a random name")?;
     Ok(format!("ms{}", &uuid[..6]))
 }

@@ -43,13 +43,7 @@ struct Power {
 
 impl Host {
     /// Makes the disk and the network of a host, and leaves it off.
-    pub(super) fn make(
-        run: &str,
-        run_dir: &Path,
-        base: &Path,
-        name: &str,
-        number: u8,
-    ) -> Result<Self> {
+    pub(super) fn make(run: &str, run_dir: &Path, base: &Path, name: &str, number: u8) -> Result<Self> {
         let dir = run_dir.join("hosts").join(name);
         for part in ["upper", "work", "root", "disks"] {
             fs::create_dir_all(dir.join(part))?;
@@ -60,34 +54,15 @@ impl Host {
             dir.join("upper").display(),
             dir.join("work").display()
         );
-        must(
-            "mount",
-            &[
-                "-t",
-                "overlay",
-                "overlay",
-                "-o",
-                &layers,
-                &dir.join("root").to_string_lossy(),
-            ],
-        )
-        .context("overlay on this filesystem? set XDG_CACHE_HOME to a plain disk")?;
+        must("mount", &["-t", "overlay", "overlay", "-o", &layers, &dir.join("root").to_string_lossy()])
+            .context("overlay on this filesystem? set XDG_CACHE_HOME to a plain disk")?;
         let etc = dir.join("root/etc");
         let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
         // Not empty, or every boot would be a first boot and turn on what the base has turned off.
-        fs::write(
-            etc.join("machine-id"),
-            format!("{}\n", uuid.trim().replace('-', "")),
-        )?;
+        fs::write(etc.join("machine-id"), format!("{}\n", uuid.trim().replace('-', "")))?;
         fs::write(etc.join("hostname"), format!("{name}\n"))?;
         netns::plug(run, name, number)?;
-        Ok(Self {
-            run: run.to_owned(),
-            name: name.to_owned(),
-            number,
-            dir,
-            power: Mutex::new(None),
-        })
+        Ok(Self { run: run.to_owned(), name: name.to_owned(), number, dir, power: Mutex::new(None) })
     }
 
     /// Host name, as the host itself knows it.
@@ -118,30 +93,19 @@ impl Host {
         let mut nspawn = self.start_nspawn()?;
         let leader = wait_until(BOOT_MAX, &format!("PID 1 of {}", self.name), || {
             if let Some(status) = nspawn.try_wait()? {
-                bail!(
-                    "systemd-nspawn ended with {status}; {}",
-                    self.console_tail()
-                );
+                bail!("systemd-nspawn ended with {status}; {}", self.console_tail());
             }
             Ok(leader_of(nspawn.id()))
         })?;
         *power = Some(Power { nspawn, leader });
         drop(power);
         let state = wait_until(BOOT_MAX, &format!("{} to be up", self.name), || {
-            let state = self
-                .run("systemctl is-system-running")?
-                .stdout
-                .trim()
-                .to_owned();
+            let state = self.run("systemctl is-system-running")?.stdout.trim().to_owned();
             Ok(matches!(state.as_str(), "running" | "degraded").then_some(state))
         })
         .with_context(|| self.console_tail())?;
         if state == "degraded" {
-            bail!(
-                "{} came up degraded:\n{}",
-                self.name,
-                self.run("systemctl --failed --no-legend")?.stdout
-            );
+            bail!("{} came up degraded:\n{}", self.name, self.run("systemctl --failed --no-legend")?.stdout);
         }
         Ok(())
     }
@@ -179,9 +143,7 @@ impl Host {
     /// # Errors
     /// When the host is off or the script failed: what it said is in the error.
     pub fn must(&self, script: &str) -> Result<String> {
-        self.run(script)?
-            .ok()
-            .with_context(|| format!("on {}", self.name))
+        self.run(script)?.ok().with_context(|| format!("on {}", self.name))
     }
 
     /// Runs a shell script with `input` on its standard input.
@@ -198,9 +160,7 @@ impl Host {
     /// When systemd refuses it.
     pub fn start(&self, unit: &str, script: &str) -> Result<()> {
         let script = script.replace('\'', "'\\''");
-        self.must(&format!(
-            "systemd-run --quiet --unit={unit} --collect -- sh -c '{script}'"
-        ))?;
+        self.must(&format!("systemd-run --quiet --unit={unit} --collect -- sh -c '{script}'"))?;
         Ok(())
     }
 
@@ -209,11 +169,7 @@ impl Host {
     /// # Errors
     /// When it cannot be written.
     pub fn push_file(&self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
-        self.run_with_input(
-            &format!("install -D -m {mode:o} /dev/stdin '{path}'"),
-            content.as_ref(),
-        )?
-        .ok()?;
+        self.run_with_input(&format!("install -D -m {mode:o} /dev/stdin '{path}'"), content.as_ref())?.ok()?;
         Ok(())
     }
 
@@ -231,13 +187,12 @@ impl Host {
     /// # Errors
     /// When dpkg or a maintainer script fails; its whole output is in the error.
     pub fn install_deb(&self, deb: &Path) -> Result<String> {
-        let name = deb
-            .file_name()
-            .context("a package has a file name")?
-            .to_string_lossy();
+        let name = deb.file_name().context("a package has a file name")?.to_string_lossy();
         let there = format!("/var/cache/{name}");
         self.copy_in(deb, &there, 0o644)?;
-        self.must(&format!("DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i '{there}' 2>&1; rc=$?; rm '{there}'; exit $rc"))
+        self.must(&format!(
+            "DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i '{there}' 2>&1; rc=$?; rm '{there}'; exit $rc"
+        ))
     }
 
     /// Puts a new, empty ext4 disk of `mib` MiB at `mountpoint`: a disk that really fills.
@@ -245,19 +200,13 @@ impl Host {
     /// # Errors
     /// When there is no free loop device or the mount fails.
     pub fn disk(&self, mib: u64, mountpoint: &str) -> Result<()> {
-        let image = self.dir.join("disks").join(format!(
-            "{}.img",
-            mountpoint.trim_matches('/').replace('/', "-")
-        ));
+        let image = self.dir.join("disks").join(format!("{}.img", mountpoint.trim_matches('/').replace('/', "-")));
         File::create_new(&image)?.set_len(mib * 1024 * 1024)?;
         let path = image.to_string_lossy();
         // No reserved blocks: used% is then what a reader of df expects.
         must("mkfs.ext4", &["-q", "-m", "0", &path])?;
         let device = must("losetup", &["--find", "--show", &path])?;
-        let minor = device
-            .strip_prefix("/dev/loop")
-            .context("losetup names a loop device")?
-            .to_owned();
+        let minor = device.strip_prefix("/dev/loop").context("losetup names a loop device")?.to_owned();
         // The host's /dev has no loop devices; a node of its own for the time of the mount is enough.
         let script = format!(
             "mkdir -p '{mountpoint}' && mknod /dev/new-disk b 7 {minor} && mount /dev/new-disk '{mountpoint}'; rc=$?; rm -f /dev/new-disk; exit $rc"
@@ -298,26 +247,17 @@ impl Host {
     /// # Errors
     /// After `deadline`, with the unit's status.
     pub fn wait_unit(&self, unit: &str, state: &str, deadline: Duration) -> Result<()> {
-        wait_for(
-            deadline,
-            &format!("{unit} on {} to be {state}", self.name),
-            || {
-                let now = self.unit_property(unit, "ActiveState")?;
-                if now == state {
-                    Ok(true)
-                } else {
-                    bail!("it is {now}")
-                }
-            },
-        )
+        wait_for(deadline, &format!("{unit} on {} to be {state}", self.name), || {
+            let now = self.unit_property(unit, "ActiveState")?;
+            if now == state { Ok(true) } else { bail!("it is {now}") }
+        })
     }
 
     /// The last lines of the host's journal, for error texts.
     #[must_use]
     pub fn journal_tail(&self, unit: &str) -> String {
         let script = format!("journalctl --no-pager -q -o short-precise -n 60 -u '{unit}'");
-        self.run(&script)
-            .map_or_else(|error| format!("{error:#}"), |output| output.stdout)
+        self.run(&script).map_or_else(|error| format!("{error:#}"), |output| output.stdout)
     }
 
     /// PID of the host's init as this machine numbers it.
@@ -326,23 +266,12 @@ impl Host {
     /// When the host is off.
     pub fn leader(&self) -> Result<u32> {
         let power = self.power.lock().expect("no panic while power is switched");
-        power
-            .as_ref()
-            .map(|power| power.leader)
-            .with_context(|| format!("host {} is off", self.name))
+        power.as_ref().map(|power| power.leader).with_context(|| format!("host {} is off", self.name))
     }
 
     fn command(&self, script: &str) -> Result<Command> {
         let mut command = Command::new("nsenter");
-        command.args([
-            "-t",
-            &self.leader()?.to_string(),
-            "-a",
-            "--",
-            "sh",
-            "-c",
-            script,
-        ]);
+        command.args(["-t", &self.leader()?.to_string(), "-a", "--", "sh", "-c", script]);
         command.env_clear().envs(plain_environment());
         Ok(command)
     }
@@ -361,17 +290,8 @@ impl Host {
             .arg(format!("--directory={}", self.dir.join("root").display()))
             .arg(format!("--machine={machine}"))
             .arg(format!("--hostname={}", self.name))
-            .arg(format!(
-                "--network-namespace-path={}",
-                netns::space_path(&machine).display()
-            ))
-            .args([
-                "--boot",
-                "--register=no",
-                "--keep-unit",
-                "--console=pipe",
-                "--quiet",
-            ])
+            .arg(format!("--network-namespace-path={}", netns::space_path(&machine).display()))
+            .args(["--boot", "--register=no", "--keep-unit", "--console=pipe", "--quiet"])
             .args(["--resolv-conf=off", "--timezone=off", "--link-journal=no"])
             .arg("--capability=CAP_NET_ADMIN,CAP_SYS_PTRACE")
             .env_clear()
@@ -382,19 +302,13 @@ impl Host {
             .stderr(log);
         // Not in the terminal's process group: Ctrl-C is for the test, which then ends its hosts in order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        command
-            .spawn()
-            .context("cannot start systemd-nspawn (apt-get install systemd-container)")
+        command.spawn().context("cannot start systemd-nspawn (apt-get install systemd-container)")
     }
 
     fn wait_for_end(&self) -> Result<()> {
         let mut power = self.power.lock().expect("no panic while power is switched");
-        let on = power
-            .as_mut()
-            .with_context(|| format!("host {} is off", self.name))?;
-        wait_for(POWEROFF_MAX, &format!("{} to end", self.name), || {
-            Ok(on.nspawn.try_wait()?.is_some())
-        })?;
+        let on = power.as_mut().with_context(|| format!("host {} is off", self.name))?;
+        wait_for(POWEROFF_MAX, &format!("{} to end", self.name), || Ok(on.nspawn.try_wait()?.is_some()))?;
         *power = None;
         Ok(())
     }
@@ -402,21 +316,14 @@ impl Host {
     fn console_tail(&self) -> String {
         let log = fs::read_to_string(self.dir.join("console.log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        format!(
-            "console of {}:\n{}",
-            self.name,
-            lines[lines.len().saturating_sub(30)..].join("\n")
-        )
+        format!("console of {}:\n{}", self.name, lines[lines.len().saturating_sub(30)..].join("\n"))
     }
 }
 
 /// What a command in a host sees of an environment, whatever the test was started with.
 fn plain_environment() -> BTreeMap<&'static str, &'static str> {
     BTreeMap::from([
-        (
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        ),
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),
         ("LANG", "C.UTF-8"),
         ("SYSTEMD_PAGER", ""),
@@ -426,15 +333,11 @@ fn plain_environment() -> BTreeMap<&'static str, &'static str> {
 /// The host's PID 1: the child of nspawn that is PID 1 of a namespace of its own. While nspawn is still setting up, none is.
 fn leader_of(nspawn: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
-    children
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .find(|pid: &u32| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-            let is_init = inner.is_some_and(|pids| {
-                pids.split_whitespace().last() == Some("1") && pids.split_whitespace().count() > 1
-            });
-            is_init && status.lines().next() == Some("Name:\tsystemd")
-        })
+    children.split_whitespace().filter_map(|word| word.parse().ok()).find(|pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let is_init = inner
+            .is_some_and(|pids| pids.split_whitespace().last() == Some("1") && pids.split_whitespace().count() > 1);
+        is_init && status.lines().next() == Some("Name:\tsystemd")
+    })
 }

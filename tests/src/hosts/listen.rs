@@ -61,10 +61,7 @@ impl Listener {
 
     fn start(space: &str, address: &str, answer: fn(TcpStream) -> Result<String>) -> Result<Self> {
         let (space, address) = (space.to_owned(), address.to_owned());
-        let (received, stop) = (
-            Arc::new(Mutex::new(Vec::new())),
-            Arc::new(AtomicBool::new(false)),
-        );
+        let (received, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (kept, stopped) = (Arc::clone(&received), Arc::clone(&stop));
         let (bound, is_bound) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -82,20 +79,13 @@ impl Listener {
                 let kept = Arc::clone(&kept);
                 std::thread::spawn(move || {
                     if let Ok(text) = answer(stream) {
-                        kept.lock()
-                            .expect("no panic while a message is kept")
-                            .push(text);
+                        kept.lock().expect("no panic while a message is kept").push(text);
                     }
                 });
             }
         });
         let address = is_bound.recv().context("listener thread ended")??;
-        Ok(Self {
-            address,
-            received,
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Self { address, received, stop, thread: Some(thread) })
     }
 }
 

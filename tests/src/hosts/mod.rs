@@ -47,9 +47,7 @@ pub fn cache_dir() -> std::path::PathBuf {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let base = match set("XDG_CACHE_HOME") {
         Some(dir) => std::path::PathBuf::from(dir),
-        None => {
-            std::path::PathBuf::from(set("HOME").unwrap_or_else(|| "/root".into())).join(".cache")
-        }
+        None => std::path::PathBuf::from(set("HOME").unwrap_or_else(|| "/root".into())).join(".cache"),
     };
     base.join("mainstay")
 }

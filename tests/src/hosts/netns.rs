@@ -21,10 +21,7 @@ pub fn address(number: u8) -> String {
 pub fn make_switch(run: &str) -> Result<()> {
     let switch = switch_name(run);
     must("ip", &["netns", "add", &switch])?;
-    must(
-        "ip",
-        &["-n", &switch, "link", "add", "br0", "type", "bridge"],
-    )?;
+    must("ip", &["-n", &switch, "link", "add", "br0", "type", "bridge"])?;
     must("ip", &["-n", &switch, "link", "set", "br0", "up"])?;
     Ok(())
 }
@@ -36,29 +33,9 @@ pub fn make_switch(run: &str) -> Result<()> {
 pub fn plug(run: &str, name: &str, number: u8) -> Result<()> {
     let (switch, space, port) = (switch_name(run), space_name(run, name), port(number));
     must("ip", &["netns", "add", &space])?;
-    must(
-        "ip",
-        &[
-            "link", "add", "eth0", "netns", &space, "type", "veth", "peer", "name", &port, "netns",
-            &switch,
-        ],
-    )?;
-    must(
-        "ip",
-        &["-n", &switch, "link", "set", &port, "master", "br0", "up"],
-    )?;
-    must(
-        "ip",
-        &[
-            "-n",
-            &space,
-            "addr",
-            "add",
-            &format!("{}/24", address(number)),
-            "dev",
-            "eth0",
-        ],
-    )?;
+    must("ip", &["link", "add", "eth0", "netns", &space, "type", "veth", "peer", "name", &port, "netns", &switch])?;
+    must("ip", &["-n", &switch, "link", "set", &port, "master", "br0", "up"])?;
+    must("ip", &["-n", &space, "addr", "add", &format!("{}/24", address(number)), "dev", "eth0"])?;
     must("ip", &["-n", &space, "link", "set", "eth0", "up"])?;
     must("ip", &["-n", &space, "link", "set", "lo", "up"])?;
     Ok(())
@@ -73,10 +50,7 @@ pub fn set_port(run: &str, number: u8, state: Cable) -> Result<()> {
         Cable::In => "up",
         Cable::Out => "down",
     };
-    must(
-        "ip",
-        &["-n", &switch_name(run), "link", "set", &port(number), word],
-    )?;
+    must("ip", &["-n", &switch_name(run), "link", "set", &port(number), word])?;
     Ok(())
 }
 

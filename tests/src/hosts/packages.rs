@@ -7,8 +7,7 @@ use anyhow::{Context, Result, bail};
 /// The target folder of this build.
 #[must_use]
 pub fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| super::cache_dir().join("target"), PathBuf::from)
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| super::cache_dir().join("target"), PathBuf::from)
 }
 
 /// A binary of the release profile: the very file that went into the packages.
@@ -28,8 +27,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// When there is none; says how to make it.
 pub fn deb(package: &str) -> Result<PathBuf> {
-    newest(&target_dir().join("debian"), &format!("{package}_"), ".deb")
-        .context("make it with: make deb")
+    newest(&target_dir().join("debian"), &format!("{package}_"), ".deb").context("make it with: make deb")
 }
 
 /// The newest rpm of a package.
@@ -37,24 +35,15 @@ pub fn deb(package: &str) -> Result<PathBuf> {
 /// # Errors
 /// When there is none; says how to make it.
 pub fn rpm(package: &str) -> Result<PathBuf> {
-    newest(
-        &target_dir().join("generate-rpm"),
-        &format!("{package}-0"),
-        ".rpm",
-    )
-    .context("make it with: make rpm")
+    newest(&target_dir().join("generate-rpm"), &format!("{package}-0"), ".rpm").context("make it with: make rpm")
 }
 
 fn newest(dir: &Path, prefix: &str, suffix: &str) -> Result<PathBuf> {
-    let entries =
-        std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            let name = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             name.starts_with(prefix) && name.ends_with(suffix)
         })
         .max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())

@@ -32,8 +32,7 @@ pub fn claim(run: &str) -> Result<(PathBuf, File)> {
     let dir = runs_dir().join(run);
     fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let owner = File::create(dir.join("owner"))?;
-    flock(&owner, FlockOperation::NonBlockingLockExclusive)
-        .context("a new run has no other owner")?;
+    flock(&owner, FlockOperation::NonBlockingLockExclusive).context("a new run has no other owner")?;
     Ok((dir, owner))
 }
 
@@ -63,11 +62,7 @@ pub fn sweep() -> Result<()> {
 /// # Errors
 /// Names the first thing that could not be removed; the rest has been tried all the same.
 pub fn remove_run(dir: &Path) -> Result<()> {
-    let run = dir
-        .file_name()
-        .context("a run has a name")?
-        .to_string_lossy()
-        .into_owned();
+    let run = dir.file_name().context("a run has a name")?.to_string_lossy().into_owned();
     let steps = [
         cgroup_of(&run).and_then(|cgroup| remove_cgroup(&cgroup)),
         unmount(dir),
@@ -103,13 +98,10 @@ pub fn remove_cgroup(cgroup: &Path) -> Result<()> {
     if !cgroup.exists() {
         return Ok(());
     }
-    fs::write(cgroup.join("cgroup.kill"), "1")
-        .context("cannot kill a cgroup (kernel before 5.14?)")?;
-    wait_for(
-        KILL_MAX,
-        &format!("the processes in {} to end", cgroup.display()),
-        || Ok(fs::read_to_string(cgroup.join("cgroup.events"))?.contains("populated 0")),
-    )?;
+    fs::write(cgroup.join("cgroup.kill"), "1").context("cannot kill a cgroup (kernel before 5.14?)")?;
+    wait_for(KILL_MAX, &format!("the processes in {} to end", cgroup.display()), || {
+        Ok(fs::read_to_string(cgroup.join("cgroup.events"))?.contains("populated 0"))
+    })?;
     remove_tree(cgroup)
 }
 
@@ -126,11 +118,8 @@ fn remove_tree(cgroup: &Path) -> Result<()> {
 /// Takes down every mount at or below `dir`, the latest first.
 fn unmount(dir: &Path) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let inside = mounts
-        .lines()
-        .rev()
-        .filter_map(|line| line.split(' ').nth(1))
-        .filter(|at| Path::new(at).starts_with(dir));
+    let inside =
+        mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(|at| Path::new(at).starts_with(dir));
     for mountpoint in inside {
         must("umount", &["--lazy", mountpoint])?;
     }
@@ -139,12 +128,7 @@ fn unmount(dir: &Path) -> Result<()> {
 
 /// Frees loop devices whose image lies in `dir`; those that were mounted free themselves.
 fn detach_loops(dir: &Path) -> Result<()> {
-    for line in must(
-        "losetup",
-        &["--list", "--noheadings", "--output", "NAME,BACK-FILE"],
-    )?
-    .lines()
-    {
+    for line in must("losetup", &["--list", "--noheadings", "--output", "NAME,BACK-FILE"])?.lines() {
         let mut words = line.split_whitespace();
         if let (Some(device), Some(image)) = (words.next(), words.next())
             && Path::new(image).starts_with(dir)
@@ -169,10 +153,7 @@ fn remove_spaces(run: &str) -> Result<()> {
 /// Empty folders that a killed nspawn leaves under /run.
 fn remove_propagation(run: &str) -> Result<()> {
     let prefix = netns::space_name(run, "");
-    for entry in fs::read_dir("/run/systemd/nspawn/propagate")
-        .into_iter()
-        .flatten()
-    {
+    for entry in fs::read_dir("/run/systemd/nspawn/propagate").into_iter().flatten() {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(&prefix) {
             fs::remove_dir_all(entry.path())?;

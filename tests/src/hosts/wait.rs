@@ -11,11 +11,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// After `deadline`, naming `what` was waited for and the last error of `look`; it keeps looking through errors before.
-pub fn wait_until<T>(
-    deadline: Duration,
-    what: &str,
-    mut look: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub fn wait_until<T>(deadline: Duration, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let began = Instant::now();
     loop {
         let seen = look();
@@ -36,10 +32,6 @@ pub fn wait_until<T>(
 ///
 /// # Errors
 /// As [`wait_until`].
-pub fn wait_for(
-    deadline: Duration,
-    what: &str,
-    mut look: impl FnMut() -> Result<bool>,
-) -> Result<()> {
+pub fn wait_for(deadline: Duration, what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
     wait_until(deadline, what, || Ok(look()?.then_some(())))
 }
