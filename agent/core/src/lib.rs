@@ -12,6 +12,7 @@
 
 pub mod config;
 pub mod decision;
+pub mod detect;
 pub mod finding;
 pub mod id;
 pub mod plan;
