@@ -21,3 +21,4 @@ pub mod sample;
 pub mod series;
 pub mod subject;
 pub mod time;
+pub mod verb;
