@@ -1,0 +1,61 @@
+# Everything that can be done with this tree. `make test` and `make demo` need nothing but a Debian 12 with a Rust
+# toolchain and root: what is missing they install. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-print-directory
+
+# One target folder outside the checkout, shared with .ci/run: RocksDB's C++ takes a quarter of an hour, once.
+CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mainstay/target
+export CARGO_TARGET_DIR
+
+# What links RocksDB is built in the release profile and no other; the rest of a release is built beside it.
+PROGRAMS := -p mainstay-agent -p mainstay-actuator -p mainstay-collector -p mainstay
+
+.PHONY: help build test test-pure test-collector test-hosts lint bench deb rpm demo
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+build: ## the four programs, release profile
+	@tests/scripts/install-missing build
+	@tests/scripts/phase "build the programs" cargo build --locked --release $(PROGRAMS)
+
+test: ## every test; host tests need root and are skipped by name without it
+	@tests/scripts/install-missing build test deb
+	@$(MAKE) test-pure test-collector test-hosts
+
+test-pure: ## tests of all crates but the collector, dev profile
+	@tests/scripts/run-tests pure
+
+test-collector: ## tests of the collector, release profile
+	@tests/scripts/run-tests collector
+
+test-hosts: ## tests on real hosts with the real packages
+	@tests/scripts/run-tests hosts
+
+lint: ## formatting, clippy, licences and banned crates
+	@tests/scripts/install-missing build deny
+	@tests/scripts/phase "cargo fmt" cargo fmt --all -- --check
+	@tests/scripts/phase "clippy" cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	@tests/scripts/phase "cargo deny" cargo deny --locked check bans licenses sources
+
+deb: ## Debian packages, in $CARGO_TARGET_DIR/debian
+	@tests/scripts/install-missing build deb
+	@tests/scripts/make-packages deb
+
+rpm: ## RPM packages, in $CARGO_TARGET_DIR/generate-rpm
+	@tests/scripts/install-missing build rpm
+	@tests/scripts/make-packages rpm
+
+demo: ## a collector and three hosts that heal themselves; DEMO_EXIT=1 ends by itself
+	@tests/scripts/install-missing build hosts deb
+	@$(MAKE) deb
+	@cargo build --locked --quiet -p mainstay-tests --bin demo
+	@DEMO_EXIT='$(DEMO_EXIT)' "$(CARGO_TARGET_DIR)/debug/demo"
+
+bench: ## time to restart and footprint, beside Debian's own tools; needs root
+	@tests/scripts/install-missing build hosts deb
+	@$(MAKE) deb
+	@bench/run
