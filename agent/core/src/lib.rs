@@ -15,6 +15,7 @@ pub mod decision;
 pub mod detect;
 pub mod finding;
 pub mod id;
+pub mod parse;
 pub mod plan;
 pub mod record;
 pub mod sample;

@@ -1,0 +1,133 @@
+//! Files of a cgroup (v2): single values, flat keys, and `io.stat`.
+
+use super::{At, ParseError, key_values, lines, words};
+
+/// `memory.events`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryEvents {
+    /// Times that `memory.high` throttled it.
+    pub high: u64,
+    /// Times that `memory.max` was about to be passed.
+    pub max: u64,
+    /// Processes killed for lack of memory.
+    pub oom_kill: u64,
+}
+
+/// `cpu.stat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CpuStat {
+    /// CPU time used.
+    pub usage_us: u64,
+    /// Time throttled; `None` where the cpu controller is not enabled for this cgroup.
+    pub throttled_us: Option<u64>,
+}
+
+/// `io.stat`, summed over devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IoStat {
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+}
+
+/// Parses a file with one number, such as `memory.current`; `None` for `max`.
+///
+/// # Errors
+/// Where it is neither.
+pub fn value(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
+    match bytes.trim_ascii() {
+        b"max" => Ok(None),
+        number => At { file: "cgroup value", line: 1 }.number("value", Some(number)).map(Some),
+    }
+}
+
+/// Counts the lines of `cgroup.procs`.
+#[must_use]
+pub fn count(bytes: &[u8]) -> u64 {
+    lines(bytes).count() as u64
+}
+
+/// Parses `memory.events`.
+///
+/// # Errors
+/// Where a key is missing or its value is no number.
+pub fn memory_events(bytes: &[u8]) -> Result<MemoryEvents, ParseError> {
+    let [high, max, oom_kill] = key_values("memory.events", bytes, ["high", "max", "oom_kill"])?;
+    Ok(MemoryEvents { high, max, oom_kill })
+}
+
+/// Parses `cpu.stat`.
+///
+/// # Errors
+/// Where `usage_usec` is missing or a value is no number.
+pub fn cpu_stat(bytes: &[u8]) -> Result<CpuStat, ParseError> {
+    let [usage_us] = key_values("cpu.stat", bytes, ["usage_usec"])?;
+    let throttled_us = match key_values("cpu.stat", bytes, ["throttled_usec"]) {
+        Ok([throttled]) => Some(throttled),
+        Err(ParseError { got: None, .. }) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(CpuStat { usage_us, throttled_us })
+}
+
+/// Parses `io.stat`. A device without traffic may stand there without any values.
+///
+/// # Errors
+/// Where a value is no number.
+pub fn io_stat(bytes: &[u8]) -> Result<IoStat, ParseError> {
+    let mut sum = IoStat::default();
+    for (line, text) in lines(bytes) {
+        let at = At { file: "io.stat", line };
+        for word in words(text) {
+            if let Some(value) = word.strip_prefix(b"rbytes=") {
+                sum.read_bytes = sum.read_bytes.saturating_add(at.number("rbytes", Some(value))?);
+            } else if let Some(value) = word.strip_prefix(b"wbytes=") {
+                sum.written_bytes = sum.written_bytes.saturating_add(at.number("wbytes", Some(value))?);
+            }
+        }
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_single_value_and_max() {
+        assert_eq!(value(b"1048576\n"), Ok(Some(1_048_576)));
+        assert_eq!(value(b"max\n"), Ok(None));
+        assert_eq!(value(b"").unwrap_err().field, "value");
+    }
+
+    #[test]
+    fn reads_memory_events_with_and_without_group_kills() {
+        let old = "low 0\nhigh 3\nmax 2\noom 1\noom_kill 1\n";
+        let new = format!("{old}oom_group_kill 0\nsock_throttled 0\n");
+        for text in [old, &new] {
+            assert_eq!(memory_events(text.as_bytes()), Ok(MemoryEvents { high: 3, max: 2, oom_kill: 1 }));
+        }
+    }
+
+    #[test]
+    fn reads_cpu_stat_with_and_without_the_controller() {
+        let bare = "usage_usec 10\nuser_usec 6\nsystem_usec 4\n";
+        assert_eq!(cpu_stat(bare.as_bytes()), Ok(CpuStat { usage_us: 10, throttled_us: None }));
+        let full = format!("{bare}nr_periods 0\nnr_throttled 0\nthrottled_usec 7\n");
+        assert_eq!(cpu_stat(full.as_bytes()).unwrap().throttled_us, Some(7));
+        assert!(cpu_stat(b"usage_usec 1\nthrottled_usec x\n").is_err());
+    }
+
+    #[test]
+    fn sums_io_over_devices() {
+        let text = b"8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n8:16\n8:32 rbytes=1 wbytes=2 rios=0 wios=0 dbytes=0 dios=0\n";
+        assert_eq!(io_stat(text), Ok(IoStat { read_bytes: 11, written_bytes: 22 }));
+        assert_eq!(io_stat(b""), Ok(IoStat::default()));
+    }
+
+    #[test]
+    fn counts_processes() {
+        assert_eq!((count(b""), count(b"1\n2\n30\n")), (0, 3));
+    }
+}

@@ -1,0 +1,65 @@
+//! `/proc/meminfo`: memory of the whole machine.
+
+use super::{ParseError, key_values};
+use crate::sample::Memory;
+
+/// The fields that are read, as the kernel calls them. The file counts in KiB.
+const FIELDS: [&str; 11] = [
+    "MemTotal",
+    "MemFree",
+    "MemAvailable",
+    "Buffers",
+    "Cached",
+    "Shmem",
+    "SReclaimable",
+    "SUnreclaim",
+    "Dirty",
+    "SwapTotal",
+    "SwapFree",
+];
+
+/// Parses the file.
+///
+/// # Errors
+/// Where a field is missing or no number.
+pub fn parse(bytes: &[u8]) -> Result<Memory, ParseError> {
+    let kib = key_values("meminfo", bytes, FIELDS)?;
+    let [total, free, available, buffers, cached, shmem, reclaimable, unreclaim, dirty, swap, swap_free] =
+        kib.map(|kib| kib.saturating_mul(1024));
+    Ok(Memory {
+        total_bytes: total,
+        free_bytes: free,
+        available_bytes: available,
+        buffers_bytes: buffers,
+        cached_bytes: cached,
+        shmem_bytes: shmem,
+        slab_reclaimable_bytes: reclaimable,
+        slab_unreclaimable_bytes: unreclaim,
+        dirty_bytes: dirty,
+        swap_total_bytes: swap,
+        swap_free_bytes: swap_free,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_this_kernel_writes_in_bytes() {
+        let memory = parse(include_bytes!("fixtures/meminfo.6.18.txt")).unwrap();
+        assert_eq!(memory.total_bytes % 1024, 0);
+        assert!(memory.total_bytes > memory.available_bytes && memory.available_bytes > memory.free_bytes / 2);
+        assert!(memory.total_bytes > 1 << 30, "KiB are made bytes");
+    }
+
+    #[test]
+    fn does_not_mistake_swap_cached_for_cached() {
+        let mut text = String::from("SwapCached: 999 kB\n");
+        for (n, field) in (1..).zip(FIELDS) {
+            text.push_str(&format!("{field}:   {n} kB\n"));
+        }
+        let memory = parse(text.as_bytes()).unwrap();
+        assert_eq!((memory.cached_bytes, memory.swap_free_bytes), (5 * 1024, 11 * 1024));
+    }
+}

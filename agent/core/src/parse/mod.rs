@@ -1,0 +1,164 @@
+//! Parsers of kernel files, one per format: bytes in, a value out, nothing read and nothing kept.
+//!
+//! Input is bytes, because names of processes, devices and paths need not be UTF-8. Unknown lines
+//! and columns are skipped, since kernels add some with every release; what is missing or no
+//! number is an error that says file, line and field. No input makes a parser panic.
+
+pub mod cgroup;
+pub mod diskstats;
+pub mod file_nr;
+pub mod loadavg;
+pub mod meminfo;
+pub mod mountinfo;
+pub mod net_dev;
+pub mod pid_stat;
+pub mod pressure;
+pub mod stat;
+pub mod vmstat;
+
+use std::str::FromStr;
+
+/// Bytes that are not what the kernel writes into this file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file} line {line}: {field} is {}", got.as_ref().map_or_else(|| "missing".to_owned(), |got| format!("`{got}`, not a number")))]
+pub struct ParseError {
+    /// Which format was expected: `meminfo`.
+    pub file: &'static str,
+    /// The line, from 1; the last one where something is missing from the whole file.
+    pub line: usize,
+    /// The field, as the kernel calls it.
+    pub field: &'static str,
+    /// What stands there instead of a number; `None` where nothing does. Cut to a few bytes.
+    pub got: Option<String>,
+}
+
+/// How much of a wrong field is quoted.
+const QUOTE_BYTES_MAX: usize = 32;
+
+/// Where a parser stands: for its errors.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    file: &'static str,
+    line: usize,
+}
+
+impl At {
+    fn missing(self, field: &'static str) -> ParseError {
+        ParseError { file: self.file, line: self.line, field, got: None }
+    }
+
+    /// Reads `word` as a number.
+    fn number<T: FromStr>(self, field: &'static str, word: Option<&[u8]>) -> Result<T, ParseError> {
+        let word = word.ok_or_else(|| self.missing(field))?;
+        std::str::from_utf8(word).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+            let quoted = &word[..word.len().min(QUOTE_BYTES_MAX)];
+            ParseError {
+                file: self.file,
+                line: self.line,
+                field,
+                got: Some(String::from_utf8_lossy(quoted).into_owned()),
+            }
+        })
+    }
+}
+
+/// The lines of `bytes` with their numbers, without the newline, empty ones left out.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    (1..).zip(bytes.split(|b| *b == b'\n')).filter(|(_, line)| !line.is_empty())
+}
+
+/// The words of a line.
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|b| *b == b' ' || *b == b'\t').filter(|word| !word.is_empty())
+}
+
+/// Reads `key value` lines: `set` is given key and value and says which fields it has; what is
+/// missing at the end is an error.
+fn key_values<const N: usize>(
+    file: &'static str,
+    bytes: &[u8],
+    fields: [&'static str; N],
+) -> Result<[u64; N], ParseError> {
+    let mut found = [None; N];
+    let mut last = 1;
+    for (line, text) in lines(bytes) {
+        last = line;
+        let mut words = words(text);
+        let Some(key) = words.next() else { continue };
+        let key = key.strip_suffix(b":").unwrap_or(key);
+        if let Some(at) = fields.iter().position(|field| field.as_bytes() == key) {
+            found[at] = Some(At { file, line }.number(fields[at], words.next())?);
+        }
+    }
+    let mut values = [0; N];
+    for ((value, found), field) in values.iter_mut().zip(found).zip(fields) {
+        *value = found.ok_or(ParseError { file, line: last, field, got: None })?;
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_error_names_file_line_and_field() {
+        let error = meminfo::parse(b"MemTotal: 10 kB\nMemFree: lots kB\n").unwrap_err();
+        assert_eq!(error.to_string(), "meminfo line 2: MemFree is `lots`, not a number");
+        let error = meminfo::parse(b"MemTotal: 10 kB\n").unwrap_err();
+        assert_eq!(error.to_string(), "meminfo line 1: MemFree is missing");
+    }
+
+    /// Every parser on one input: they may refuse it, nothing else.
+    fn parse_all(bytes: &[u8]) {
+        let _ = cgroup::cpu_stat(bytes);
+        let _ = cgroup::io_stat(bytes);
+        let _ = cgroup::memory_events(bytes);
+        let _ = cgroup::value(bytes);
+        let _ = cgroup::count(bytes);
+        let _ = diskstats::parse(bytes, |_| true);
+        let _ = file_nr::parse(bytes);
+        let _ = loadavg::parse(bytes);
+        let _ = meminfo::parse(bytes);
+        let _ = mountinfo::parse(bytes);
+        let _ = net_dev::parse(bytes, |_| true);
+        let _ = pid_stat::parse(bytes);
+        let _ = pressure::parse(bytes);
+        let _ = stat::parse(bytes);
+        let _ = vmstat::parse(bytes);
+    }
+
+    const FIXTURES: [&[u8]; 9] = [
+        include_bytes!("fixtures/diskstats.6.18.txt"),
+        include_bytes!("fixtures/loadavg.6.18.txt"),
+        include_bytes!("fixtures/meminfo.6.18.txt"),
+        include_bytes!("fixtures/mountinfo.txt"),
+        include_bytes!("fixtures/net_dev.6.18.txt"),
+        include_bytes!("fixtures/pid_stat.6.18.txt"),
+        include_bytes!("fixtures/pressure.6.18.txt"),
+        include_bytes!("fixtures/stat.6.18.txt"),
+        include_bytes!("fixtures/vmstat.6.18.txt"),
+    ];
+
+    proptest! {
+        #[test]
+        fn never_panics_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            parse_all(&bytes);
+        }
+
+        #[test]
+        fn never_panics_on_damaged_files(
+            which in 0..FIXTURES.len(),
+            cut in any::<proptest::sample::Index>(),
+            at in any::<proptest::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut bytes = FIXTURES[which].to_vec();
+            let index = at.index(bytes.len());
+            bytes[index] = byte;
+            bytes.truncate(cut.index(bytes.len() + 1));
+            parse_all(&bytes);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `/proc/stat`: CPU time, context switches, forks and the run queue.
+
+use super::{At, ParseError, lines, words};
+use crate::sample::{CpuTimes, KernelCounters};
+
+/// What the file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stat {
+    /// All CPUs together.
+    pub cpu: CpuTimes,
+    /// CPUs that are online: they have a line each.
+    pub cpus: u32,
+    /// The rest.
+    pub kernel: KernelCounters,
+}
+
+/// Parses the file.
+///
+/// # Errors
+/// Where the first line or one of the counters is missing or no number.
+pub fn parse(bytes: &[u8]) -> Result<Stat, ParseError> {
+    let mut stat = Stat::default();
+    let mut seen = [false; SCALARS.len() + 1];
+    let mut last = At { file: "stat", line: 1 };
+    for (line, text) in lines(bytes) {
+        let at = At { file: "stat", line };
+        last = at;
+        let mut words = words(text);
+        match words.next() {
+            Some(b"cpu") => {
+                stat.cpu = cpu_times(at, words)?;
+                seen[SCALARS.len()] = true;
+            }
+            Some([b'c', b'p', b'u', digit, ..]) if digit.is_ascii_digit() => {
+                stat.cpus = stat.cpus.saturating_add(1);
+            }
+            Some(key) => {
+                let Some(which) = SCALARS.iter().position(|name| name.as_bytes() == key) else { continue };
+                *scalar(&mut stat.kernel, which) = at.number(SCALARS[which], words.next())?;
+                seen[which] = true;
+            }
+            None => {}
+        }
+    }
+    match seen.iter().position(|seen| !seen) {
+        Some(which) => Err(last.missing(SCALARS.get(which).copied().unwrap_or("cpu"))),
+        None => Ok(stat),
+    }
+}
+
+/// The lines with one number that matter (`intr` has more; its first is the sum).
+const SCALARS: [&str; 6] = ["intr", "ctxt", "btime", "processes", "procs_running", "procs_blocked"];
+
+fn scalar(kernel: &mut KernelCounters, which: usize) -> &mut u64 {
+    match which {
+        0 => &mut kernel.interrupts,
+        1 => &mut kernel.context_switches,
+        2 => &mut kernel.boot_time_seconds,
+        3 => &mut kernel.forks,
+        4 => &mut kernel.procs_running,
+        _ => &mut kernel.procs_blocked,
+    }
+}
+
+fn cpu_times<'a>(at: At, mut words: impl Iterator<Item = &'a [u8]>) -> Result<CpuTimes, ParseError> {
+    let mut next = |field| at.number(field, words.next());
+    Ok(CpuTimes {
+        user: next("user")?,
+        nice: next("nice")?,
+        system: next("system")?,
+        idle: next("idle")?,
+        iowait: next("iowait")?,
+        irq: next("irq")?,
+        softirq: next("softirq")?,
+        steal: next("steal")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_this_kernel_writes() {
+        let stat = parse(include_bytes!("fixtures/stat.6.18.txt")).unwrap();
+        assert_eq!(stat.cpus, 2);
+        assert_eq!(stat.cpu.user, 46_159);
+        assert_eq!(stat.cpu.steal, 111);
+        assert_eq!(stat.kernel.context_switches, 2_043_897);
+        assert_eq!(stat.kernel.procs_running, 3);
+    }
+
+    #[test]
+    fn reads_a_kernel_without_guest_columns() {
+        let text = b"cpu 1 2 3 4 5 6 7 8\ncpu0 1 2 3 4 5 6 7 8\nintr 9 1\nctxt 10\nbtime 11\nprocesses 12\nprocs_running 13\nprocs_blocked 14\n";
+        let stat = parse(text).unwrap();
+        assert_eq!(stat.cpu.steal, 8);
+        assert_eq!(stat.kernel.interrupts, 9);
+        assert_eq!(stat.kernel.procs_blocked, 14);
+    }
+
+    #[test]
+    fn refuses_a_file_without_its_first_line() {
+        let error = parse(b"intr 9\nctxt 10\nbtime 11\nprocesses 12\nprocs_running 13\nprocs_blocked 14\n");
+        assert_eq!(error.unwrap_err().field, "cpu");
+    }
+}
