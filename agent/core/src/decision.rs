@@ -64,18 +64,24 @@ macro_rules! guards {
 }
 
 guards! {
+    /// The finding can still be read, and is of a kind that may justify an action by itself.
+    Evidence = "evidence",
     /// The rule's mode lets it act, or an approval does.
     Mode = "mode",
-    /// `/etc/mainstay/hold` is absent and no operator holds the host, the unit or the fleet.
+    /// `/etc/mainstay/hold` is absent.
     HoldFile = "hold file",
     /// An operator's hold, over the fleet, the host or the unit.
     OperatorHold = "operator hold",
     /// The subject is not on the protected list.
     Protected = "protected",
+    /// No other plan for the subject is being carried out or proved.
+    Busy = "busy",
     /// The finding is sure enough.
     Confidence = "confidence",
     /// The finding has held long enough.
     Duration = "duration",
+    /// A rung of the rule's ladder is due.
+    Ladder = "ladder",
     /// The last action of this rule on this subject is long enough ago.
     Cooldown = "cooldown",
     /// The rule has acted less often in its window than it may.
@@ -165,10 +171,16 @@ hold_reasons! {
     LedgerUnavailable = "ledger_unavailable",
     /// The fleet's share of hosts acting on this is used up.
     LeaseDenied = "lease_denied",
+    /// All else lets the plan pass; the collector has to be asked for a lease, or has not answered yet.
+    LeasePending = "lease_pending",
+    /// The next rung of the ladder is due later.
+    RungNotDue = "rung_not_due",
     /// Every rung of the ladder has been tried.
     LadderExhausted = "ladder_exhausted",
     /// What would show the finding can no longer be read.
     SubjectUnknown = "subject_unknown",
+    /// A finding of a kind that justifies no action by itself, such as a learned anomaly.
+    Uncorroborated = "uncorroborated",
     /// Another plan for this subject is being carried out or proved.
     Busy = "busy",
 }
@@ -215,6 +227,8 @@ pub struct Decision {
     pub kind: FindingKind,
     /// Its subject.
     pub subject: Subject,
+    /// When it opened.
+    pub opened: Now,
     /// Its confidence at that moment.
     pub confidence: f64,
     /// Its evidence at that moment.

@@ -105,6 +105,8 @@ pub enum Body {
         decision: DecisionId,
         /// Whether it may be carried out.
         approved: bool,
+        /// Until when the answer counts (wall clock).
+        until_ms: i64,
         /// Who answered.
         by: Author,
     },
