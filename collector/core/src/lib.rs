@@ -1,7 +1,11 @@
-//! The pure core of the collector: what is stored once, who may act, what belongs together.
+//! The pure core of the collector: what a fleet of agents comes to.
 //!
-//! As pure as the agent's: no I/O, no clock, no randomness, and only maps with a fixed order.
+//! As pure as mainstay-core: no I/O, no clock, no randomness. [`correlate`] makes incidents out of
+//! findings, [`cause`] names what most likely began it, [`depends`] knows what needs what, and
+//! [`silence`] tells a silent host from one that nobody could have heard.
 #![forbid(unsafe_code)]
 
-pub mod dedup;
-pub mod lease;
+pub mod cause;
+pub mod correlate;
+pub mod depends;
+pub mod silence;
