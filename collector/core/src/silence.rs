@@ -77,11 +77,11 @@ pub fn presence(heard: Heard, settings: SilenceSettings, now_ms: i64) -> Presenc
 #[must_use]
 pub fn silent_finding(host: HostId, since_ms: i64, now_ms: i64) -> Finding {
     let quiet_ms = now_ms.saturating_sub(since_ms).max(0);
-    let mut seed =
-        IdSource::new(u64::from_be_bytes(half(host, 0)) ^ u64::from_be_bytes(half(host, 8)) ^ since_ms.cast_unsigned());
+    let parts = [u64::from_be_bytes(half(host, 0)), u64::from_be_bytes(half(host, 8)), since_ms.cast_unsigned()];
+    let mixed = parts.into_iter().fold(0, |seed, part| IdSource::new(seed ^ part).next_u64());
     let at = Now { boot_ns: 0, wall_ms: now_ms };
     Finding {
-        id: FindingId(seed.next_u64()),
+        id: FindingId(mixed),
         kind: FindingKind::HostSilent,
         subject: Subject::Host,
         severity: Severity::Critical,
