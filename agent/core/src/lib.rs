@@ -10,6 +10,7 @@
 //! [`plan::Plan`], and every step of it a [`record::Record`].
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod config;
 pub mod decision;
 pub mod detect;

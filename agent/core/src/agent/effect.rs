@@ -1,0 +1,149 @@
+//! What the state machine wants done: one closed list, carried out by the shell in order.
+//!
+//! The order is part of the contract: [`Effect::Persist`] effects are appended to the ledger in
+//! the order in which they come, so that a durable record implies that those before it are
+//! durable or were answered by a failure.
+
+use std::fmt;
+
+use crate::agent::input::{OrderId, Token};
+use crate::decision::PolicyRef;
+use crate::finding::{Finding, FindingKind};
+use crate::id::{ActionId, DecisionId};
+use crate::plan::Step;
+use crate::record::Record;
+use crate::series::Summary;
+use crate::subject::Subject;
+
+/// Something for the spool besides records. The shell numbers it and sends it when it can.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    /// A finding opened, changed or closed: as it is now.
+    Finding(Finding),
+    /// What ten seconds of samples come to.
+    Summary(Summary),
+}
+
+/// Which policy was offered, which is in force, and why the offer was refused, if it was.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PolicyState {
+    /// The last offer, whether taken or not.
+    pub offered: PolicyRef,
+    /// What is in force.
+    pub effective: PolicyRef,
+    /// Whether what is in force has been confirmed: it has run its trial without harm.
+    pub confirmed: bool,
+    /// Why the last offer was refused or given up, with file, line and column where there is one.
+    pub refused: Option<String>,
+}
+
+/// One thing to do outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Append to the ledger and fsync; answer [`super::Input::Persisted`] or
+    /// [`super::Input::PersistFailed`]. When durable the shell also puts it in the spool.
+    Persist {
+        /// Names it in the answer.
+        token: Token,
+        /// What.
+        record: Record,
+    },
+    /// Hand a step to the actuator; answer [`super::Input::StepDone`]. Its intent is durable.
+    Run {
+        /// Carried out at most once under this id.
+        action: ActionId,
+        /// For which decision; for the actuator's journal.
+        decision: DecisionId,
+        /// What; never `notify`.
+        step: Step,
+    },
+    /// Put a message in the durable outbox, under this id at most once, and answer
+    /// [`super::Input::StepDone`] once it is there; delivering it has retries of its own.
+    Notify {
+        /// The id of the `notify` step.
+        action: ActionId,
+        /// Who, by the name in the configuration.
+        to: String,
+        /// About which decision.
+        decision: DecisionId,
+        /// The message: its first line is the subject.
+        text: String,
+    },
+    /// Ask what became of an action whose answer was lost; answer [`super::Input::StepStatus`].
+    /// If it is still running, wait for it and answer `StepDone` as well.
+    AskStatus {
+        /// Which.
+        action: ActionId,
+        /// What it was: `notify` is asked of the outbox, all else of the actuator.
+        step: Step,
+    },
+    /// Undo an action; answer [`super::Input::UndoDone`].
+    Undo {
+        /// Carried out at most once under this id.
+        action: ActionId,
+        /// Which action is to be undone.
+        of: ActionId,
+    },
+    /// Ask the collector for a lease; answer `LeaseGranted` or `LeaseDenied`, or nothing.
+    RequestLease {
+        /// Names the request, and the decision that will use it.
+        decision: DecisionId,
+        /// What is wrong …
+        kind: FindingKind,
+        /// … with what.
+        subject: Subject,
+        /// Share of the hosts, 0 to 1, that the policy lets act on this kind at once.
+        share: f64,
+    },
+    /// An operator's order was carried out or refused; tell the collector.
+    OrderDone {
+        /// Which.
+        id: OrderId,
+        /// Whether it was carried out.
+        done: bool,
+        /// What became of it, or why not.
+        text: String,
+    },
+    /// Tell the collector now, if a session stands, and again whenever one begins.
+    PolicyState(PolicyState),
+    /// Put something in the spool.
+    Emit(Item),
+    /// Keep these bytes durably, instead of those before: [`super::Restored`] wants them back.
+    StorePolicy(Vec<u8>),
+    /// The line for `STATUS=`; only when it changed.
+    Status(Status),
+}
+
+/// Where the agent stands, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// Generation in force; 0 is the built-in policy, which only observes.
+    pub generation: u64,
+    /// Findings that are open.
+    pub findings_open: usize,
+    /// Actions that are being carried out or proved.
+    pub acting: usize,
+    /// Why nothing would be done now, if so: `hold file`, `ledger cannot be written`.
+    pub held: Option<String>,
+    /// Whether a session with the collector stands.
+    pub uplink: bool,
+}
+
+impl fmt::Display for Status {
+    /// `policy generation 7, 2 findings open, 1 acting, connected`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.generation {
+            0 => f.write_str("observing only (built-in policy)")?,
+            generation => write!(f, "policy generation {generation}")?,
+        }
+        let s = if self.findings_open == 1 { "" } else { "s" };
+        write!(f, ", {} finding{s} open", self.findings_open)?;
+        if self.acting > 0 {
+            write!(f, ", {} acting", self.acting)?;
+        }
+        if let Some(held) = &self.held {
+            write!(f, ", held: {held}")?;
+        }
+        f.write_str(if self.uplink { ", connected" } else { ", collector away" })
+    }
+}
