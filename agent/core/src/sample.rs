@@ -19,6 +19,8 @@ pub struct Sample {
     pub cpu: Option<CpuTimes>,
     /// Number of CPUs that are online.
     pub cpus: Option<u32>,
+    /// `/proc/stat`, every CPU that is online with its number.
+    pub cpu_each: Vec<(u32, CpuTimes)>,
     /// `/proc/loadavg`.
     pub load: Option<LoadAverage>,
     /// `/proc/stat`, what is not CPU time.
@@ -45,7 +47,7 @@ pub struct Sample {
     pub probes: BTreeMap<String, Probe>,
 }
 
-/// CPU time since boot, in clock ticks (`USER_HZ`, 100 a second), all CPUs together.
+/// CPU time since boot, in clock ticks (`USER_HZ`, 100 a second), of all CPUs together or of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CpuTimes {
     /// In user mode, guests included.

@@ -4,12 +4,14 @@ use super::{At, ParseError, lines, words};
 use crate::sample::{CpuTimes, KernelCounters};
 
 /// What the file says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stat {
     /// All CPUs together.
     pub cpu: CpuTimes,
-    /// CPUs that are online: they have a line each.
+    /// CPUs that are online.
     pub cpus: u32,
+    /// Each of them, with its number.
+    pub cpu_each: Vec<(u32, CpuTimes)>,
     /// The rest.
     pub kernel: KernelCounters,
 }
@@ -31,7 +33,9 @@ pub fn parse(bytes: &[u8]) -> Result<Stat, ParseError> {
                 stat.cpu = cpu_times(at, words)?;
                 seen[SCALARS.len()] = true;
             }
-            Some([b'c', b'p', b'u', digit, ..]) if digit.is_ascii_digit() => {
+            Some([b'c', b'p', b'u', number @ ..]) => {
+                let number = at.number("cpu", Some(number))?;
+                stat.cpu_each.push((number, cpu_times(at, words)?));
                 stat.cpus = stat.cpus.saturating_add(1);
             }
             Some(key) => {
@@ -85,6 +89,8 @@ mod tests {
         let stat = parse(include_bytes!("fixtures/stat.6.18.txt")).unwrap();
         assert_eq!(stat.cpus, 2);
         assert_eq!(stat.cpu.user, 46_159);
+        assert_eq!(stat.cpu_each[1].0, 1);
+        assert_eq!(stat.cpu_each[0].1.user + stat.cpu_each[1].1.user, stat.cpu.user);
         assert_eq!(stat.cpu.steal, 111);
         assert_eq!(stat.kernel.context_switches, 2_043_897);
         assert_eq!(stat.kernel.procs_running, 3);

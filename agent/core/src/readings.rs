@@ -1,0 +1,371 @@
+//! Readings: a sample as series with node_exporter's names and labels.
+//!
+//! What a sample does not hold is not named: there is no series for what is unknown. Where
+//! node_exporter has a name it is used, so that dashboards and alert rules work as they are;
+//! units and probes are Mainstay's own (`mainstay_unit_*`, `mainstay_probe_*`). Values are in base
+//! units (seconds, bytes).
+
+use crate::sample::{
+    ActiveState, Cgroup, CpuTimes, Disk, Filesystem, Interface, KernelCounters, Memory, Pressures, Probe, Sample, Unit,
+    VmCounters,
+};
+
+/// Clock ticks in a second of `/proc/stat` (`USER_HZ`, the same on every architecture we build for).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// How a series behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SeriesKind {
+    /// It only rises, and starts anew at zero now and then.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// One value of one series.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading<'a> {
+    /// Name of the series.
+    pub name: &'static str,
+    /// Its labels, sorted by name.
+    pub labels: &'a [(&'static str, &'a str)],
+    /// How it behaves.
+    pub kind: SeriesKind,
+    /// The value.
+    pub value: f64,
+}
+
+/// Calls `take` with every reading of `sample`, always in the same order.
+pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
+    let mut out = Out { labels: &[], take };
+    cpu(sample, &mut out);
+    if let Some(load) = &sample.load {
+        out.gauge("node_load1", load.one);
+        out.gauge("node_load5", load.five);
+        out.gauge("node_load15", load.fifteen);
+    }
+    if let Some(kernel_counters) = &sample.kernel {
+        kernel(kernel_counters, &mut out);
+    }
+    if let Some(m) = &sample.memory {
+        memory(m, &mut out);
+    }
+    if let Some(v) = &sample.vm {
+        vm(v, &mut out);
+    }
+    pressure(&sample.pressure, &mut out);
+    for fs in &sample.filesystems {
+        filesystem(fs, &mut out);
+    }
+    for d in &sample.disks {
+        disk(d, &mut out);
+    }
+    for i in &sample.interfaces {
+        interface(i, &mut out);
+    }
+    if let Some(files) = sample.file_handles {
+        out.gauge("node_filefd_allocated", count(files.allocated));
+        out.gauge("node_filefd_maximum", count(files.maximum));
+    }
+    if let Some(processes) = sample.processes {
+        out.gauge("node_processes_pids", f64::from(processes.total));
+        out.gauge("node_processes_threads", f64::from(processes.threads));
+        out.with(&[("state", "D")]).gauge("node_processes_state", f64::from(processes.uninterruptible));
+        out.with(&[("state", "Z")]).gauge("node_processes_state", f64::from(processes.zombies));
+    }
+    for (name, u) in sample.units.iter().flatten() {
+        unit(name.as_str(), u, &mut out);
+    }
+    for (name, p) in &sample.probes {
+        probe(name, p, &mut out);
+    }
+}
+
+/// Where readings go, under the labels that are common to them.
+struct Out<'a> {
+    labels: &'a [(&'static str, &'a str)],
+    take: &'a mut dyn FnMut(Reading<'_>),
+}
+
+impl Out<'_> {
+    fn with<'b>(&'b mut self, labels: &'b [(&'static str, &'b str)]) -> Out<'b> {
+        Out { labels, take: self.take }
+    }
+
+    fn counter(&mut self, name: &'static str, value: f64) {
+        (self.take)(Reading { name, labels: self.labels, kind: SeriesKind::Counter, value });
+    }
+
+    fn gauge(&mut self, name: &'static str, value: f64) {
+        (self.take)(Reading { name, labels: self.labels, kind: SeriesKind::Gauge, value });
+    }
+}
+
+/// A count as a series has it: exact up to 2^53.
+#[allow(clippy::cast_precision_loss)]
+fn count(value: u64) -> f64 {
+    value as f64
+}
+
+fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
+}
+
+/// One series per CPU and mode, as node_exporter has it: its users count CPUs and average over
+/// them, so a sum over all CPUs under the same name would be wrong for them.
+fn cpu(sample: &Sample, out: &mut Out<'_>) {
+    let mut number = String::new();
+    for (cpu, times) in &sample.cpu_each {
+        use std::fmt::Write;
+        number.clear();
+        let _ = write!(number, "{cpu}");
+        for (mode, ticks) in modes(times) {
+            out.with(&[("cpu", &number), ("mode", mode)])
+                .counter("node_cpu_seconds_total", count(ticks) / TICKS_PER_SECOND);
+        }
+    }
+}
+
+fn modes(times: &CpuTimes) -> [(&'static str, u64); 8] {
+    [
+        ("idle", times.idle),
+        ("iowait", times.iowait),
+        ("irq", times.irq),
+        ("nice", times.nice),
+        ("softirq", times.softirq),
+        ("steal", times.steal),
+        ("system", times.system),
+        ("user", times.user),
+    ]
+}
+
+fn kernel(kernel: &KernelCounters, out: &mut Out<'_>) {
+    out.counter("node_context_switches_total", count(kernel.context_switches));
+    out.counter("node_forks_total", count(kernel.forks));
+    out.counter("node_intr_total", count(kernel.interrupts));
+    out.gauge("node_boot_time_seconds", count(kernel.boot_time_seconds));
+    out.gauge("node_procs_running", count(kernel.procs_running));
+    out.gauge("node_procs_blocked", count(kernel.procs_blocked));
+}
+
+fn memory(memory: &Memory, out: &mut Out<'_>) {
+    for (name, bytes) in [
+        ("node_memory_MemTotal_bytes", memory.total_bytes),
+        ("node_memory_MemFree_bytes", memory.free_bytes),
+        ("node_memory_MemAvailable_bytes", memory.available_bytes),
+        ("node_memory_Buffers_bytes", memory.buffers_bytes),
+        ("node_memory_Cached_bytes", memory.cached_bytes),
+        ("node_memory_Shmem_bytes", memory.shmem_bytes),
+        ("node_memory_SReclaimable_bytes", memory.slab_reclaimable_bytes),
+        ("node_memory_SUnreclaim_bytes", memory.slab_unreclaimable_bytes),
+        ("node_memory_Dirty_bytes", memory.dirty_bytes),
+        ("node_memory_SwapTotal_bytes", memory.swap_total_bytes),
+        ("node_memory_SwapFree_bytes", memory.swap_free_bytes),
+    ] {
+        out.gauge(name, count(bytes));
+    }
+}
+
+fn vm(vm: &VmCounters, out: &mut Out<'_>) {
+    out.counter("node_vmstat_pswpin", count(vm.pswpin));
+    out.counter("node_vmstat_pswpout", count(vm.pswpout));
+    out.counter("node_vmstat_pgmajfault", count(vm.pgmajfault));
+    out.counter("node_vmstat_oom_kill", count(vm.oom_kill));
+}
+
+fn pressure(pressures: &Pressures, out: &mut Out<'_>) {
+    let mut seconds = |name, total_us| out.counter(name, count(total_us) / 1e6);
+    if let Some(cpu) = pressures.cpu {
+        seconds("node_pressure_cpu_waiting_seconds_total", cpu.some.total_us);
+    }
+    if let Some(memory) = pressures.memory {
+        seconds("node_pressure_memory_waiting_seconds_total", memory.some.total_us);
+        if let Some(full) = memory.full {
+            seconds("node_pressure_memory_stalled_seconds_total", full.total_us);
+        }
+    }
+    if let Some(io) = pressures.io {
+        seconds("node_pressure_io_waiting_seconds_total", io.some.total_us);
+        if let Some(full) = io.full {
+            seconds("node_pressure_io_stalled_seconds_total", full.total_us);
+        }
+    }
+}
+
+fn filesystem(fs: &Filesystem, out: &mut Out<'_>) {
+    let (device, mount) = (String::from_utf8_lossy(&fs.device.0), String::from_utf8_lossy(&fs.mount.0));
+    let labels = [("device", &*device), ("fstype", fs.fstype.as_str()), ("mountpoint", &*mount)];
+    let mut out = out.with(&labels);
+    out.gauge("node_filesystem_device_error", flag(fs.usage.is_none()));
+    out.gauge("node_filesystem_readonly", flag(fs.read_only));
+    if let Some(usage) = fs.usage {
+        out.gauge("node_filesystem_size_bytes", count(usage.size_bytes));
+        out.gauge("node_filesystem_free_bytes", count(usage.free_bytes));
+        out.gauge("node_filesystem_avail_bytes", count(usage.avail_bytes));
+        out.gauge("node_filesystem_files", count(usage.files));
+        out.gauge("node_filesystem_files_free", count(usage.files_free));
+    }
+}
+
+fn disk(disk: &Disk, out: &mut Out<'_>) {
+    let labels = [("device", disk.name.as_str())];
+    let mut out = out.with(&labels);
+    out.counter("node_disk_reads_completed_total", count(disk.reads));
+    out.counter("node_disk_read_bytes_total", count(disk.read_bytes));
+    out.counter("node_disk_read_time_seconds_total", count(disk.read_ms) / 1e3);
+    out.counter("node_disk_writes_completed_total", count(disk.writes));
+    out.counter("node_disk_written_bytes_total", count(disk.written_bytes));
+    out.counter("node_disk_write_time_seconds_total", count(disk.write_ms) / 1e3);
+    out.gauge("node_disk_io_now", count(disk.in_flight));
+    out.counter("node_disk_io_time_seconds_total", count(disk.io_ms) / 1e3);
+    out.counter("node_disk_io_time_weighted_seconds_total", count(disk.weighted_io_ms) / 1e3);
+}
+
+fn interface(interface: &Interface, out: &mut Out<'_>) {
+    let labels = [("device", interface.name.as_str())];
+    let mut out = out.with(&labels);
+    out.counter("node_network_receive_bytes_total", count(interface.receive_bytes));
+    out.counter("node_network_receive_packets_total", count(interface.receive_packets));
+    out.counter("node_network_receive_errs_total", count(interface.receive_errors));
+    out.counter("node_network_receive_drop_total", count(interface.receive_dropped));
+    out.counter("node_network_transmit_bytes_total", count(interface.transmit_bytes));
+    out.counter("node_network_transmit_packets_total", count(interface.transmit_packets));
+    out.counter("node_network_transmit_errs_total", count(interface.transmit_errors));
+    out.counter("node_network_transmit_drop_total", count(interface.transmit_dropped));
+}
+
+fn unit(name: &str, unit: &Unit, out: &mut Out<'_>) {
+    for (state, is) in [
+        ("active", matches!(unit.active, ActiveState::Active | ActiveState::Reloading)),
+        ("failed", unit.active == ActiveState::Failed),
+    ] {
+        out.with(&[("state", state), ("unit", name)]).gauge("mainstay_unit_state", flag(is));
+    }
+    let labels = [("unit", name)];
+    let mut out = out.with(&labels);
+    if name.ends_with(".service") {
+        out.counter("mainstay_unit_restarts_total", f64::from(unit.n_restarts));
+    }
+    if let Some(of_unit) = &unit.cgroup {
+        cgroup(of_unit, &mut out);
+    }
+}
+
+fn cgroup(cgroup: &Cgroup, out: &mut Out<'_>) {
+    let mut gauge = |name, value: Option<u64>| {
+        if let Some(value) = value {
+            out.gauge(name, count(value));
+        }
+    };
+    gauge("mainstay_unit_memory_bytes", cgroup.memory_current_bytes.or(cgroup.rss_bytes));
+    gauge("mainstay_unit_memory_max_bytes", cgroup.memory_max_bytes);
+    gauge("mainstay_unit_processes", cgroup.pids);
+    let mut counter = |name, value: Option<u64>, per_unit: f64| {
+        if let Some(value) = value {
+            out.counter(name, count(value) / per_unit);
+        }
+    };
+    counter("mainstay_unit_oom_kills_total", cgroup.memory_events_oom_kill, 1.0);
+    counter("mainstay_unit_cpu_seconds_total", cgroup.cpu_usage_us, 1e6);
+    counter("mainstay_unit_cpu_throttled_seconds_total", cgroup.cpu_throttled_us, 1e6);
+    counter("mainstay_unit_io_read_bytes_total", cgroup.io_read_bytes, 1.0);
+    counter("mainstay_unit_io_written_bytes_total", cgroup.io_written_bytes, 1.0);
+}
+
+fn probe(name: &str, probe: &Probe, out: &mut Out<'_>) {
+    let labels = [("probe", name), ("unit", probe.unit.as_str())];
+    let mut out = out.with(&labels);
+    out.gauge("mainstay_probe_duration_seconds", probe.latency.as_secs_f64());
+    out.gauge("mainstay_probe_success", flag(probe.fails == 0));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::FilesystemUsage;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    fn lines(sample: &Sample) -> Vec<String> {
+        let mut lines = Vec::new();
+        readings(sample, &mut |r| {
+            assert!(r.labels.is_sorted(), "{r:?}");
+            lines.push(format!("{} {}", crate::series::SeriesKey::new(r.name, r.labels), r.value));
+        });
+        lines
+    }
+
+    #[test]
+    fn an_empty_sample_names_no_series() {
+        assert_eq!(lines(&Sample::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn values_are_in_base_units_under_the_names_of_node_exporter() {
+        let times = CpuTimes { user: 150, idle: 1_000, ..CpuTimes::default() };
+        let sample = Sample {
+            cpu_each: vec![(3, times)],
+            disks: vec![Disk { name: "vda".into(), io_ms: 2_500, ..Disk::default() }],
+            filesystems: vec![Filesystem {
+                mount: "/".into(),
+                device: "/dev/vda".into(),
+                fstype: "ext4".into(),
+                read_only: false,
+                usage: Some(FilesystemUsage { avail_bytes: 7, ..FilesystemUsage::default() }),
+            }],
+            ..Sample::default()
+        };
+        let lines = lines(&sample);
+        for want in [
+            r#"node_cpu_seconds_total{cpu="3",mode="user"} 1.5"#,
+            r#"node_cpu_seconds_total{cpu="3",mode="idle"} 10"#,
+            r#"node_disk_io_time_seconds_total{device="vda"} 2.5"#,
+            r#"node_filesystem_avail_bytes{device="/dev/vda",fstype="ext4",mountpoint="/"} 7"#,
+        ] {
+            assert!(lines.iter().any(|line| line == want), "{want} is not in {lines:#?}");
+        }
+    }
+
+    #[test]
+    fn a_hung_filesystem_has_an_error_and_no_sizes() {
+        let sample = Sample { filesystems: vec![Filesystem::default()], ..Sample::default() };
+        let lines = lines(&sample);
+        assert!(lines.iter().any(|line| line.starts_with("node_filesystem_device_error{") && line.ends_with(" 1")));
+        assert!(!lines.iter().any(|line| line.contains("size_bytes")));
+    }
+
+    #[test]
+    fn units_and_probes_have_series_of_their_own() {
+        let unit = Unit {
+            active: ActiveState::Failed,
+            n_restarts: 3,
+            cgroup: Some(Cgroup { rss_bytes: Some(9), cpu_usage_us: Some(1_500_000), ..Cgroup::default() }),
+            ..Unit::default()
+        };
+        let probe = Probe {
+            unit: "app.service".parse().unwrap(),
+            at: crate::time::Now::default(),
+            fails: 0,
+            fails_max: 3,
+            latency: Duration::from_millis(30),
+            text: String::new(),
+        };
+        let sample = Sample {
+            units: Some(BTreeMap::from([("app.service".parse().unwrap(), unit)])),
+            probes: BTreeMap::from([("web".to_owned(), probe)]),
+            ..Sample::default()
+        };
+        assert_eq!(
+            lines(&sample),
+            [
+                r#"mainstay_unit_state{state="active",unit="app.service"} 0"#,
+                r#"mainstay_unit_state{state="failed",unit="app.service"} 1"#,
+                r#"mainstay_unit_restarts_total{unit="app.service"} 3"#,
+                r#"mainstay_unit_memory_bytes{unit="app.service"} 9"#,
+                r#"mainstay_unit_cpu_seconds_total{unit="app.service"} 1.5"#,
+                r#"mainstay_probe_duration_seconds{probe="web",unit="app.service"} 0.03"#,
+                r#"mainstay_probe_success{probe="web",unit="app.service"} 1"#,
+            ]
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! Summaries: ten seconds of samples brought down to one point per series.
+//!
+//! Every sample of the window goes in, one summary comes out. A gauge keeps its extremes, so that
+//! a peak of one second is seen although only one point in ten seconds travels.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::readings::{SeriesKind, readings};
+use crate::sample::Sample;
+use crate::series::{Point, SeriesTable, Summary};
+use crate::time::Now;
+
+/// How long a window is.
+pub const WINDOW: Duration = Duration::from_secs(10);
+
+/// Collects samples until a window is full.
+#[derive(Debug, Default)]
+pub struct SummaryBuilder {
+    table: SeriesTable,
+    /// By slot of the table.
+    windows: Vec<Window>,
+    started: Option<Now>,
+    samples: u32,
+}
+
+/// What is kept of one series over the window.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    kind: SeriesKind,
+    readings: u32,
+    last: f64,
+    min: f64,
+    max: f64,
+    sum: f64,
+}
+
+impl Window {
+    const EMPTY: Self =
+        Self { kind: SeriesKind::Gauge, readings: 0, last: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0 };
+
+    fn add(&mut self, kind: SeriesKind, value: f64) {
+        self.kind = kind;
+        self.readings += 1;
+        self.last = value;
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.sum += value;
+    }
+
+    fn point(&self) -> Point {
+        match self.kind {
+            SeriesKind::Counter => Point::Counter(self.last),
+            SeriesKind::Gauge => Point::Gauge {
+                last: self.last,
+                min: self.min,
+                max: self.max,
+                mean: self.sum / f64::from(self.readings),
+            },
+        }
+    }
+}
+
+impl SummaryBuilder {
+    /// Takes a sample. A reading that is no number is left out.
+    pub fn add(&mut self, sample: &Sample) {
+        let Self { table, windows, .. } = self;
+        table.rewind();
+        readings(sample, &mut |reading| {
+            let Some(slot) = table.slot(reading.name, reading.labels) else { return };
+            if slot >= windows.len() {
+                windows.resize(slot + 1, Window::EMPTY);
+            }
+            if reading.value.is_finite() {
+                windows[slot].add(reading.kind, reading.value);
+            }
+        });
+        self.started.get_or_insert(sample.at);
+        self.samples += 1;
+    }
+
+    /// Whether the window is full, so that a summary is due.
+    #[must_use]
+    pub fn is_due(&self, now: Now) -> bool {
+        self.started.is_some_and(|started| now.since(started) >= WINDOW)
+    }
+
+    /// Ends the window at `now` and begins the next one. Series without a reading in the window
+    /// are forgotten.
+    pub fn take(&mut self, now: Now) -> Summary {
+        let seen = |slot: usize| self.windows.get(slot).is_some_and(|window| window.readings > 0);
+        let points: Vec<_> = self
+            .table
+            .sorted()
+            .filter(|slot| seen(*slot))
+            .map(|slot| (Arc::clone(self.table.key(slot)), self.windows[slot].point()))
+            .collect();
+        let passed = self.started.map_or(Duration::ZERO, |started| now.since(started));
+        let summary = Summary {
+            at: now,
+            window_ms: u32::try_from(passed.as_millis()).unwrap_or(u32::MAX),
+            samples: self.samples,
+            points,
+        };
+        if summary.points.len() < self.table.len() {
+            self.table.retain(seen);
+        }
+        self.windows.clear();
+        self.windows.resize(self.table.len(), Window::EMPTY);
+        self.started = Some(now);
+        self.samples = 0;
+        summary
+    }
+
+    /// How often a series was left out because there are too many
+    /// ([`crate::series::SERIES_MAX`]), since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.table.dropped()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{FileHandles, KernelCounters, LoadAverage};
+
+    fn at(second: u64) -> Now {
+        Now { boot_ns: second * 1_000_000_000, wall_ms: 0 }
+    }
+
+    fn sample(second: u64, load: f64) -> Sample {
+        Sample {
+            at: at(second),
+            load: Some(LoadAverage { one: load, ..LoadAverage::default() }),
+            kernel: Some(KernelCounters { forks: second, ..KernelCounters::default() }),
+            ..Sample::default()
+        }
+    }
+
+    fn point(summary: &Summary, name: &str) -> Option<Point> {
+        summary.points.iter().find(|(key, _)| key.name == name).map(|(_, point)| *point)
+    }
+
+    #[test]
+    fn gauges_keep_their_extremes_and_counters_their_last() {
+        let mut builder = SummaryBuilder::default();
+        for (second, load) in [(0, 1.0), (1, 5.0), (2, 0.0)] {
+            builder.add(&sample(second, load));
+        }
+        let summary = builder.take(at(10));
+        let load = Point::Gauge { last: 0.0, min: 0.0, max: 5.0, mean: 2.0 };
+        assert_eq!(point(&summary, "node_load1"), Some(load));
+        assert_eq!(point(&summary, "node_forks_total"), Some(Point::Counter(2.0)));
+        assert_eq!((summary.samples, summary.window_ms), (3, 10_000));
+        assert!(summary.points.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn is_due_once_per_window() {
+        let mut builder = SummaryBuilder::default();
+        assert!(!builder.is_due(at(100)), "nothing is due without a sample");
+        builder.add(&sample(0, 0.0));
+        assert!(!builder.is_due(at(9)));
+        assert!(builder.is_due(at(10)));
+        builder.take(at(10));
+        assert!(!builder.is_due(at(19)));
+        assert!(builder.is_due(at(20)));
+    }
+
+    #[test]
+    fn a_series_that_is_gone_is_absent_and_comes_back() {
+        let mut builder = SummaryBuilder::default();
+        let files = Some(FileHandles { allocated: 1, maximum: 2 });
+        let mut present = Vec::new();
+        for (window, file_handles) in (0..).zip([files, None, files]) {
+            builder.add(&Sample { file_handles, ..sample(window * 10, 0.0) });
+            let summary = builder.take(at(window * 10 + 10));
+            present.push(point(&summary, "node_filefd_allocated").is_some());
+            assert!(point(&summary, "node_load1").is_some());
+        }
+        assert_eq!(present, [true, false, true]);
+    }
+
+    #[test]
+    fn the_steady_state_makes_no_keys() {
+        let mut builder = SummaryBuilder::default();
+        builder.add(&sample(0, 0.0));
+        let first = builder.take(at(10));
+        builder.add(&sample(11, 0.0));
+        let second = builder.take(at(20));
+        assert!(first.points.iter().zip(&second.points).all(|(a, b)| Arc::ptr_eq(&a.0, &b.0)));
+    }
+}
