@@ -1,3 +1,4 @@
 //! What the tests of the whole system share: real hosts, and more as it comes.
 
 pub mod hosts;
+pub mod site;

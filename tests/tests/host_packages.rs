@@ -1,0 +1,110 @@
+//! The packages on real hosts: what install, upgrade, removal and purge do, and how the services are confined.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use mainstay_tests::hosts::{self, Fleet, Host, command::must, packages};
+use mainstay_tests::site::Site;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// What an agent's package may weigh: it goes to every host of a fleet, edge machines too.
+const AGENT_BYTES_MAX: u64 = 15 * 1024 * 1024;
+
+#[test]
+fn the_agents_package_is_small_and_its_services_are_confined() -> Result<()> {
+    if !hosts::may_run("the_agents_package_is_small_and_its_services_are_confined") {
+        return Ok(());
+    }
+    let deb = packages::deb("mainstay-agent")?;
+    let bytes = deb.metadata()?.len();
+    assert!(bytes <= AGENT_BYTES_MAX, "{} has {bytes} bytes", deb.display());
+
+    let fleet = Fleet::boot(1)?;
+    let host = fleet.host("host-1");
+    host.install_deb(&deb)?;
+    host.install_deb(&packages::deb("mainstay-collector")?)?;
+    // Exposure in tenths, as systemd-analyze takes it.
+    for (unit, most) in [("mainstay-agent", 20), ("mainstay-collector", 20), ("mainstay-actuator", 25)] {
+        let verdict = host.run(&format!("systemd-analyze security --no-pager --threshold={most} {unit}.service"))?;
+        let last = verdict.stdout.lines().last().unwrap_or_default().to_owned();
+        assert!(verdict.is_success(), "{unit}: more than {most} tenths: {last}");
+    }
+    Ok(())
+}
+
+#[test]
+fn removal_keeps_state_and_purge_deletes_it() -> Result<()> {
+    if !hosts::may_run("removal_keeps_state_and_purge_deletes_it") {
+        return Ok(());
+    }
+    let fleet = Fleet::boot(1)?;
+    let host = fleet.host("host-1");
+    for (package, unit, state) in [
+        ("mainstay-agent", "mainstay-agent.service", "/var/lib/mainstay"),
+        ("mainstay-collector", "mainstay-collector.service", "/var/lib/mainstay-collector"),
+    ] {
+        host.install_deb(&packages::deb(package)?)?;
+        host.wait_unit(unit, "active", SOON).with_context(|| host.journal_tail(unit))?;
+        host.must(&format!("systemctl is-enabled {unit}"))?;
+        host.must(&format!("test -n \"$(ls -A {state})\"")).context("a running service has state")?;
+        host.must(&format!("dpkg --remove {package}"))?;
+        host.run(&format!("systemctl is-active {unit}"))?.refused()?;
+        host.must(&format!("test -n \"$(ls -A {state})\"")).context("removal took the state")?;
+        host.must(&format!("dpkg --purge {package}"))?;
+        host.run(&format!("test -e {state}"))?.refused().context("purge left the state")?;
+    }
+    host.run("ls -A /etc/mainstay")?.refused().context("purge left config files")?;
+    Ok(())
+}
+
+#[test]
+fn an_upgrade_keeps_identity_config_and_state() -> Result<()> {
+    if !hosts::may_run("an_upgrade_keeps_identity_config_and_state") {
+        return Ok(());
+    }
+    let site = Site::enrolled(&["web-1"])?;
+    let host = site.host("web-1");
+    let id = site.mainstay(&["-o", "json", "hosts"])?.ok()?;
+    host.must("printf '\\n# ours\\n' >> /etc/mainstay/agent.toml")?;
+    let identity = fingerprint(host)?;
+    let before = host.unit_property("mainstay-agent.service", "MainPID")?;
+
+    let newer = next_version(&packages::deb("mainstay-agent")?, site.fleet.dir())?;
+    host.install_deb(&newer)?;
+    host.wait_unit("mainstay-agent.service", "active", SOON)?;
+    assert_ne!(host.unit_property("mainstay-agent.service", "MainPID")?, before, "the new version is not running");
+    assert_eq!(fingerprint(host)?, identity, "the upgrade changed the host's identity");
+    host.must("grep -q '# ours' /etc/mainstay/agent.toml").context("the upgrade took a changed config file")?;
+    site.wait_online("web-1")?;
+    assert_eq!(site.hosts()?.len(), 1, "the host came back as another one, first it was:\n{id}");
+    let verified = site.mainstay(&["ledger", "verify", "--host", "web-1"])?.ok()?;
+    assert!(verified.contains("intact"), "{verified}");
+    Ok(())
+}
+
+/// Hash over all files of the host's identity, whatever their names.
+fn fingerprint(host: &Host) -> Result<String> {
+    host.must("find /var/lib/mainstay/identity* -type f -print0 | sort -z | xargs -0 sha256sum")
+}
+
+/// The same package under a higher version, as the next release would be.
+fn next_version(deb: &Path, folder: &Path) -> Result<PathBuf> {
+    let tree = folder.join("next");
+    let newer = folder.join("mainstay-agent_next.deb");
+    must("dpkg-deb", &["-R", &deb.to_string_lossy(), &tree.to_string_lossy()])?;
+    let control = tree.join("DEBIAN/control");
+    let text = std::fs::read_to_string(&control)?;
+    let bumped = text.lines().map(|line| match line.strip_prefix("Version: ") {
+        Some(version) => format!("Version: {version}+next\n"),
+        None => format!("{line}\n"),
+    });
+    std::fs::write(&control, bumped.collect::<String>())?;
+    // Quick to pack: it is thrown away again.
+    must(
+        "dpkg-deb",
+        &["-Zgzip", "-z1", "--root-owner-group", "-b", &tree.to_string_lossy(), &newer.to_string_lossy()],
+    )?;
+    Ok(newer)
+}

@@ -1,0 +1,138 @@
+//! Services on real hosts, with real systemd and the real packages: what fails is repaired under policy, and explained.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use mainstay_tests::hosts::{self, Host, wait::wait_for, wait_until};
+use mainstay_tests::site::Site;
+
+/// Longest that a repair with its verification may take before the test calls it missing.
+const HEALED_MAX: Duration = Duration::from_secs(90);
+
+/// A service that nothing but Mainstay brings back: no `Restart=`.
+const SLEEPER: &str = "[Service]\nExecStart=/usr/bin/sleep infinity\n";
+
+const RESTART: &str = r#"
+version = 1
+description = "restart what fails"
+
+[[probe]]
+unit = "nginx.service"
+http = "http://127.0.0.1/"
+every = "1s"
+timeout = "1s"
+fails = 3
+
+[[rule]]
+name = "services"
+on = ["service.failed", "service.hung"]
+units = ["sleeper.service", "nginx.service"]
+mode = "auto"
+confidence = 0.9
+cooldown = "5s"
+budget = "5 per 1h"
+ladder = [{ do = "unit.restart" }]
+verify = { stable_for = "3s" }
+"#;
+
+#[test]
+fn a_killed_service_is_active_again_and_the_decision_is_explained() -> Result<()> {
+    if !hosts::may_run("a_killed_service_is_active_again_and_the_decision_is_explained") {
+        return Ok(());
+    }
+    let site = Site::enrolled(&["web-1"])?;
+    let host = site.host("web-1");
+    start_unit(host, "sleeper.service", SLEEPER)?;
+    site.enforce(&[("services.toml", RESTART)], &["web-1"])?;
+
+    let before = host.unit_property("sleeper.service", "MainPID")?;
+    host.must("systemctl kill -s SIGKILL sleeper.service")?;
+    wait_for(HEALED_MAX, "sleeper.service to run again", || {
+        let now = host.unit_property("sleeper.service", "MainPID")?;
+        Ok(now != "0" && now != before)
+    })?;
+
+    let decision = site.wait_decision("web-1", "a restart that helped", HEALED_MAX, |decision| {
+        decision.is_about("service.failed", "sleeper.service") && decision.helped()
+    })?;
+    assert_eq!(decision.rule.as_deref(), Some("services"));
+    assert_eq!(decision.steps.len(), 1, "{decision:?}");
+    assert_eq!(decision.steps[0].kind, "unit.restart");
+    let text = site.explain(&decision.id)?;
+    for word in ["sleeper.service", "web-1", "service.failed", "SIGKILL", "unit.restart", "services", "verified"] {
+        assert!(text.contains(word) || (word == "SIGKILL" && text.contains("KILL")), "`{word}` is missing in:\n{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_host_with_no_policy_observes_and_says_what_it_would_do() -> Result<()> {
+    if !hosts::may_run("a_host_with_no_policy_observes_and_says_what_it_would_do") {
+        return Ok(());
+    }
+    let site = Site::enrolled(&["web-1"])?;
+    let host = site.host("web-1");
+    start_unit(host, "sleeper.service", SLEEPER)?;
+    host.must("systemctl kill -s SIGKILL sleeper.service")?;
+    let decision = site.wait_decision("web-1", "a decision to hold", HEALED_MAX, |decision| {
+        decision.is_about("service.failed", "sleeper.service")
+    })?;
+    assert_eq!(decision.choice, "hold", "{decision:?}");
+    assert!(decision.steps.is_empty(), "{decision:?}");
+    assert_eq!(host.unit_property("sleeper.service", "ActiveState")?, "failed");
+    Ok(())
+}
+
+#[test]
+fn a_frozen_service_is_found_by_its_probe_and_restarted() -> Result<()> {
+    if !hosts::may_run("a_frozen_service_is_found_by_its_probe_and_restarted") {
+        return Ok(());
+    }
+    let site = Site::enrolled(&["web-1"])?;
+    let host = site.host("web-1");
+    host.must("systemctl start nginx.service")?;
+    site.enforce(&[("services.toml", RESTART)], &["web-1"])?;
+    // The probe must have seen it well first: what was never well is not hung.
+    let page = "curl --silent --fail --max-time 1 --output /dev/null http://127.0.0.1/";
+    host.must(page)?;
+
+    host.must("systemctl kill -s SIGSTOP nginx.service")?;
+    host.run(page)?.refused()?;
+    wait_for(HEALED_MAX, "nginx to answer again", || Ok(host.run(page)?.is_success()))
+        .map_err(|error| error.context(host.journal_tail("mainstay-agent")))?;
+    let decision = site.wait_decision("web-1", "a restart that helped", HEALED_MAX, |decision| {
+        decision.is_about("service.hung", "nginx.service") && decision.helped()
+    })?;
+    assert_eq!(decision.steps[0].kind, "unit.restart");
+    Ok(())
+}
+
+#[test]
+fn the_hold_file_stops_acting_at_once() -> Result<()> {
+    if !hosts::may_run("the_hold_file_stops_acting_at_once") {
+        return Ok(());
+    }
+    let site = Site::enrolled(&["web-1"])?;
+    let host = site.host("web-1");
+    start_unit(host, "sleeper.service", SLEEPER)?;
+    site.enforce(&[("services.toml", RESTART)], &["web-1"])?;
+    host.must("touch /etc/mainstay/hold")?;
+    host.must("systemctl kill -s SIGKILL sleeper.service")?;
+    let held = site.wait_decision("web-1", "a hold", HEALED_MAX, |decision| {
+        decision.is_about("service.failed", "sleeper.service") && decision.choice == "hold"
+    })?;
+    assert!(held.steps.is_empty(), "{held:?}");
+    assert_eq!(host.unit_property("sleeper.service", "ActiveState")?, "failed");
+
+    host.must("rm /etc/mainstay/hold")?;
+    host.wait_unit("sleeper.service", "active", HEALED_MAX)
+}
+
+/// Installs a unit and waits until it runs.
+fn start_unit(host: &Host, unit: &str, text: &str) -> Result<()> {
+    host.push_file(&format!("/etc/systemd/system/{unit}"), text, 0o644)?;
+    host.must(&format!("systemctl daemon-reload && systemctl start {unit}"))?;
+    wait_until(Duration::from_secs(10), &format!("{unit} to run"), || {
+        Ok((host.unit_property(unit, "ActiveState")? == "active").then_some(()))
+    })
+}
