@@ -22,6 +22,7 @@ pub mod readings;
 pub mod record;
 pub mod sample;
 pub mod series;
+pub mod signal;
 pub mod subject;
 pub mod summary;
 pub mod time;

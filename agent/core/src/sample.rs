@@ -343,6 +343,9 @@ pub struct Cgroup {
     pub io_written_bytes: Option<u64>,
     /// `pids.current`, or the number of lines of `cgroup.procs` where there is no pids controller.
     pub pids: Option<u64>,
+    /// `memory.stat`: `anon`, memory that is no page cache. Read it now and then; it is what a
+    /// leak shows in, while `memory.current` grows with every file that is read.
+    pub memory_anon_bytes: Option<u64>,
     /// Sum of the resident sets of its processes, where `memory.current` is not to be had.
     pub rss_bytes: Option<u64>,
     /// Its pressure files.

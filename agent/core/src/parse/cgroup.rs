@@ -57,6 +57,15 @@ pub fn memory_events(bytes: &[u8]) -> Result<MemoryEvents, ParseError> {
     Ok(MemoryEvents { high, max, oom_kill })
 }
 
+/// Parses `memory.stat`, of which only `anon` is used: bytes that are no page cache.
+///
+/// # Errors
+/// Where `anon` is missing or no number.
+pub fn memory_stat_anon(bytes: &[u8]) -> Result<u64, ParseError> {
+    let [anon] = key_values("memory.stat", bytes, ["anon"])?;
+    Ok(anon)
+}
+
 /// Parses `cpu.stat`.
 ///
 /// # Errors
@@ -124,6 +133,12 @@ mod tests {
         let text = b"8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n8:16\n8:32 rbytes=1 wbytes=2 rios=0 wios=0 dbytes=0 dios=0\n";
         assert_eq!(io_stat(text), Ok(IoStat { read_bytes: 11, written_bytes: 22 }));
         assert_eq!(io_stat(b""), Ok(IoStat::default()));
+    }
+
+    #[test]
+    fn reads_anonymous_memory_and_not_its_huge_pages() {
+        assert_eq!(memory_stat_anon(b"anon 4096\nfile 12\nanon_thp 7\n"), Ok(4_096));
+        assert!(memory_stat_anon(b"anon_thp 7\n").is_err());
     }
 
     #[test]

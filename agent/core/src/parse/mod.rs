@@ -115,6 +115,7 @@ mod tests {
         let _ = cgroup::cpu_stat(bytes);
         let _ = cgroup::io_stat(bytes);
         let _ = cgroup::memory_events(bytes);
+        let _ = cgroup::memory_stat_anon(bytes);
         let _ = cgroup::value(bytes);
         let _ = cgroup::count(bytes);
         let _ = diskstats::parse(bytes, |_| true);
