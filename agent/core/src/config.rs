@@ -38,4 +38,4 @@ mod tests;
 pub use document::{Document, TEXT_BYTES_MAX};
 pub use place::{Place, Problem, Problems, Spanned};
 pub use quantity::{QuantityError, parse_bytes, parse_duration, show_bytes, show_duration};
-pub use reader::TableReader;
+pub use reader::{TableReader, nearest};

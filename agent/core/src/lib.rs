@@ -11,7 +11,9 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod canonical;
 pub mod config;
+pub mod decide;
 pub mod decision;
 pub mod detect;
 pub mod finding;
@@ -19,6 +21,7 @@ pub mod id;
 pub mod parse;
 pub mod plan;
 pub mod readings;
+pub mod policy;
 pub mod record;
 pub mod sample;
 pub mod series;

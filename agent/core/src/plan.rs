@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
+use crate::canonical::Writer;
 use crate::id::ActionId;
 use crate::subject::{PathBytes, UnitName};
 
@@ -123,6 +126,12 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether this only tells somebody, and does nothing to the host.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        matches!(self, Self::Notify { .. })
+    }
+
     /// The dotted name of the action, as policies, ledger and metrics write it.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -180,4 +189,92 @@ pub struct Plan {
     pub verify: Verify,
     /// Which rung of the rule's ladder this is, from 0.
     pub rung: u32,
+}
+
+impl Plan {
+    /// SHA-256 over everything that the plan would do, in a canonical encoding: what an operator approves. The names of
+    /// the actions are left out, because a plan that is made anew after the approval draws new ones.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        let mut writer = Writer::new("mainstay-plan-1");
+        writer.len(self.steps.len());
+        for planned in &self.steps {
+            write_step(&mut writer, &planned.step);
+        }
+        writer.text(&self.risk.to_string()).u32(self.rung);
+        write_duration(&mut writer, self.verify.stable_for);
+        write_duration(&mut writer, self.verify.within);
+        Sha256::digest(writer.finish()).into()
+    }
+}
+
+fn write_step(writer: &mut Writer, step: &Step) {
+    writer.text(step.kind());
+    match step {
+        Step::UnitRestart { unit, reset_failed } | Step::UnitStart { unit, reset_failed } => {
+            writer.text(unit.as_str()).u8(u8::from(*reset_failed == ResetFailed::Clear));
+        }
+        Step::UnitStop { unit } | Step::UnitReload { unit } => {
+            writer.text(unit.as_str());
+        }
+        Step::DiskReclaim(reclaim) => write_reclaim(writer, reclaim),
+        Step::Notify { to } => {
+            writer.text(to);
+        }
+    }
+}
+
+fn write_reclaim(writer: &mut Writer, reclaim: &DiskReclaim) {
+    writer.bytes(&reclaim.mount.0).f64(reclaim.until_used_ratio).len(reclaim.from.len());
+    for place in &reclaim.from {
+        write_place(writer, place);
+    }
+    match reclaim.undo {
+        Undo::For(time) => write_duration(writer, time),
+        Undo::None => write_duration(writer, Duration::ZERO),
+    }
+}
+
+fn write_place(writer: &mut Writer, place: &ReclaimPlace) {
+    let (tag, aged) = match place {
+        ReclaimPlace::AptCache => (1, None),
+        ReclaimPlace::CoreDumps => (2, None),
+        ReclaimPlace::Journal => (3, None),
+        ReclaimPlace::Aged(aged) => (4, Some(aged)),
+    };
+    writer.u8(tag);
+    let Some(aged) = aged else { return };
+    writer.text(&aged.name).bytes(&aged.under.0).len(aged.files.len());
+    for glob in &aged.files {
+        writer.text(glob);
+    }
+    write_duration(writer, aged.older_than);
+}
+
+fn write_duration(writer: &mut Writer, duration: Duration) {
+    writer.u64(duration.as_secs()).u32(duration.subsec_nanos());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restart(unit: &str, action: u64, reset_failed: ResetFailed) -> Plan {
+        let step = Step::UnitRestart { unit: unit.parse().unwrap(), reset_failed };
+        Plan {
+            steps: vec![PlannedStep { action: ActionId(action), step }],
+            risk: Risk::Low,
+            verify: Verify { stable_for: Duration::from_secs(30), within: Duration::from_secs(300) },
+            rung: 0,
+        }
+    }
+
+    #[test]
+    fn the_hash_is_over_what_is_done_and_not_over_names_of_actions() {
+        let plan = restart("a.service", 1, ResetFailed::Keep);
+        assert_eq!(plan.hash(), restart("a.service", 2, ResetFailed::Keep).hash());
+        assert_ne!(plan.hash(), restart("b.service", 1, ResetFailed::Keep).hash());
+        assert_ne!(plan.hash(), restart("a.service", 1, ResetFailed::Clear).hash());
+        assert_ne!(plan.hash(), Plan { rung: 1, ..plan.clone() }.hash());
+    }
 }

@@ -395,7 +395,7 @@ fn listed<'w>(words: impl Iterator<Item = &'w str>) -> String {
 }
 
 /// The known word nearest to a mistyped one, if it is near: a third of its letters may be wrong.
-fn nearest<'w>(typed: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(typed: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let near_max = (typed.chars().count() / 3).max(1);
     known.map(|word| (edit_distance(typed, word), word)).filter(|(d, _)| *d <= near_max).min().map(|(_, word)| word)
 }
