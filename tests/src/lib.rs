@@ -1,5 +1,4 @@
 //! What the tests of the whole system share: real hosts, and more as it comes.
 
-pub mod demo;
 pub mod hosts;
 pub mod site;

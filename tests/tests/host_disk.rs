@@ -11,10 +11,11 @@ const HEALED_MAX: Duration = Duration::from_secs(120);
 
 /// What root allows on the host; no policy reaches beyond it.
 const ROOTS_LIMITS: &str = r#"
-[[reclaim.root]]
-path = "/srv/data/logs"
-files = ["*.log"]
-older_than = "1h"
+[[reclaim]]
+name = "logs"
+under = "/srv/data/logs"
+files = ["*.log", "*.gz"]
+min_age = "1h"
 "#;
 
 const RECLAIM: &str = r#"

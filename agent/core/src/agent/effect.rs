@@ -11,6 +11,7 @@ use crate::decision::PolicyRef;
 use crate::finding::{Finding, FindingKind};
 use crate::id::{ActionId, DecisionId};
 use crate::plan::Step;
+use crate::policy::ProbeSpec;
 use crate::record::Record;
 use crate::series::Summary;
 use crate::subject::Subject;
@@ -108,6 +109,8 @@ pub enum Effect {
     PolicyState(PolicyState),
     /// Put something in the spool.
     Emit(Item),
+    /// These are the probes from now on, and no others.
+    SetProbes(Vec<ProbeSpec>),
     /// Keep these bytes durably, instead of those before: [`super::Restored`] wants them back.
     StorePolicy(Vec<u8>),
     /// The line for `STATUS=`; only when it changed.

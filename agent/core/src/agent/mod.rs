@@ -11,19 +11,41 @@
 //! `act` moves flows, `proof` says whether a plan helped, `recover` rebuilds all this from the
 //! ledger after a crash. `offer` takes policies, `orders` what operators sign.
 
+mod act;
 mod effect;
+mod evaluate;
+mod flow;
 mod input;
+mod journal;
+mod message;
+mod offer;
+mod orders;
+mod proof;
+mod recover;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::detect::{self, Detectors};
-use crate::id::{HostId, IdSource};
-use crate::record::Record;
-use crate::sample::HostFacts;
+use crate::decide::Book;
+use crate::decision::Decision;
+use crate::detect::{self, Change, Detectors, FindingEvent};
+use crate::finding::FindingKind;
+use crate::id::{ActionId, DecisionId, HostId, IdSource};
+use crate::record::{Author, Body, Record};
+use crate::sample::{HostFacts, Sample};
+use crate::subject::Subject;
+use crate::summary::SummaryBuilder;
 use crate::time::Now;
 
 pub use effect::{Effect, Item, PolicyState, Status};
 pub use input::{Input, OrderId, Signed, SourceFile, StepStatus, Token};
+
+use evaluate::Asking;
+use flow::Flow;
+use journal::{Journal, Waiting};
+use offer::Policies;
+
+/// Root's hold file, as it is named to people.
+const HOLD_FILE: &str = "/etc/mainstay/hold";
 
 /// What does not change while the agent runs.
 #[derive(Debug, Clone)]
@@ -40,6 +62,9 @@ pub struct Settings {
     pub operator_keys: Vec<[u8; 32]>,
     /// The fleet that this host was enrolled in; a bundle for another is refused.
     pub fleet: [u8; 16],
+    /// Why the agent starts observing only, if so: it crashed again and again, its ledger is
+    /// damaged.
+    pub observe_only: Option<String>,
 }
 
 /// What was kept over a restart. All of it may be missing.
@@ -63,11 +88,30 @@ pub struct Agent {
     settings: Settings,
     ids: IdSource,
     detectors: Detectors,
+    summary: SummaryBuilder,
+    policy: Policies,
+    book: Book,
+    journal: Journal,
+    flows: BTreeMap<DecisionId, Flow>,
+    /// The last decision about each finding that stands.
+    said: BTreeMap<(FindingKind, Subject), Decision>,
+    /// Leases that were asked for.
+    asking: BTreeMap<FindingKind, Asking>,
+    /// Undos that were handed over.
+    undoing: BTreeMap<ActionId, Undoing>,
     effects: VecDeque<Effect>,
     hold_file: bool,
     actuator: bool,
     uplink: bool,
     status: Status,
+}
+
+/// An undo on its way.
+#[derive(Debug)]
+struct Undoing {
+    of: ActionId,
+    order: Option<OrderId>,
+    by: Author,
 }
 
 impl Agent {
@@ -82,37 +126,64 @@ impl Agent {
                 .unwrap_or_else(|_| Detectors::new(settings.detect.clone(), seed)),
             None => Detectors::new(settings.detect.clone(), seed),
         };
-        Self {
+        let mut book = Book::default();
+        for record in &restored.records {
+            book.apply(record);
+        }
+        let mut agent = Self {
             ids,
             detectors,
+            summary: SummaryBuilder::default(),
+            policy: Policies::restored(&settings, &restored, now),
+            book,
+            journal: Journal::default(),
+            flows: BTreeMap::new(),
+            said: last_said(&restored.records),
+            asking: BTreeMap::new(),
+            undoing: BTreeMap::new(),
             effects: VecDeque::new(),
             hold_file: restored.hold_file,
             actuator: false,
             uplink: false,
             status: Status::default(),
             settings,
-        }
+        };
+        let facts = &agent.settings.facts;
+        agent.book.started(facts.boot, now);
+        let started = Body::Started { boot: facts.boot, version: facts.agent_version.clone() };
+        agent.record(started, now);
+        agent.recover(&restored.records, now);
+        agent.policy_restored(now);
+        agent.advance(now);
+        agent
     }
 
     /// Takes one thing that happened. `now` is when the shell saw it.
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
-            Input::Sample(sample) => {
-                for event in self.detectors.observe_sample(&sample, now) {
-                    self.effects.push_back(Effect::Emit(Item::Finding(event.finding)));
-                }
-            }
+            Input::Sample(sample) => self.sampled(&sample, now),
             Input::UnitChanged { name, unit } => {
-                for event in self.detectors.observe_unit(&name, unit.as_deref(), now) {
-                    self.effects.push_back(Effect::Emit(Item::Finding(event.finding)));
-                }
+                let events = self.detectors.observe_unit(&name, unit.as_deref(), now);
+                self.found(events, now);
             }
-            Input::HoldFile(present) => self.hold_file = present,
-            Input::ActuatorAvailable(available) => self.actuator = available,
-            Input::UplinkUp => self.uplink = true,
-            Input::UplinkDown => self.uplink = false,
-            _ => {}
+            Input::Persisted { token } => self.persisted(token, now),
+            Input::PersistFailed { token, text } => self.persist_failed(token, text, now),
+            Input::StepDone { action, outcome } => self.step_done(action, outcome, now),
+            Input::StepStatus { action, status } => self.step_status(action, status, now),
+            Input::UndoDone { action, outcome } => self.undo_done(action, outcome, now),
+            Input::PolicyOffered(signed) => self.policy_offered(&signed, now),
+            Input::LocalPolicyChanged(files) => self.local_policy_changed(&files, now),
+            Input::Order { id, signed } => self.ordered(id, &signed, now),
+            Input::UndoRequested { action, by } => self.undo(None, action, by),
+            Input::HoldFile(present) => self.hold_file_seen(present, now),
+            Input::ActuatorAvailable(available) => self.actuator_available(available, now),
+            Input::LeaseGranted { decision, expires_in } => self.lease_answered(decision, Ok(expires_in), now),
+            Input::LeaseDenied { decision, text } => self.lease_answered(decision, Err(text), now),
+            Input::UplinkUp => self.uplink_changed(true),
+            Input::UplinkDown => self.uplink_changed(false),
+            Input::Tick => {}
         }
+        self.advance(now);
     }
 
     /// The next thing to do, in order.
@@ -124,7 +195,8 @@ impl Agent {
     /// nanoseconds. `None` while there is nothing to wait for but inputs.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<u64> {
-        None
+        let flows = self.flows.values().filter_map(Flow::wakeup);
+        flows.chain(self.journal.wakeup()).chain(self.leases_wakeup()).chain(self.policy.wakeup()).min()
     }
 
     /// Where the agent stands, in short.
@@ -144,6 +216,85 @@ impl Agent {
     /// without leaving work to recovery.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.effects.is_empty()
+        self.journal.is_settled() && self.flows.values().all(|flow| flow.running().is_none())
     }
+
+    /// What follows from whatever happened, and from the time that has passed.
+    fn advance(&mut self, now: Now) {
+        for record in self.journal.due(now) {
+            self.offer(record, Waiting::Nobody);
+        }
+        self.ask_overdue(now);
+        self.prove(now);
+        self.give_up_leases(now);
+        self.try_policy(now);
+        self.evaluate(now);
+        self.tell_status();
+    }
+
+    fn sampled(&mut self, sample: &Sample, now: Now) {
+        let events = self.detectors.observe_sample(sample, now);
+        self.found(events, now);
+        self.flows_sampled(now);
+        self.book.saw(now);
+        self.summary.add(sample);
+        if self.summary.is_due(now) {
+            let summary = self.summary.take(now);
+            self.effects.push_back(Effect::Emit(Item::Summary(summary)));
+        }
+    }
+
+    /// Findings changed: they are told, and flows learn whether their trouble is over.
+    fn found(&mut self, events: Vec<FindingEvent>, now: Now) {
+        for event in events {
+            let cleared = (event.change == Change::Cleared).then_some(now);
+            for flow in self.flows.values_mut() {
+                if flow.kind == event.finding.kind && flow.subject == event.finding.subject {
+                    flow.cleared = cleared;
+                }
+            }
+            self.effects.push_back(Effect::Emit(Item::Finding(event.finding)));
+        }
+    }
+
+    /// Records something that has happened: it is offered until the ledger takes it.
+    fn record(&mut self, body: Body, now: Now) {
+        self.offer(Record { at: now, body }, Waiting::Nobody);
+    }
+
+    fn offer(&mut self, record: Record, waiting: Waiting) -> Token {
+        let token = self.journal.offer(record.clone(), waiting);
+        self.effects.push_back(Effect::Persist { token, record });
+        token
+    }
+
+    fn tell_status(&mut self) {
+        let held = if self.hold_file {
+            Some(HOLD_FILE.to_owned())
+        } else {
+            self.journal.error().map(|error| format!("ledger cannot be written: {error}"))
+        };
+        let status = Status {
+            generation: self.policy.state.effective.generation,
+            findings_open: self.detectors.open_findings().count(),
+            acting: self.flows.len(),
+            held,
+            uplink: self.uplink,
+        };
+        if status != self.status {
+            self.status = status.clone();
+            self.effects.push_back(Effect::Status(status));
+        }
+    }
+}
+
+/// The last decision about each kind of trouble with each subject, so that a restart repeats none.
+fn last_said(records: &[Record]) -> BTreeMap<(FindingKind, Subject), Decision> {
+    let mut said = BTreeMap::new();
+    for record in records {
+        if let Body::Decided(decision) = &record.body {
+            said.insert((decision.kind, decision.subject.clone()), (**decision).clone());
+        }
+    }
+    said
 }

@@ -168,6 +168,10 @@ impl Lifecycle {
         self.effects.push(Effect { subject: subject.clone(), action, until });
     }
 
+    pub(crate) fn effect_over(&mut self, action: ActionId) {
+        self.effects.retain(|effect| effect.action != action);
+    }
+
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.entries.values().flat_map(BTreeMap::values).filter_map(|entry| entry.finding.as_ref())
     }

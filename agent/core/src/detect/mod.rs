@@ -89,6 +89,11 @@ impl Detectors {
         self.lifecycle.mark_effect(subject, action, t.saturating_add(clock::millis(for_)));
     }
 
+    /// Says that `action` has ended: what opens from now on is no effect of its being carried out.
+    pub fn effect_over(&mut self, action: ActionId) {
+        self.lifecycle.effect_over(action);
+    }
+
     /// The findings that are open or unknown, by kind and subject.
     pub fn open_findings(&self) -> impl Iterator<Item = &Finding> {
         self.lifecycle.findings()
