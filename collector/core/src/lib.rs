@@ -2,10 +2,13 @@
 //!
 //! As pure as mainstay-core: no I/O, no clock, no randomness. [`correlate`] makes incidents out of
 //! findings, [`cause`] names what most likely began it, [`depends`] knows what needs what, and
+//! [`dedup`] stores every item once, [`lease`] keeps acting to a share of the hosts, and
 //! [`silence`] tells a silent host from one that nobody could have heard.
 #![forbid(unsafe_code)]
 
 pub mod cause;
 pub mod correlate;
+pub mod dedup;
 pub mod depends;
+pub mod lease;
 pub mod silence;
