@@ -1,0 +1,170 @@
+//! Columns of numbers as bytes: varints, deltas, and the scale that makes decimals whole.
+//!
+//! In: numbers. Out: bytes, and the same numbers again, bit by bit. Reading never trusts a length:
+//! what does not fit is `None`.
+
+const MODE_XOR: u8 = 0;
+const MODE_DELTA: u8 = 1;
+const MODE_DELTA2: u8 = 2;
+const MODE_SAME: u8 = 3;
+/// Powers of ten that are tried: /proc prints hundredths, PSI hundredths, load averages too.
+const SCALES: [f64; 5] = [1.0, 10.0, 100.0, 1000.0, 10_000.0];
+/// Whole numbers up to here are exact as `f64`.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+pub(super) fn write_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+pub(super) fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+/// Writes whole numbers, in the shorter of two ways.
+pub(super) fn write_ints(out: &mut Vec<u8>, values: &[i64], scale: u8) {
+    let Some(first) = values.first() else { return };
+    let head = |mode: u8| scale << 4 | mode;
+    if values.iter().all(|v| v == first) {
+        out.push(head(MODE_SAME));
+        write_varint(out, zigzag(*first));
+        return;
+    }
+    let deltas = differences(values);
+    let again = differences(&deltas);
+    let (mode, list) = if cost(&again) < cost(&deltas) { (MODE_DELTA2, again) } else { (MODE_DELTA, deltas) };
+    out.push(head(mode));
+    for value in list {
+        write_varint(out, zigzag(value));
+    }
+}
+
+/// Reads `count` whole numbers.
+pub(super) fn read_ints(bytes: &mut &[u8], count: usize) -> Option<Vec<i64>> {
+    if count == 0 {
+        return Some(Vec::new());
+    }
+    let (head, rest) = bytes.split_first()?;
+    *bytes = rest;
+    read_ints_of(bytes, head & 0x0f, count)
+}
+
+fn read_ints_of(bytes: &mut &[u8], mode: u8, count: usize) -> Option<Vec<i64>> {
+    if mode == MODE_SAME {
+        return Some(vec![unzigzag(read_varint(bytes)?); count]);
+    }
+    // A number takes a byte at least.
+    if count > bytes.len() {
+        return None;
+    }
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        values.push(unzigzag(read_varint(bytes)?));
+    }
+    match mode {
+        MODE_DELTA => sum_up(&mut values),
+        MODE_DELTA2 => {
+            sum_up(&mut values);
+            sum_up(&mut values);
+        }
+        _ => return None,
+    }
+    Some(values)
+}
+
+/// Each less the one before it; the first less zero.
+fn differences(values: &[i64]) -> Vec<i64> {
+    let mut before = 0;
+    values.iter().map(|v| v.wrapping_sub(std::mem::replace(&mut before, *v))).collect()
+}
+
+fn sum_up(values: &mut [i64]) {
+    let mut sum = 0i64;
+    for value in values {
+        sum = sum.wrapping_add(*value);
+        *value = sum;
+    }
+}
+
+fn cost(values: &[i64]) -> u32 {
+    values.iter().map(|v| 64 - zigzag(*v).leading_zeros()).sum()
+}
+
+/// Writes numbers so that each comes back with the same bits.
+pub(super) fn write_column(out: &mut Vec<u8>, values: &[f64]) {
+    if values.is_empty() {
+        return;
+    }
+    if let Some((scale, whole)) = (0u8..).zip(SCALES).find_map(|(n, scale)| Some((n, wholes(values, scale)?))) {
+        write_ints(out, &whole, scale);
+        return;
+    }
+    out.push(MODE_XOR);
+    let mut before = 0;
+    let mixed: Vec<[u8; 8]> =
+        values.iter().map(|v| (v.to_bits() ^ std::mem::replace(&mut before, v.to_bits())).to_be_bytes()).collect();
+    // Byte by byte over all values: the bytes that hardly change stand together for zstd.
+    for byte in 0..8 {
+        out.extend(mixed.iter().map(|bytes| bytes[byte]));
+    }
+}
+
+/// Reads `count` numbers.
+pub(super) fn read_column(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
+    if count == 0 {
+        return Some(Vec::new());
+    }
+    let (head, rest) = bytes.split_first()?;
+    *bytes = rest;
+    let (scale, mode) = (head >> 4, head & 0x0f);
+    if mode != MODE_XOR {
+        let scale = SCALES.get(usize::from(scale))?;
+        let whole = read_ints_of(bytes, mode, count)?;
+        return Some(whole.into_iter().map(|v| v as f64 / scale).collect());
+    }
+    let mixed = bytes.get(..count.checked_mul(8)?)?;
+    *bytes = &bytes[mixed.len()..];
+    let mut before = 0;
+    let value = |n: usize| {
+        let mut bits = [0; 8];
+        for (byte, to) in bits.iter_mut().enumerate() {
+            *to = mixed[byte * count + n];
+        }
+        before ^= u64::from_be_bytes(bits);
+        f64::from_bits(before)
+    };
+    Some((0..count).map(value).collect())
+}
+
+/// The values times `scale`, if they are whole numbers that come back with the same bits.
+#[allow(clippy::cast_possible_truncation)] // within WHOLE_MAX by the comparison before it
+fn wholes(values: &[f64], scale: f64) -> Option<Vec<i64>> {
+    values
+        .iter()
+        .map(|v| {
+            let whole = (v * scale).round();
+            let fits = whole.abs() < WHOLE_MAX;
+            (fits && (whole as i64 as f64 / scale).to_bits() == v.to_bits()).then(|| whole as i64)
+        })
+        .collect()
+}

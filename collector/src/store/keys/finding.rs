@@ -1,0 +1,47 @@
+//! A finding, as it was last reported, and the index of findings by time.
+
+use mainstay_core::id::{FindingId, HostId};
+
+super::key! {
+    /// By host.
+    FindingKey in Findings as 40 {
+        /// Whose.
+        host: HostId,
+        /// Which.
+        finding: FindingId,
+    }
+}
+
+super::key! {
+    /// By the time of opening. The value is empty.
+    FindingByTimeKey in Findings as 41 {
+        /// When it opened.
+        opened_ms: i64,
+        /// Whose.
+        host: HostId,
+        /// Which.
+        finding: FindingId,
+    }
+}
+
+impl FindingKey {
+    /// The findings of one host.
+    #[must_use]
+    pub fn of(host: HostId) -> Vec<u8> {
+        super::prefix!(FindingKey, host)
+    }
+
+    /// All findings.
+    #[must_use]
+    pub fn all() -> Vec<u8> {
+        super::prefix!(FindingKey)
+    }
+}
+
+impl FindingByTimeKey {
+    /// All of them, oldest first.
+    #[must_use]
+    pub fn all() -> Vec<u8> {
+        super::prefix!(FindingByTimeKey)
+    }
+}

@@ -1,0 +1,47 @@
+//! An incident, the index of incidents by time, and which incident a finding belongs to.
+
+use mainstay_core::id::{FindingId, HostId, IncidentId};
+
+super::key! {
+    /// By its id.
+    IncidentKey in Incidents as 56 {
+        /// Which.
+        incident: IncidentId,
+    }
+}
+
+super::key! {
+    /// By the time of opening. The value is empty.
+    IncidentByTimeKey in Incidents as 57 {
+        /// When its first member opened.
+        opened_ms: i64,
+        /// Which.
+        incident: IncidentId,
+    }
+}
+
+super::key! {
+    /// The value is the incident's id.
+    IncidentOfKey in Incidents as 58 {
+        /// Whose finding.
+        host: HostId,
+        /// Which finding.
+        finding: FindingId,
+    }
+}
+
+impl IncidentKey {
+    /// All of them.
+    #[must_use]
+    pub fn all() -> Vec<u8> {
+        super::prefix!(IncidentKey)
+    }
+}
+
+impl IncidentByTimeKey {
+    /// All of them, oldest first.
+    #[must_use]
+    pub fn all() -> Vec<u8> {
+        super::prefix!(IncidentByTimeKey)
+    }
+}

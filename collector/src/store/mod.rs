@@ -1,0 +1,221 @@
+//! The collector's store: RocksDB, with keys and values as code.
+//!
+//! Reads go to the database from any thread; every write goes through the one [`Writer`], and is
+//! answered when it is on disk. Nothing else in the collector knows RocksDB.
+
+pub mod backup;
+pub mod block;
+mod codec;
+pub mod columns;
+pub mod keys;
+pub mod retention;
+pub mod series;
+pub mod values;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use prost::Message;
+use rocksdb::{ColumnFamily, DB, Direction, IteratorMode};
+
+pub use self::keys::{BadKey, Key};
+pub use self::writer::{Batch, Writer, WriterCounts};
+use columns::Column;
+
+/// Why the store cannot do what it is asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// RocksDB says no.
+    #[error("the store failed: {0}")]
+    Database(String),
+    /// There is no room left on the disk.
+    #[error("the disk of the store is full: {0}")]
+    Full(String),
+    /// The store is being closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A key that cannot be read.
+    #[error(transparent)]
+    Key(#[from] BadKey),
+    /// A value that cannot be read.
+    #[error("the value under {key} cannot be read: {text}")]
+    Value {
+        /// The kind of key, and the key in hex.
+        key: String,
+        /// What is wrong with it.
+        text: String,
+    },
+    /// A file of the store cannot be handled.
+    #[error("cannot {what} {path}: {text}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the kernel said.
+        text: String,
+    },
+}
+
+impl From<rocksdb::Error> for StoreError {
+    fn from(error: rocksdb::Error) -> Self {
+        let text = error.into_string();
+        // RocksDB has a sub-code for it, which the C interface does not give.
+        if text.contains("No space left") { Self::Full(text) } else { Self::Database(text) }
+    }
+}
+
+/// The store, open.
+#[derive(Debug)]
+pub struct Store {
+    db: Arc<DB>,
+    path: PathBuf,
+    writer: Writer,
+    thread: Option<JoinHandle<()>>,
+    /// Schemas that are known to be stored, with their names.
+    pub(super) schemas: series::SchemaCache,
+}
+
+impl Store {
+    /// Opens the store in a folder, or makes it. `cache_bytes` bounds what RocksDB keeps in memory.
+    ///
+    /// # Errors
+    /// If it cannot be opened: another process has it, or it is damaged.
+    pub fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+        let (options, cache) = columns::database_options(cache_bytes);
+        let db = Arc::new(DB::open_cf_descriptors(&options, path, columns::descriptors(&cache))?);
+        let (writer, thread) = Writer::start(db.clone()).map_err(|error| StoreError::Database(error.to_string()))?;
+        Ok(Self { db, path: path.to_owned(), writer, thread: Some(thread), schemas: series::SchemaCache::default() })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a batch durable. See [`Writer::commit`].
+    ///
+    /// # Errors
+    /// If it could not be written.
+    pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.writer.commit(batch).await
+    }
+
+    /// What the writer has done.
+    #[must_use]
+    pub fn writer_counts(&self) -> &WriterCounts {
+        &self.writer.counts
+    }
+
+    /// The message under a key.
+    ///
+    /// # Errors
+    /// If the database fails or the value is not such a message.
+    pub fn get<K: Key, V: Message + Default>(&self, key: &K) -> Result<Option<V>, StoreError> {
+        let bytes = key.encode();
+        let Some(value) = self.db.get_pinned_cf(family(&self.db, K::COLUMN), &bytes)? else { return Ok(None) };
+        decode(&bytes, &value).map(Some)
+    }
+
+    /// The bytes under a key.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn get_raw<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.db.get_cf(family(&self.db, K::COLUMN), key.encode())?)
+    }
+
+    /// Every key of one kind that begins with `prefix`, in order, from `from` on.
+    pub fn scan<'s, K: Key + 's>(
+        &'s self,
+        prefix: &[u8],
+        from: &[u8],
+    ) -> impl Iterator<Item = Result<(K, Box<[u8]>), StoreError>> + use<'s, K> {
+        self.walk(prefix, IteratorMode::From(from, Direction::Forward))
+    }
+
+    /// Every key of one kind that begins with `prefix`, last first.
+    pub fn scan_back<'s, K: Key + 's>(
+        &'s self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(K, Box<[u8]>), StoreError>> + use<'s, K> {
+        let mut end = prefix.to_vec();
+        // No field of ours begins with so many ones that this would not lie behind all of them.
+        end.extend([0xff; 40]);
+        self.walk(prefix, IteratorMode::From(&end, Direction::Reverse))
+    }
+
+    fn walk<'s, K: Key + 's>(
+        &'s self,
+        prefix: &[u8],
+        mode: IteratorMode<'_>,
+    ) -> impl Iterator<Item = Result<(K, Box<[u8]>), StoreError>> + use<'s, K> {
+        let prefix = prefix.to_vec();
+        self.db
+            .iterator_cf(family(&self.db, K::COLUMN), mode)
+            .take_while(move |item| item.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+            .map(|item| {
+                let (key, value) = item?;
+                Ok((K::decode(&key)?, value))
+            })
+    }
+
+    /// Like [`Self::scan`] from the beginning of the prefix, with the values read.
+    pub fn scan_values<'s, K: Key + 's, V: Message + Default>(
+        &'s self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(K, V), StoreError>> + use<'s, K, V> {
+        self.scan::<K>(prefix, prefix).map(|item| {
+            let (key, value) = item?;
+            let value = decode(&key.encode(), &value)?;
+            Ok((key, value))
+        })
+    }
+
+    /// Bytes of live data as RocksDB estimates it.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        let of = |c: &Column| {
+            self.db
+                .property_int_value_cf(family(&self.db, *c), "rocksdb.total-sst-files-size")
+                .ok()
+                .flatten()
+                .unwrap_or(0)
+        };
+        Column::ALL.iter().map(of).sum()
+    }
+
+    pub(super) fn db(&self) -> &DB {
+        &self.db
+    }
+}
+
+impl Drop for Store {
+    /// Waits for the writer and for RocksDB's own threads: closing under them crashes (rust-rocksdb #767).
+    fn drop(&mut self) {
+        self.writer = Writer::disconnected();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.db.cancel_all_background_work(true);
+    }
+}
+
+/// Reads a value, and names its key if it cannot.
+///
+/// # Errors
+/// If it is not such a message.
+pub fn decode<V: Message + Default>(key: &[u8], value: &[u8]) -> Result<V, StoreError> {
+    V::decode(value).map_err(|error| StoreError::Value { key: format!("{key:02x?}"), text: error.to_string() })
+}
+
+/// The handle of a column family.
+///
+/// # Panics
+/// Never: all of them are named when the database is opened, and none is ever dropped.
+fn family(db: &DB, column: Column) -> &ColumnFamily {
+    db.cf_handle(column.name()).expect("every column family is opened")
+}

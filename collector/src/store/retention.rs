@@ -1,0 +1,132 @@
+//! Retention: what is older than its age goes, and the disk gets its room back.
+//!
+//! Series go by whole files where a file lies wholly before the limit, and by one range deletion at
+//! the boundary. Findings and decisions go by their index of time; open findings stay. Ledger
+//! records go from the front of each ledger, so that what is left is one chain.
+
+use std::time::Duration;
+
+use mainstay_core::id::HostId;
+use mainstay_proto::v1;
+use prost::Message;
+
+use super::columns::Column;
+use super::keys::{
+    BlockKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, FindingByTimeKey, FindingKey, Key, LedgerKey,
+    OpenRowKey,
+};
+use super::{Batch, Store, StoreError, decode, family};
+
+/// Most keys that one pass removes one by one, so that a pass is short; the next goes on.
+const PASS_MAX: usize = 50_000;
+
+/// How long each kind of data is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Series (default 30 days).
+    pub series: Duration,
+    /// Findings that have cleared, and incidents (default 180 days).
+    pub findings: Duration,
+    /// Decisions and ledger records (default 400 days).
+    pub decisions: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |n: u64| Duration::from_secs(n * 86_400);
+        Self { series: days(30), findings: days(180), decisions: days(400) }
+    }
+}
+
+fn before(now_ms: i64, age: Duration) -> i64 {
+    now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)).max(0)
+}
+
+impl Store {
+    /// Removes what is too old. Says how many keys went one by one.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub async fn retain(&self, hosts: &[HostId], retention: Retention, now_ms: i64) -> Result<usize, StoreError> {
+        let series_ms = before(now_ms, retention.series);
+        let mut batch = Batch::default();
+        let first_kept = BlockKey::from_hour(u32::try_from(series_ms / 3_600_000).unwrap_or(0));
+        let begin = vec![BlockKey::ORDINAL];
+        self.db().delete_file_in_range_cf(family(self.db(), Column::Series), &begin, &first_kept)?;
+        batch.delete_range(Column::Series, begin, first_kept);
+        let mut gone = self.old_rows(&mut batch, series_ms)?;
+        gone += self.old_findings(&mut batch, before(now_ms, retention.findings))?;
+        let decisions_ms = before(now_ms, retention.decisions);
+        gone += self.old_decisions(&mut batch, decisions_ms)?;
+        for host in hosts {
+            gone += self.old_records(&mut batch, *host, decisions_ms)?;
+        }
+        self.commit(batch).await?;
+        Ok(gone)
+    }
+
+    fn old_rows(&self, batch: &mut Batch, before_ms: i64) -> Result<usize, StoreError> {
+        let prefix = OpenRowKey::all();
+        let mut gone = 0;
+        for item in self.scan::<OpenRowKey>(&prefix, &prefix) {
+            let (key, _) = item?;
+            if key.at_ms < before_ms && gone < PASS_MAX {
+                batch.delete(&key);
+                gone += 1;
+            }
+        }
+        Ok(gone)
+    }
+
+    fn old_findings(&self, batch: &mut Batch, before_ms: i64) -> Result<usize, StoreError> {
+        let prefix = FindingByTimeKey::all();
+        let mut gone = 0;
+        for item in self.scan::<FindingByTimeKey>(&prefix, &prefix).take(PASS_MAX) {
+            let (key, _) = item?;
+            if key.opened_ms >= before_ms {
+                break;
+            }
+            let full = FindingKey { host: key.host, finding: key.finding };
+            let open = self.get::<_, v1::Finding>(&full)?.is_some_and(|finding| finding.state == "open");
+            if !open {
+                batch.delete(&key);
+                batch.delete(&full);
+                gone += 1;
+            }
+        }
+        Ok(gone)
+    }
+
+    fn old_decisions(&self, batch: &mut Batch, before_ms: i64) -> Result<usize, StoreError> {
+        let prefix = DecisionByTimeKey::all();
+        let mut gone = 0;
+        for item in self.scan::<DecisionByTimeKey>(&prefix, &prefix).take(PASS_MAX) {
+            let (key, _) = item?;
+            if key.at_ms >= before_ms {
+                break;
+            }
+            let (decision, host, at_ms) = (key.decision, key.host, key.at_ms);
+            batch.delete(&DecisionKey { decision, host });
+            batch.delete(&DecisionByHostKey { host, at_ms, decision });
+            batch.delete(&key);
+            gone += 1;
+        }
+        Ok(gone)
+    }
+
+    fn old_records(&self, batch: &mut Batch, host: HostId, before_ms: i64) -> Result<usize, StoreError> {
+        let prefix = LedgerKey::of(host);
+        let mut gone = 0;
+        for item in self.scan::<LedgerKey>(&prefix, &prefix).take(PASS_MAX) {
+            let (key, value) = item?;
+            let entry: v1::LedgerEntry = decode(&key.encode(), &value)?;
+            let at_ms = v1::Record::decode(&entry.record[..]).ok().and_then(|r| r.at).map_or(0, |at| at.wall_ms);
+            if at_ms >= before_ms {
+                break;
+            }
+            batch.delete(&key);
+            gone += 1;
+        }
+        Ok(gone)
+    }
+}

@@ -1,0 +1,278 @@
+//! What stands under the keys, as protobuf, so that a newer collector reads what an older wrote.
+//!
+//! Field numbers are stable for ever. Wire messages are embedded where they are what is kept.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::id::Epoch;
+use mainstay_fleet::dedup::{Marks, SpoolMarks};
+use mainstay_proto::v1;
+
+/// A host that was enrolled.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HostRow {
+    /// Its short number in keys of series.
+    #[prost(uint32, tag = "1")]
+    pub short: u32,
+    /// What it said of itself last.
+    #[prost(message, optional, tag = "2")]
+    pub facts: Option<v1::HostFacts>,
+    /// When it was enrolled.
+    #[prost(sint64, tag = "3")]
+    pub enrolled_ms: i64,
+    /// When its certificate stopped being taken; 0 is never.
+    #[prost(sint64, tag = "4")]
+    pub revoked_ms: i64,
+    /// Evidence only.
+    #[prost(bytes = "vec", tag = "5")]
+    pub machine_id: Vec<u8>,
+    /// The token that it came with.
+    #[prost(string, tag = "6")]
+    pub token: String,
+}
+
+/// A range of numbers, both ends included.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct RangeRow {
+    /// The first.
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    /// The last.
+    #[prost(uint64, tag = "2")]
+    pub last: u64,
+}
+
+/// The marks of one spool.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SpoolRow {
+    /// Which spool.
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+    /// Everything up to this is stored or known to be lost.
+    #[prost(uint64, tag = "2")]
+    pub upto: u64,
+    /// Stored beyond the first hole.
+    #[prost(message, repeated, tag = "3")]
+    pub ahead: Vec<RangeRow>,
+    /// Declared lost.
+    #[prost(message, repeated, tag = "4")]
+    pub lost: Vec<RangeRow>,
+    /// Lost, in ranges that are no longer told apart.
+    #[prost(uint64, tag = "5")]
+    pub lost_elsewhere: u64,
+    /// The order in which spools were heard of.
+    #[prost(uint64, tag = "6")]
+    pub heard: u64,
+}
+
+/// How far the stream of a host is stored, and what is known of it besides.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MarkRow {
+    /// By spool.
+    #[prost(message, repeated, tag = "1")]
+    pub spools: Vec<SpoolRow>,
+    /// The spool that is in use.
+    #[prost(fixed64, tag = "2")]
+    pub epoch: u64,
+    /// The latest gaps that were declared, with their times.
+    #[prost(message, repeated, tag = "3")]
+    pub gaps: Vec<v1::Gap>,
+    /// The ledger's end as it is stored and countersigned here.
+    #[prost(message, optional, tag = "4")]
+    pub ledger: Option<v1::LedgerHead>,
+    /// Why the ledger is doubted.
+    #[prost(string, repeated, tag = "5")]
+    pub doubts: Vec<String>,
+    /// When anything last came.
+    #[prost(sint64, tag = "6")]
+    pub last_seen_ms: i64,
+    /// The host's clock minus ours.
+    #[prost(sint64, tag = "7")]
+    pub clock_offset_ms: i64,
+    /// It said goodbye and should be back by then; 0 is no.
+    #[prost(sint64, tag = "8")]
+    pub back_by_ms: i64,
+    /// What it said of its policy.
+    #[prost(message, optional, tag = "9")]
+    pub policy: Option<v1::PolicyStatus>,
+    /// Items that were stored, over all spools.
+    #[prost(uint64, tag = "10")]
+    pub stored: u64,
+    /// Items that were declared lost, over all spools.
+    #[prost(uint64, tag = "11")]
+    pub lost: u64,
+}
+
+impl MarkRow {
+    /// The marks as the deduplication knows them.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        let ranges = |rows: &[RangeRow]| rows.iter().map(|r| (r.first, r.last)).collect::<BTreeMap<_, _>>();
+        let spools = self.spools.iter().map(|s| {
+            let marks = SpoolMarks {
+                upto: s.upto,
+                ahead: ranges(&s.ahead),
+                lost: ranges(&s.lost),
+                lost_elsewhere: s.lost_elsewhere,
+                heard: s.heard,
+            };
+            (Epoch(s.epoch), marks)
+        });
+        Marks { spools: spools.collect() }
+    }
+
+    /// Takes the marks back from the deduplication.
+    pub fn set_marks(&mut self, marks: &Marks) {
+        let rows =
+            |ranges: &BTreeMap<u64, u64>| ranges.iter().map(|(&first, &last)| RangeRow { first, last }).collect();
+        self.spools = marks
+            .spools
+            .iter()
+            .map(|(epoch, s)| SpoolRow {
+                epoch: epoch.0,
+                upto: s.upto,
+                ahead: rows(&s.ahead),
+                lost: rows(&s.lost),
+                lost_elsewhere: s.lost_elsewhere,
+                heard: s.heard,
+            })
+            .collect();
+    }
+}
+
+/// An enrolment token. The secret itself is never stored.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TokenRow {
+    /// SHA-256 of the secret.
+    #[prost(bytes = "vec", tag = "1")]
+    pub secret_hash: Vec<u8>,
+    /// How often it could be used.
+    #[prost(uint32, tag = "2")]
+    pub uses: u32,
+    /// How often it still can.
+    #[prost(uint32, tag = "3")]
+    pub uses_left: u32,
+    /// Until when.
+    #[prost(sint64, tag = "4")]
+    pub expires_ms: i64,
+    /// By whom it was made.
+    #[prost(string, tag = "5")]
+    pub created_by: String,
+    /// Labels of the hosts that come with it, where they have none of their own.
+    #[prost(message, repeated, tag = "6")]
+    pub labels: Vec<v1::Label>,
+}
+
+/// An operator.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OperatorRow {
+    /// viewer, operator or admin.
+    #[prost(string, tag = "1")]
+    pub role: String,
+    /// When the certificate was made.
+    #[prost(sint64, tag = "2")]
+    pub created_ms: i64,
+    /// When it ends.
+    #[prost(sint64, tag = "3")]
+    pub expires_ms: i64,
+    /// Who asked for it.
+    #[prost(string, tag = "4")]
+    pub created_by: String,
+}
+
+/// A policy as it was pushed.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PolicyRow {
+    /// The exact bytes with their signature.
+    #[prost(message, optional, tag = "1")]
+    pub signed: Option<v1::Signed>,
+    /// SHA-256 over the exact bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub hash: Vec<u8>,
+    /// When it was pushed.
+    #[prost(sint64, tag = "3")]
+    pub pushed_ms: i64,
+    /// By whom.
+    #[prost(string, tag = "4")]
+    pub pushed_by: String,
+    /// Until when agents accept it.
+    #[prost(sint64, tag = "5")]
+    pub not_after_ms: i64,
+    /// Its generation.
+    #[prost(uint64, tag = "6")]
+    pub generation: u64,
+}
+
+/// What an operator ordered.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CommandRow {
+    /// Who.
+    #[prost(string, tag = "1")]
+    pub operator: String,
+    /// In which role.
+    #[prost(string, tag = "2")]
+    pub role: String,
+    /// What.
+    #[prost(string, tag = "3")]
+    pub command: String,
+    /// What came of it.
+    #[prost(string, tag = "4")]
+    pub result: String,
+}
+
+/// An incident.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct IncidentRow {
+    /// When the first member opened.
+    #[prost(sint64, tag = "1")]
+    pub opened_ms: i64,
+    /// When it last changed.
+    #[prost(sint64, tag = "2")]
+    pub changed_ms: i64,
+    /// When it cleared; 0 while it is open.
+    #[prost(sint64, tag = "3")]
+    pub cleared_ms: i64,
+    /// Its members.
+    #[prost(message, repeated, tag = "4")]
+    pub members: Vec<MemberRow>,
+    /// The likely cause: which of the members.
+    #[prost(message, optional, tag = "5")]
+    pub cause: Option<MemberRow>,
+    /// How sure that is.
+    #[prost(double, tag = "6")]
+    pub cause_confidence: f64,
+    /// Why, in words.
+    #[prost(string, repeated, tag = "7")]
+    pub evidence: Vec<String>,
+    /// The ties between members.
+    #[prost(string, repeated, tag = "8")]
+    pub ties: Vec<String>,
+    /// Members beyond what is listed.
+    #[prost(uint64, tag = "9")]
+    pub more: u64,
+    /// The incident that this one is part of now; 0 is none.
+    #[prost(fixed64, tag = "10")]
+    pub merged_into: u64,
+}
+
+/// A member of an incident.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MemberRow {
+    /// Whose finding.
+    #[prost(bytes = "vec", tag = "1")]
+    pub host: Vec<u8>,
+    /// Which.
+    #[prost(fixed64, tag = "2")]
+    pub finding: u64,
+}
+
+/// The names of the series of a block, in their order.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SchemaRow {
+    /// The series.
+    #[prost(message, repeated, tag = "1")]
+    pub series: Vec<v1::SeriesKey>,
+    /// Of each, whether it is a gauge (four columns) or a counter (one).
+    #[prost(bool, repeated, tag = "2")]
+    pub gauge: Vec<bool>,
+}
