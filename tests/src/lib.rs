@@ -1,4 +1,5 @@
 //! What the tests of the whole system share: real hosts, and more as it comes.
 
+pub mod demo;
 pub mod hosts;
 pub mod site;

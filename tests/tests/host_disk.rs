@@ -11,11 +11,10 @@ const HEALED_MAX: Duration = Duration::from_secs(120);
 
 /// What root allows on the host; no policy reaches beyond it.
 const ROOTS_LIMITS: &str = r#"
-[[reclaim]]
-name = "logs"
-under = "/srv/data/logs"
-files = ["*.log", "*.gz"]
-min_age = "1h"
+[[reclaim.root]]
+path = "/srv/data/logs"
+files = ["*.log"]
+older_than = "1h"
 "#;
 
 const RECLAIM: &str = r#"

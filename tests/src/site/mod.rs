@@ -104,12 +104,8 @@ impl Site {
     /// When the collector does not come up or refuses.
     pub fn make_operator(&self) -> Result<()> {
         let collector = self.collector();
-        let address = format!("{}:7443", collector.address());
         wait_until(SEEN_MAX, "the collector to make an operator", || {
-            let script = format!(
-                "rm -rf /root/ops && mainstay operator create ops --role admin --out /root/ops --collector {address}"
-            );
-            Ok(Some(collector.must(&script)?))
+            Ok(Some(collector.must("rm -rf /root/ops && mainstay operator create ops --role admin --out /root/ops")?))
         })
         .with_context(|| collector.journal_tail("mainstay-collector"))?;
         let folder = self.operator_folder();
@@ -118,6 +114,7 @@ impl Site {
             fs::write(folder.join(name), collector.must(&format!("cat /root/ops/{name}"))? + "\n")?;
         }
         collector.must("rm -rf /root/ops")?;
+        fs::write(folder.join("collector"), self.collector_address() + "\n")?;
         Ok(())
     }
 
@@ -131,12 +128,31 @@ impl Site {
         Ok(())
     }
 
+    /// Where agents and operators reach the collector: on the switch, whatever it thinks its own name is.
+    fn collector_address(&self) -> String {
+        format!("{}:7443", self.collector().address())
+    }
+
     /// A token for `uses` hosts.
     ///
     /// # Errors
     /// When the collector refuses.
     pub fn token(&self, uses: u32) -> Result<String> {
-        self.mainstay(&["token", "create", "--uses", &uses.to_string(), "--ttl", "1h"])?.ok()
+        let address = self.collector_address();
+        let uses = uses.to_string();
+        self.mainstay(&[
+            "token",
+            "create",
+            "--uses",
+            &uses,
+            "--ttl",
+            "1h",
+            "--label",
+            "role=web",
+            "--address",
+            &address,
+        ])?
+        .ok()
     }
 
     /// Enrols a host with a token on its standard input.
