@@ -4,6 +4,8 @@
 //! wire has no logic.
 #![forbid(unsafe_code)]
 
+pub mod convert;
+
 /// Version 1 of the wire.
 #[allow(missing_docs, unreachable_pub, missing_debug_implementations, clippy::all)]
 pub mod v1 {

@@ -1,0 +1,237 @@
+//! Values of every domain type, for the property tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_core::decision::{Choice, Decision, Guard, HoldReason, Mode, PolicyRef, Verdict};
+use mainstay_core::finding::{Evidence, Finding, FindingKind, FindingState, Measure, Severity};
+use mainstay_core::id::{ActionId, BootId, DecisionId, FindingId};
+use mainstay_core::plan::{
+    AgedFiles, DiskReclaim, Plan, PlannedStep, ReclaimPlace, ResetFailed, Risk, Step, Undo, Verify,
+};
+use mainstay_core::record::{Author, Body, Ended, Outcome, Record, Verification};
+use mainstay_core::sample::HostFacts;
+use mainstay_core::series::{Point, SeriesKey, Summary};
+use mainstay_core::subject::{PathBytes, Subject, UnitName};
+use mainstay_core::time::Now;
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,12}"
+}
+
+fn number() -> impl Strategy<Value = f64> {
+    -1e12..1e12
+}
+
+fn now() -> impl Strategy<Value = Now> {
+    (any::<u64>(), any::<i64>()).prop_map(|(boot_ns, wall_ms)| Now { boot_ns, wall_ms })
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    any::<u64>().prop_map(Duration::from_millis)
+}
+
+fn unit() -> impl Strategy<Value = UnitName> {
+    "[a-z@-]{1,9}\\.(service|timer)".prop_map(|name| name.parse().unwrap())
+}
+
+fn path() -> impl Strategy<Value = PathBytes> {
+    vec(any::<u8>(), 0..12).prop_map(PathBytes)
+}
+
+pub(crate) fn subject() -> impl Strategy<Value = Subject> {
+    prop_oneof![
+        Just(Subject::Host),
+        unit().prop_map(Subject::Unit),
+        path().prop_map(Subject::Mount),
+        text().prop_map(Subject::Disk),
+        text().prop_map(Subject::Interface),
+        text().prop_map(Subject::Series),
+    ]
+}
+
+fn evidence() -> impl Strategy<Value = Vec<Evidence>> {
+    let measure = (text(), number(), of(number())).prop_map(|(name, value, limit)| Measure { name, value, limit });
+    vec((text(), of(measure)).prop_map(|(text, measure)| Evidence { text, measure }), 0..3)
+}
+
+prop_compose! {
+    pub(crate) fn finding()(
+        (id, effect_of) in (any::<u64>(), of(any::<u64>())),
+        kind in select(FindingKind::ALL),
+        subject in subject(),
+        severity in select(vec![Severity::Info, Severity::Warning, Severity::Critical]),
+        confidence in 0.0..=1.0,
+        state in select(vec![FindingState::Open, FindingState::Cleared, FindingState::Unknown]),
+        (opened, changed) in (now(), now()),
+        evidence in evidence(),
+    ) -> Finding {
+        let (id, effect_of) = (FindingId(id), effect_of.map(ActionId));
+        Finding { id, kind, subject, severity, confidence, state, opened, changed, evidence, effect_of }
+    }
+}
+
+fn place() -> impl Strategy<Value = ReclaimPlace> {
+    let aged = (text(), path(), vec(text(), 1..3), duration()).prop_map(|(name, under, files, older_than)| AgedFiles {
+        name,
+        under,
+        files,
+        older_than,
+    });
+    prop_oneof![
+        Just(ReclaimPlace::AptCache),
+        Just(ReclaimPlace::CoreDumps),
+        Just(ReclaimPlace::Journal),
+        aged.prop_map(ReclaimPlace::Aged),
+    ]
+}
+
+fn reclaim() -> impl Strategy<Value = DiskReclaim> {
+    let undo = prop_oneof![Just(Undo::None), duration().prop_map(Undo::For)];
+    (path(), vec(place(), 1..4), 0.0..=1.0, undo).prop_map(|(mount, from, until_used_ratio, undo)| DiskReclaim {
+        mount,
+        from,
+        until_used_ratio,
+        undo,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let reset = || select(vec![ResetFailed::Keep, ResetFailed::Clear]);
+    prop_oneof![
+        (unit(), reset()).prop_map(|(unit, reset_failed)| Step::UnitRestart { unit, reset_failed }),
+        (unit(), reset()).prop_map(|(unit, reset_failed)| Step::UnitStart { unit, reset_failed }),
+        unit().prop_map(|unit| Step::UnitStop { unit }),
+        unit().prop_map(|unit| Step::UnitReload { unit }),
+        reclaim().prop_map(Step::DiskReclaim),
+        text().prop_map(|to| Step::Notify { to }),
+    ]
+}
+
+pub(crate) fn plan() -> impl Strategy<Value = Plan> {
+    let planned = (any::<u64>(), step()).prop_map(|(action, step)| PlannedStep { action: ActionId(action), step });
+    let risk = select(vec![Risk::Low, Risk::Medium, Risk::High]);
+    (vec(planned, 0..3), risk, duration(), duration(), any::<u32>()).prop_map(
+        |(steps, risk, stable_for, within, rung)| Plan { steps, risk, verify: Verify { stable_for, within }, rung },
+    )
+}
+
+fn policy() -> impl Strategy<Value = PolicyRef> {
+    (any::<u64>(), any::<[u8; 32]>()).prop_map(|(generation, hash)| PolicyRef { generation, hash })
+}
+
+prop_compose! {
+    fn verdict()(guard in select(Guard::ALL), pass in any::<bool>(), text in text()) -> Verdict {
+        Verdict { guard, pass, text }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn decision()(
+        (id, finding) in (any::<u64>(), any::<u64>()),
+        at in now(),
+        kind in select(FindingKind::ALL),
+        subject in subject(),
+        (opened, confidence) in (now(), 0.0..=1.0),
+        evidence in evidence(),
+        rule in of(text()),
+        policy in policy(),
+        mode in select(Mode::ALL.to_vec()),
+        verdicts in vec(verdict(), 0..4),
+        choice in prop_oneof![
+            plan().prop_map(Choice::Act),
+            (select(HoldReason::ALL), of(plan())).prop_map(|(reason, would)| Choice::Hold { reason, would }),
+        ],
+    ) -> Decision {
+        let (id, finding) = (DecisionId(id), FindingId(finding));
+        Decision { id, at, finding, kind, subject, opened, confidence, evidence, rule, policy, mode, verdicts, choice }
+    }
+}
+
+prop_compose! {
+    fn outcome()(
+        ended in select(vec![Ended::Done, Ended::Failed, Ended::Refused, Ended::Unknown]),
+        text in text(),
+        elapsed_ms in any::<u64>(),
+        freed_bytes in of(any::<u64>()),
+    ) -> Outcome {
+        Outcome { ended, text, elapsed_ms, freed_bytes }
+    }
+}
+
+fn verification() -> impl Strategy<Value = Verification> {
+    (any::<bool>(), text(), of(any::<u64>())).prop_map(|(recovered, text, down_ms)| Verification {
+        recovered,
+        text,
+        down_ms,
+    })
+}
+
+fn author() -> impl Strategy<Value = Author> {
+    (text(), text()).prop_map(|(name, reason)| Author { name, reason })
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let decision_id = || any::<u64>().prop_map(DecisionId);
+    let action_id = || any::<u64>().prop_map(ActionId);
+    prop_oneof![
+        (any::<[u8; 16]>(), text()).prop_map(|(boot, version)| Body::Started { boot: BootId(boot), version }),
+        decision().prop_map(|decision| Body::Decided(Box::new(decision))),
+        (decision_id(), action_id(), step()).prop_map(|(decision, action, step)| Body::Intent {
+            decision,
+            action,
+            step
+        }),
+        (decision_id(), action_id(), outcome()).prop_map(|(decision, action, outcome)| Body::Outcome {
+            decision,
+            action,
+            outcome
+        }),
+        (decision_id(), verification()).prop_map(|(decision, verification)| Body::Verified { decision, verification }),
+        (policy(), of(text())).prop_map(|(policy, refused)| Body::Policy { policy, refused }),
+        (decision_id(), any::<bool>(), any::<i64>(), author())
+            .prop_map(|(decision, approved, until_ms, by)| Body::Answered { decision, approved, until_ms, by }),
+        (text(), of(any::<i64>()), any::<bool>(), author()).prop_map(|(scope, until_ms, held, by)| Body::Hold {
+            scope,
+            until_ms,
+            held,
+            by
+        }),
+        (action_id(), outcome(), author()).prop_map(|(action, outcome, by)| Body::Undone { action, outcome, by }),
+    ]
+}
+
+pub(crate) fn record() -> impl Strategy<Value = Record> {
+    (now(), body()).prop_map(|(at, body)| Record { at, body })
+}
+
+prop_compose! {
+    pub(crate) fn facts()(
+        hostname in text(),
+        boot in any::<[u8; 16]>(),
+        (kernel, os, agent_version) in (text(), text(), text()),
+        labels in btree_map(text(), text(), 0..3),
+    ) -> HostFacts {
+        HostFacts { hostname, boot: BootId(boot), kernel, os, agent_version, labels }
+    }
+}
+
+pub(crate) fn series_key() -> impl Strategy<Value = SeriesKey> {
+    ("[a-z_]{1,9}", btree_map("[a-z]{1,4}", text(), 0..3))
+        .prop_map(|(name, labels)| SeriesKey { name, labels: labels.into_iter().collect() })
+}
+
+pub(crate) fn summary() -> impl Strategy<Value = Summary> {
+    let gauge = (number(), number(), number(), number());
+    let point = prop_oneof![
+        number().prop_map(Point::Counter),
+        gauge.prop_map(|(last, min, max, mean)| Point::Gauge { last, min, max, mean }),
+    ];
+    (now(), any::<u32>(), any::<u32>(), btree_map(series_key().prop_map(Arc::new), point, 0..12)).prop_map(
+        |(at, window_ms, samples, points)| Summary { at, window_ms, samples, points: points.into_iter().collect() },
+    )
+}
