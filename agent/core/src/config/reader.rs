@@ -246,6 +246,11 @@ impl<'d> TableReader<'d> {
         None
     }
 
+    /// Lets a key pass unread, where a mistake elsewhere leaves open what it means.
+    pub fn allow(&mut self, key: &str) {
+        self.ask(key);
+    }
+
     /// Ends the table: every key that was not asked for is an unknown key.
     pub fn finish(self) {
         for (key, entry) in self.table {

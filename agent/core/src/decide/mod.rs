@@ -22,6 +22,7 @@ use crate::time::Now;
 
 pub use book::{Answer, Asked, Book, Running};
 pub use facts::{Facts, Fleet};
+pub(crate) use guards::may_justify_action;
 
 /// How long a plan may take before it is proved or given up, besides the time that its rule gives for proving it. After
 /// that nothing waits for it any more: whoever carried it out is gone.

@@ -29,7 +29,7 @@ pub enum Dimension {
 }
 
 impl Dimension {
-    fn example(self) -> &'static str {
+    pub(super) fn example(self) -> &'static str {
         match self {
             Self::Ratio => "a share such as 90%",
             Self::Duration => "a duration such as 6h",
@@ -294,7 +294,7 @@ fn unknown_measure(name: &str, shown: &str) -> String {
     }
 }
 
-fn literal(text: &str, dimension: Dimension) -> Option<f64> {
+pub(super) fn literal(text: &str, dimension: Dimension) -> Option<f64> {
     match dimension {
         Dimension::Ratio => number(text.strip_suffix('%')?).map(|percent| percent / 100.0),
         Dimension::Duration => parse_duration(text).ok().map(|duration| duration.as_secs_f64()),
