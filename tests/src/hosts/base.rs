@@ -17,7 +17,7 @@ use super::command::{must, run};
 const SUITE: &str = "bookworm";
 
 /// Raised when the recipe in this file changes, so that bases made by an older one are not used.
-const RECIPE: u32 = 3;
+const RECIPE: u32 = 4;
 
 /// On every host: systemd and what the tests look with.
 const PACKAGES: &[&str] = &[
@@ -79,7 +79,13 @@ impl Base {
         let lock = File::create(cache.join(format!("{name}.lock")))?;
         flock(&lock, FlockOperation::LockExclusive).context("cannot lock the base")?;
         if !path.exists() {
-            build(&path, &packages)?;
+            match more {
+                [] => build(&path, |part, log| bootstrap(part, log, &packages))?,
+                _ => {
+                    let standard = Self::standard()?;
+                    build(&path, |part, log| extend(standard.path(), part, log, more))?;
+                }
+            }
         }
         Ok(Self { path })
     }
@@ -91,27 +97,48 @@ impl Base {
     }
 }
 
-fn build(path: &Path, packages: &[&str]) -> Result<()> {
+/// Fills a `.part` folder, then puts it in its place in one step.
+fn build(path: &Path, fill: impl FnOnce(&Path, File) -> Result<()>) -> Result<()> {
     let part = path.with_extension("part");
     if part.exists() {
         fs::remove_dir_all(&part).context("cannot remove an unfinished base")?;
     }
     let log = path.with_extension("log");
     eprintln!("hosts: making {} (Debian {SUITE}, once)", path.display());
-    let out = File::create(&log)?;
-    let done = Command::new("debootstrap")
-        .args(["--variant=minbase", &format!("--include={}", packages.join(",")), SUITE])
-        .arg(&part)
-        .arg(mirror())
-        .stdout(out.try_clone()?)
-        .stderr(out)
-        .status()
-        .context("cannot run debootstrap (apt-get install debootstrap)")?;
-    if !done.success() {
-        bail!("debootstrap ended with {done}; see {}", log.display());
-    }
+    fill(&part, File::create(&log)?).with_context(|| format!("see {}", log.display()))?;
     prepare(&part)?;
     fs::rename(&part, path).with_context(|| format!("cannot put {} in its place", path.display()))
+}
+
+fn bootstrap(part: &Path, log: File, packages: &[&str]) -> Result<()> {
+    let mut command = Command::new("debootstrap");
+    command.args(["--variant=minbase", &format!("--include={}", packages.join(",")), SUITE]).arg(part).arg(mirror());
+    logged(command, log).context("is debootstrap installed?")
+}
+
+/// A copy of `standard` with more packages. Nothing is started: it is a folder, not a host.
+fn extend(standard: &Path, part: &Path, log: File, more: &[&str]) -> Result<()> {
+    must("cp", &["-a", &standard.to_string_lossy(), &part.to_string_lossy()])?;
+    fs::copy("/etc/resolv.conf", part.join("etc/resolv.conf")).context("cannot give the base a resolver")?;
+    let policy = part.join("usr/sbin/policy-rc.d");
+    fs::write(&policy, "#!/bin/sh\nexit 101\n")?;
+    must("chmod", &["755", &policy.to_string_lossy()])?;
+    let mut update = Command::new("chroot");
+    update.arg(part).args(["apt-get", "-qq", "update"]);
+    logged(update, log.try_clone()?)?;
+    let mut install = Command::new("chroot");
+    install.arg(part).args(["apt-get", "-qq", "install", "-y", "--no-install-recommends"]).args(more);
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    logged(install, log)?;
+    fs::remove_file(policy).context("cannot remove policy-rc.d")
+}
+
+fn logged(mut command: Command, log: File) -> Result<()> {
+    let status = command.stdout(log.try_clone()?).stderr(log).status()?;
+    if !status.success() {
+        bail!("{} ended with {status}", command.get_program().to_string_lossy());
+    }
+    Ok(())
 }
 
 /// Makes a fresh Debian a quiet host: nothing on but systemd's own, no machine id, quick dpkg.
@@ -122,6 +149,15 @@ fn prepare(root: &Path) -> Result<()> {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name != "remote-fs.target" {
             fs::remove_file(entry.path())?;
+        }
+    }
+    // Services that still have a start script only: systemd would take them up at every boot.
+    for level in ["rc2.d", "rc3.d", "rc4.d", "rc5.d"] {
+        for entry in fs::read_dir(root.join("etc").join(level)).into_iter().flatten() {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with('S') {
+                fs::remove_file(entry.path())?;
+            }
         }
     }
     for unit in MASKED {
