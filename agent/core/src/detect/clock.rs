@@ -23,6 +23,18 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    /// Goes on at `now` from a clock that stood at `t` when it was `saved`. Which boot that was is
+    /// not known, so the wall clock counts.
+    pub(crate) fn resume(t: Millis, saved: Now, now: Now) -> Self {
+        let passed = now.wall_ms.saturating_sub(saved.wall_ms).max(0);
+        Self { t: t.saturating_add(passed), last: Some(now) }
+    }
+
+    /// Where it stands, and the moment of that.
+    pub(crate) fn stands(self) -> (Millis, Now) {
+        (self.t, self.last.unwrap_or_default())
+    }
+
     /// Moves on to `now` and gives the detector time.
     pub(crate) fn advance(&mut self, now: Now) -> Millis {
         let passed = match self.last {

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::clock::{Millis, millis};
-use crate::finding::{Evidence, Finding, FindingKind, FindingState, Severity};
+use super::codec::{Reader, Writer};
+use crate::finding::{Evidence, Finding, FindingKind, FindingState, Measure, Severity};
 use crate::id::{ActionId, FindingId, IdSource};
 use crate::subject::{PathBytes, Subject, UnitName};
 use crate::time::Now;
@@ -180,6 +181,49 @@ impl Lifecycle {
         self.dropped
     }
 
+    pub(crate) fn save(&self, writer: &mut Writer) {
+        writer.len(self.len());
+        for (kind, of_kind) in &self.entries {
+            for (subject, entry) in of_kind {
+                writer.str(kind.as_str());
+                writer.subject(subject);
+                writer.i64(entry.seen);
+                writer.option(entry.since, Writer::i64);
+                writer.i64(entry.known);
+                writer.i64(entry.quiet_until);
+                writer.option(entry.finding.as_ref(), save_finding);
+            }
+        }
+        writer.len(self.effects.len());
+        for effect in &self.effects {
+            writer.subject(&effect.subject);
+            writer.u64(effect.action.0);
+            writer.i64(effect.until);
+        }
+    }
+
+    pub(crate) fn load(reader: &mut Reader<'_>, seed: u64) -> Option<Self> {
+        let mut loaded = Self::new(seed);
+        for _ in 0..reader.len()?.min(ENTRIES_MAX) {
+            let kind: FindingKind = reader.str()?.parse().ok()?;
+            let subject = reader.subject()?;
+            let entry = Entry {
+                seen: reader.i64()?,
+                since: reader.option(Reader::i64)?,
+                known: reader.i64()?,
+                quiet_until: reader.i64()?,
+                finding: reader.option(|r| load_finding(r, kind, &subject))?,
+            };
+            loaded.entries.entry(kind).or_default().insert(subject, entry);
+        }
+        for _ in 0..reader.len()?.min(EFFECTS_MAX) {
+            let subject = reader.subject()?;
+            let (action, until) = (ActionId(reader.u64()?), reader.i64()?);
+            loaded.effects.push(Effect { subject, action, until });
+        }
+        Some(loaded)
+    }
+
     fn effect_on(&self, subject: &Subject, t: Millis) -> Option<ActionId> {
         self.effects.iter().rev().find(|e| e.until > t && e.subject == *subject).map(|e| e.action)
     }
@@ -187,6 +231,55 @@ impl Lifecycle {
     fn len(&self) -> usize {
         self.entries.values().map(BTreeMap::len).sum()
     }
+}
+
+fn save_finding(writer: &mut Writer, finding: &Finding) {
+    writer.u64(finding.id.0);
+    writer.u8(match finding.severity {
+        Severity::Info => 0,
+        Severity::Warning => 1,
+        Severity::Critical => 2,
+    });
+    writer.f64(finding.confidence);
+    writer.u8(u8::from(finding.state == FindingState::Unknown));
+    for moment in [finding.opened, finding.changed] {
+        writer.u64(moment.boot_ns);
+        writer.i64(moment.wall_ms);
+    }
+    writer.len(finding.evidence.len());
+    for evidence in &finding.evidence {
+        writer.str(&evidence.text);
+        writer.option(evidence.measure.as_ref(), |w, measure| {
+            w.str(&measure.name);
+            w.f64(measure.value);
+            w.option(measure.limit, Writer::f64);
+        });
+    }
+    writer.option(finding.effect_of, |w, action| w.u64(action.0));
+}
+
+fn load_finding(reader: &mut Reader<'_>, kind: FindingKind, subject: &Subject) -> Option<Finding> {
+    let id = FindingId(reader.u64()?);
+    let severity = match reader.u8()? {
+        0 => Severity::Info,
+        1 => Severity::Warning,
+        2 => Severity::Critical,
+        _ => return None,
+    };
+    let confidence = reader.f64()?;
+    let state = if reader.u8()? == 0 { FindingState::Open } else { FindingState::Unknown };
+    let opened = Now { boot_ns: reader.u64()?, wall_ms: reader.i64()? };
+    let changed = Now { boot_ns: reader.u64()?, wall_ms: reader.i64()? };
+    let mut evidence = Vec::new();
+    for _ in 0..reader.len()? {
+        let text = reader.str()?.to_owned();
+        let measure = reader
+            .option(|r| Some(Measure { name: r.str()?.to_owned(), value: r.f64()?, limit: r.option(Reader::f64)? }))?;
+        evidence.push(Evidence { text, measure });
+    }
+    let effect_of = reader.option(|r| r.u64().map(ActionId))?;
+    let subject = subject.clone();
+    Some(Finding { id, kind, subject, severity, confidence, state, opened, changed, evidence, effect_of })
 }
 
 /// One round of verdicts. [`Round::finish`] gives what came of it.
@@ -224,13 +317,6 @@ impl Round<'_> {
         }
     }
 
-    /// Whether a finding of this kind stands for this subject.
-    pub(crate) fn is_open(&self, kind: FindingKind, subject: SubjectRef<'_>) -> bool {
-        self.lifecycle.entries.get(&kind).is_some_and(|of_kind| {
-            !of_kind.is_empty() && of_kind.get(&subject.owned()).is_some_and(|e| e.finding.is_some())
-        })
-    }
-
     /// What happened in this round.
     pub(crate) fn finish(self) -> Vec<FindingEvent> {
         let t = self.t;
@@ -261,6 +347,7 @@ impl Round<'_> {
         });
         if t.saturating_sub(entry.seen) > GAP_MAX {
             entry.since = None;
+            entry.known = t;
         }
         entry.seen = t;
         if !matches!(verdict, Verdict::Unknown) {

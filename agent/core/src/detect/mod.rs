@@ -12,15 +12,24 @@
 //! stay true. A reading that is missing opens nothing and clears nothing.
 
 mod clock;
+mod codec;
+mod cpu_saturated;
+mod crash_loop;
+mod degraded;
+mod disk_full;
 pub mod lifecycle;
+mod memory_pressure;
 mod service_failed;
+mod service_hung;
 mod settings;
+mod words;
 
 use std::time::Duration;
 
-use crate::finding::{Finding, FindingKind};
+use crate::finding::Finding;
 use crate::id::{ActionId, FindingId};
 use crate::sample::{Sample, Unit};
+use crate::signal::Signals;
 use crate::subject::{Subject, UnitName};
 use crate::time::Now;
 
@@ -28,8 +37,18 @@ pub use lifecycle::{Case, Change, FindingEvent, Verdict};
 pub use settings::Settings;
 
 use clock::Clock;
+use codec::{Reader, Writer};
+use crash_loop::CrashLoop;
+use degraded::Degraded;
 use lifecycle::Lifecycle;
 use service_failed::ServiceFailed;
+use service_hung::ServiceHung;
+
+/// Tags of the sections of a snapshot: never given anew.
+const CLOCK: u8 = 1;
+const LIFECYCLE: u8 = 2;
+const SERVICE_FAILED: u8 = 3;
+const CRASH_LOOP: u8 = 4;
 
 /// All detectors of one host and the findings that stand.
 #[derive(Debug)]
@@ -37,7 +56,13 @@ pub struct Detectors {
     settings: Settings,
     clock: Clock,
     lifecycle: Lifecycle,
+    /// The sample before, for rates.
+    previous: Option<Sample>,
     service_failed: ServiceFailed,
+    crash_loop: CrashLoop,
+    service_hung: ServiceHung,
+    degraded: Degraded,
+    relearning: Vec<&'static str>,
 }
 
 /// What the detectors had to leave out because a bound was reached.
@@ -55,16 +80,32 @@ impl Detectors {
             settings,
             clock: Clock::default(),
             lifecycle: Lifecycle::new(seed),
+            previous: None,
             service_failed: ServiceFailed::default(),
+            crash_loop: CrashLoop::default(),
+            service_hung: ServiceHung::default(),
+            degraded: Degraded::default(),
+            relearning: Vec::new(),
         }
     }
 
     /// Takes a sample and says which findings opened, changed, cleared or became unknown.
     pub fn observe_sample(&mut self, sample: &Sample, now: Now) -> Vec<FindingEvent> {
         let t = self.clock.advance(now);
-        let mut round = self.lifecycle.round(t, now, self.settings.unknown_after);
-        self.service_failed.observe(sample.units.as_ref(), &mut round);
-        round.finish()
+        let settings = &self.settings;
+        let signals = Signals::between(self.previous.as_ref(), sample);
+        let mut round = self.lifecycle.round(t, now, settings.unknown_after);
+        let units = sample.units.as_ref();
+        self.service_failed.observe(units, &mut round);
+        self.crash_loop.observe(units, settings, &mut round);
+        self.service_hung.observe(sample, &mut round);
+        disk_full::observe(sample, &signals, settings, &mut round);
+        memory_pressure::observe(sample, &signals, settings, &mut round);
+        cpu_saturated::observe(sample, &signals, settings, &mut round);
+        self.degraded.observe(sample, &mut round);
+        let events = round.finish();
+        self.previous = Some(sample.clone());
+        events
     }
 
     /// Takes the change of one unit between two samples; `None` when systemd has unloaded it.
@@ -72,14 +113,17 @@ impl Detectors {
         let t = self.clock.advance(now);
         let mut round = self.lifecycle.round(t, now, self.settings.unknown_after);
         self.service_failed.observe_unit(name, unit, &mut round);
+        self.crash_loop.observe_unit(name, unit, &self.settings, &mut round);
         round.finish()
     }
 
     /// Says that a part of the agent itself does not work (`text` says why), or works again
     /// (`None`). `part` is a short name such as `ledger`. Opens or clears `agent.degraded`.
     pub fn set_degraded(&mut self, part: &'static str, text: Option<String>, now: Now) -> Vec<FindingEvent> {
-        let _ = (part, text, now);
-        Vec::new()
+        let t = self.clock.advance(now);
+        let mut round = self.lifecycle.round(t, now, self.settings.unknown_after);
+        self.degraded.set(part, text, &mut round);
+        round.finish()
     }
 
     /// Says that `action` is about to change `subject`: what opens on it before `for_` has passed
@@ -111,23 +155,75 @@ impl Detectors {
         Dropped { findings: self.lifecycle.dropped() }
     }
 
+    /// The detectors whose saved state could not be used, so that they learn anew. For the log.
+    #[must_use]
+    pub fn relearning(&self) -> &[&'static str] {
+        &self.relearning
+    }
+
     /// What was learned and the findings that stand, to be restored after a restart: versioned,
-    /// bounded, with a checksum.
+    /// bounded, with a checksum. The same state gives the same bytes.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        Vec::new()
+        let mut writer = Writer::default();
+        let (t, now) = self.clock.stands();
+        writer.section(CLOCK, 1, |w| {
+            w.i64(t);
+            w.u64(now.boot_ns);
+            w.i64(now.wall_ms);
+        });
+        writer.section(LIFECYCLE, 1, |w| self.lifecycle.save(w));
+        writer.section(SERVICE_FAILED, 1, |w| self.service_failed.save(w));
+        writer.section(CRASH_LOOP, 1, |w| self.crash_loop.save(w));
+        writer.finish()
     }
 
     /// Goes on from a [`Detectors::snapshot`]. Time that has passed since then counts as a gap:
-    /// nothing is concluded from it.
+    /// nothing is concluded from it. A part that another version has written is learned anew
+    /// ([`Detectors::relearning`]).
     ///
     /// # Errors
-    /// Where the bytes are not a snapshot of a version that is understood. The caller sets them
-    /// aside, says so and starts with [`Detectors::new`].
+    /// Where the bytes are damaged or no snapshot. The caller sets them aside, says so and starts
+    /// with [`Detectors::new`].
     pub fn restore(bytes: &[u8], settings: Settings, seed: u64, now: Now) -> Result<Self, BadSnapshot> {
-        let _ = (bytes, settings, seed, now);
-        Err(BadSnapshot::Empty)
+        let mut restored = Self::new(settings, seed);
+        let mut reader = Reader::open(bytes)?;
+        while !reader.is_at_end() {
+            let mut section = reader.section().ok_or(BadSnapshot::Malformed { part: "sections" })?;
+            let body = &mut section.body;
+            match (section.tag, section.version) {
+                (CLOCK, 1) => restored.clock = malformed("clock", load_clock(body, now))?,
+                (LIFECYCLE, 1) => restored.lifecycle = malformed("findings", Lifecycle::load(body, seed))?,
+                (SERVICE_FAILED, 1) => {
+                    restored.service_failed = malformed("service.failed", ServiceFailed::load(body))?;
+                }
+                (CRASH_LOOP, 1) => restored.crash_loop = malformed("service.crash_loop", CrashLoop::load(body))?,
+                (CLOCK | LIFECYCLE, got) => {
+                    return Err(BadSnapshot::Version { got: u16::from(got), have: 1 });
+                }
+                (tag, _) => restored.relearning.push(part_of(tag)),
+            }
+        }
+        Ok(restored)
     }
+}
+
+fn part_of(tag: u8) -> &'static str {
+    match tag {
+        SERVICE_FAILED => "service.failed",
+        CRASH_LOOP => "service.crash_loop",
+        _ => "a detector that this version does not know",
+    }
+}
+
+fn load_clock(reader: &mut Reader<'_>, now: Now) -> Option<Clock> {
+    let t = reader.i64()?;
+    let saved = Now { boot_ns: reader.u64()?, wall_ms: reader.i64()? };
+    Some(Clock::resume(t, saved, now))
+}
+
+fn malformed<T>(part: &'static str, loaded: Option<T>) -> Result<T, BadSnapshot> {
+    loaded.ok_or(BadSnapshot::Malformed { part })
 }
 
 /// A snapshot that cannot be restored.
@@ -158,4 +254,95 @@ pub enum BadSnapshot {
         /// Which part.
         part: &'static str,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::FindingKind;
+    use crate::sample::{ActiveState, Filesystem, FilesystemUsage};
+    use std::collections::BTreeMap;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn now(second: u64) -> Now {
+        Now { boot_ns: second * SECOND, wall_ms: i64::try_from(second).unwrap() * 1_000 }
+    }
+
+    /// A host with a failed unit and a full disk.
+    fn trouble(second: u64) -> Sample {
+        let usage = FilesystemUsage { size_bytes: 100, free_bytes: 2, avail_bytes: 2, ..Default::default() };
+        let unit = Unit { active: ActiveState::Failed, invocation: Some([1; 16]), ..Unit::default() };
+        Sample {
+            at: now(second),
+            filesystems: vec![Filesystem { mount: "/".into(), usage: Some(usage), ..Filesystem::default() }],
+            units: Some(BTreeMap::from([("a.service".parse().unwrap(), unit)])),
+            memory: Some(crate::sample::Memory::default()),
+            cpu: Some(crate::sample::CpuTimes::default()),
+            ..Sample::default()
+        }
+    }
+
+    fn watched(seconds: std::ops::Range<u64>) -> Detectors {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        for second in seconds {
+            detectors.observe_sample(&trouble(second), now(second));
+        }
+        detectors
+    }
+
+    #[test]
+    fn findings_go_on_under_their_ids_after_a_restart() {
+        let before = watched(0..10);
+        let mut after = Detectors::restore(&before.snapshot(), Settings::default(), 2, now(60)).unwrap();
+        let open = |detectors: &Detectors| detectors.open_findings().cloned().collect::<Vec<_>>();
+        assert_eq!(open(&before).len(), 2);
+        assert_eq!(open(&after), open(&before));
+        assert_eq!(after.observe_sample(&trouble(60), now(60)), []);
+        assert_eq!(after.relearning(), [""; 0]);
+    }
+
+    #[test]
+    fn the_time_that_the_agent_was_down_does_not_count_as_seen() {
+        let before = watched(0..3);
+        // The disk has been full for 3 s when the agent stops, and is when it starts again.
+        let mut after = Detectors::restore(&before.snapshot(), Settings::default(), 2, now(60)).unwrap();
+        let opened: Vec<_> = (60..70)
+            .flat_map(|s| after.observe_sample(&trouble(s), now(s)).into_iter().map(move |e| (s, e.finding.kind)))
+            .collect();
+        assert_eq!(opened, [(65, FindingKind::DiskFull)]);
+    }
+
+    #[test]
+    fn the_same_state_gives_the_same_bytes_and_survives_a_round_trip() {
+        let detectors = watched(0..10);
+        let bytes = detectors.snapshot();
+        let again = Detectors::restore(&bytes, Settings::default(), 2, now(9)).unwrap().snapshot();
+        assert_eq!(bytes, again);
+    }
+
+    #[test]
+    fn damaged_state_is_refused_wherever_the_damage_is() {
+        let bytes = watched(0..10).snapshot();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert!(Detectors::restore(&damaged, Settings::default(), 2, now(9)).is_err(), "byte {at}");
+            assert!(Detectors::restore(&bytes[..at], Settings::default(), 2, now(9)).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_section_of_another_version_is_learned_anew() {
+        let mut writer = Writer::default();
+        writer.section(CRASH_LOOP, 200, |w| w.u64(0));
+        let restored = Detectors::restore(&writer.finish(), Settings::default(), 2, now(9)).unwrap();
+        assert_eq!(restored.relearning(), ["service.crash_loop"]);
+    }
+
+    #[test]
+    fn the_same_samples_give_the_same_findings() {
+        let open = || watched(0..10).open_findings().cloned().collect::<Vec<_>>();
+        assert_eq!(open(), open());
+    }
 }

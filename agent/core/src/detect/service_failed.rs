@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::codec::{Reader, Writer};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use crate::finding::{Evidence, FindingKind, Measure, Severity};
 use crate::sample::{ActiveState, Unit};
@@ -29,7 +30,7 @@ const KILLED_RAISE_AFTER: Duration = Duration::from_secs(3);
 /// Remembers which invocation of a unit was seen running.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceFailed {
-    pub(crate) running: BTreeMap<UnitName, [u8; 16]>,
+    running: BTreeMap<UnitName, [u8; 16]>,
 }
 
 impl ServiceFailed {
@@ -56,6 +57,22 @@ impl ServiceFailed {
             None => Verdict::Over,
         };
         round.judge(FindingKind::ServiceFailed, SubjectRef::Unit(name), verdict);
+    }
+
+    pub(crate) fn save(&self, writer: &mut Writer) {
+        writer.len(self.running.len());
+        for (name, invocation) in &self.running {
+            writer.str(name.as_str());
+            writer.bytes(invocation);
+        }
+    }
+
+    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut running = BTreeMap::new();
+        for _ in 0..reader.len()?.min(UNITS_MAX) {
+            running.insert(reader.unit()?, reader.bytes()?.try_into().ok()?);
+        }
+        Some(Self { running })
     }
 
     fn remember(&mut self, name: &UnitName, unit: &Unit) {
