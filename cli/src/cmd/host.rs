@@ -1,0 +1,279 @@
+//! `mainstay host show`: one host whole.
+
+use clap::Subcommand;
+use mainstay_proto::v1::{GetHostRequest, GetHostResponse, RevokeHostRequest, SeriesKey};
+use serde::Serialize;
+
+use super::decisions::DecisionRow;
+use super::findings::FindingRow;
+use super::hosts::{HostRow, painted_state, policy_word};
+use crate::connect;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Row};
+use crate::view::{self, DecisionDoc, FindingDoc};
+use crate::words;
+
+/// What can be asked of one host.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// Show who it is, what is wrong, its disks and units, and what was decided
+    Show {
+        /// Name, id or the beginning of an id
+        host: String,
+    },
+    /// Refuse this host's certificate from now on
+    Revoke {
+        /// Name, id or the beginning of an id
+        host: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct HostDoc {
+    #[serde(flatten)]
+    host: HostRow,
+    enrolled: Option<String>,
+    clock_offset_ms: i64,
+    findings_open: Vec<FindingDoc>,
+    decisions: Vec<DecisionDoc>,
+    values: Vec<ValueDoc>,
+}
+
+#[derive(Debug, Serialize)]
+struct ValueDoc {
+    series: String,
+    value: f64,
+    at: Option<String>,
+}
+
+/// Carries the command out.
+pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        HostCommand::Show { host } => show(host, context).await,
+        HostCommand::Revoke { host } => {
+            let request = RevokeHostRequest { host: host.clone() };
+            connect::commands(context).await?.revoke_host(request).await?;
+            output::say(&format!(
+                "{host} is revoked: its certificate is refused from now on; enrol it anew to let it back in"
+            ));
+            Ok(Exit::Success)
+        }
+    }
+}
+
+async fn show(host: &str, context: &Context) -> Result<Exit, Failure> {
+    let request = GetHostRequest { host: host.to_owned() };
+    let answer = connect::queries(context).await?.get_host(request).await?.into_inner();
+    if context.format.is_for_people() {
+        print(&answer, context)?;
+    } else {
+        output::document(context, &document(&answer))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn document(answer: &GetHostResponse) -> HostDoc {
+    let host = answer.host.clone().unwrap_or_default();
+    HostDoc {
+        host: HostRow::new(&host, answer.now_ms),
+        enrolled: view::moment(host.enrolled_ms),
+        clock_offset_ms: host.clock_offset_ms,
+        findings_open: host.findings.iter().map(Into::into).collect(),
+        decisions: answer.decisions.iter().map(Into::into).collect(),
+        values: answer
+            .values
+            .iter()
+            .map(|value| ValueDoc {
+                series: value.key.as_ref().map(series_name).unwrap_or_default(),
+                value: value.value,
+                at: view::moment(value.at_ms),
+            })
+            .collect(),
+    }
+}
+
+fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failure> {
+    let host = answer.host.clone().unwrap_or_default();
+    let facts = host.facts.clone().unwrap_or_default();
+    let labels: Vec<_> = facts.labels.iter().map(|label| format!("{}={}", label.name, label.value)).collect();
+    let boot = view::host_id(&facts.boot);
+    for (name, value) in [
+        ("host", format!("{}  {}", facts.hostname, painted_state(&host.state))),
+        ("id", view::host_id(&host.host_id)),
+        ("labels", if labels.is_empty() { "–".to_owned() } else { labels.join(" ") }),
+        ("system", format!("{}, kernel {}, boot {boot}", facts.os, facts.kernel)),
+        ("agent", format!("{}, enrolled {}", facts.agent_version, words::date_time(host.enrolled_ms))),
+        ("policy", policy_line(&host)),
+        (
+            "last seen",
+            format!("{} ago, clock off by {} ms", words::ago(host.last_seen_ms, answer.now_ms), host.clock_offset_ms),
+        ),
+        ("complete", completeness(&host)),
+        ("ledger", ledger_line(&host)),
+    ] {
+        output::line_out(&format!("{name:<11}{value}"))?;
+    }
+    let disks: Vec<_> = disks(answer);
+    if !disks.is_empty() {
+        output::line_out("")?;
+        output::rows(context, &disks)?;
+    }
+    if !host.findings.is_empty() {
+        output::line_out("")?;
+        let members: Vec<_> = host
+            .findings
+            .iter()
+            .map(|finding| mainstay_proto::v1::FindingView {
+                host_id: host.host_id.clone(),
+                hostname: facts.hostname.clone(),
+                finding: Some(finding.clone()),
+                incident: None,
+            })
+            .collect();
+        output::rows(
+            context,
+            &members.iter().map(|member| FindingRow::new(member, answer.now_ms)).collect::<Vec<_>>(),
+        )?;
+    }
+    if !answer.decisions.is_empty() {
+        output::line_out("")?;
+        output::rows(context, &answer.decisions.iter().map(DecisionRow::new).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+fn policy_line(host: &mainstay_proto::v1::HostView) -> String {
+    let word = policy_word(host.policy.as_ref());
+    match host.policy.as_ref().and_then(|policy| policy.refused.as_ref()) {
+        Some(refused) => format!("{word}: {refused}"),
+        None => word,
+    }
+}
+
+fn completeness(host: &mainstay_proto::v1::HostView) -> String {
+    let mut line = format!("{:.1}%", host.completeness * 100.0);
+    for gap in &host.gaps {
+        line.push_str(&format!(
+            ", gap #{}–#{} {}–{} ({})",
+            gap.seq_from,
+            gap.seq_to,
+            words::clock(gap.wall_from_ms),
+            words::clock(gap.wall_to_ms),
+            gap.reason
+        ));
+    }
+    line
+}
+
+fn ledger_line(host: &mainstay_proto::v1::HostView) -> String {
+    match &host.ledger {
+        Some(head) if head.index > 0 => format!(
+            "{} records, head {}…, countersigned {}",
+            head.index,
+            words::hex8(&head.hash),
+            words::date_time(head.countersigned_ms)
+        ),
+        _ => "empty".to_owned(),
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct DiskRow {
+    mount: String,
+    used_ratio: f64,
+    size_bytes: u64,
+    avail_bytes: u64,
+}
+
+impl Row for DiskRow {
+    const HEADINGS: &'static [&'static str] = &["MOUNT", "USED", "SIZE", "AVAILABLE"];
+    const WIDE_FROM: usize = 4;
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.mount.clone(),
+            format!("{:.1}%", self.used_ratio * 100.0),
+            words::bytes(self.size_bytes),
+            words::bytes(self.avail_bytes),
+        ]
+    }
+}
+
+/// The filesystems of the host, from its last values; used as `df` says it.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "sizes in bytes are below 2^53 and not negative"
+)]
+fn disks(answer: &GetHostResponse) -> Vec<DiskRow> {
+    let value = |name: &str, mount: &str| {
+        answer.values.iter().find_map(|value| {
+            let key = value.key.as_ref()?;
+            (key.name == name && mountpoint(key) == Some(mount)).then_some(value.value)
+        })
+    };
+    let mounts: std::collections::BTreeSet<_> = answer
+        .values
+        .iter()
+        .filter_map(|value| value.key.as_ref())
+        .filter(|key| key.name == "node_filesystem_size_bytes")
+        .filter_map(mountpoint)
+        .collect();
+    mounts
+        .into_iter()
+        .filter_map(|mount| {
+            let size = value("node_filesystem_size_bytes", mount)?;
+            let free = value("node_filesystem_free_bytes", mount)?;
+            let avail = value("node_filesystem_avail_bytes", mount)?;
+            let used = size - free;
+            Some(DiskRow {
+                mount: mount.to_owned(),
+                used_ratio: if used + avail > 0.0 { used / (used + avail) } else { 0.0 },
+                size_bytes: size as u64,
+                avail_bytes: avail as u64,
+            })
+        })
+        .collect()
+}
+
+fn mountpoint(key: &SeriesKey) -> Option<&str> {
+    key.labels.iter().find(|label| label.name == "mountpoint").map(|label| label.value.as_str())
+}
+
+/// A series as it is written in a query.
+pub(crate) fn series_name(key: &SeriesKey) -> String {
+    let labels: Vec<_> = key.labels.iter().map(|label| format!("{}={:?}", label.name, label.value)).collect();
+    if labels.is_empty() { key.name.clone() } else { format!("{}{{{}}}", key.name, labels.join(",")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_proto::v1::{Label, SeriesValue};
+
+    use super::*;
+
+    #[test]
+    fn a_disk_is_used_as_df_says_it() {
+        let value = |name: &str, value: f64| SeriesValue {
+            key: Some(SeriesKey {
+                name: name.to_owned(),
+                labels: vec![Label { name: "mountpoint".into(), value: "/var".into() }],
+            }),
+            value,
+            at_ms: 1,
+        };
+        let answer = GetHostResponse {
+            values: vec![
+                value("node_filesystem_size_bytes", 1000.0),
+                value("node_filesystem_free_bytes", 250.0),
+                value("node_filesystem_avail_bytes", 200.0),
+                value("node_filesystem_files", 7.0),
+            ],
+            ..GetHostResponse::default()
+        };
+        let rows = disks(&answer);
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].cells(), ["/var", "78.9%", "1000 B", "200 B"]);
+    }
+}

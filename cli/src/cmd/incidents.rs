@@ -1,0 +1,134 @@
+//! `mainstay incidents`: findings brought back to one cause.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use mainstay_core::id::IncidentId;
+use mainstay_proto::v1::{GetIncidentRequest, IncidentView, ListIncidentsRequest};
+use serde::Serialize;
+
+use super::decisions::DecisionRow;
+use super::findings::FindingRow;
+use crate::connect;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Row};
+use crate::view::{self, DecisionDoc, IncidentDoc};
+use crate::words;
+
+/// Arguments of `mainstay incidents`.
+#[derive(Debug, Args)]
+pub(crate) struct IncidentsArgs {
+    #[command(subcommand)]
+    command: Option<IncidentsCommand>,
+    /// Cleared ones too
+    #[arg(long)]
+    all: bool,
+    /// With --all: how far back
+    #[arg(long, default_value = "24h", value_parser = crate::arguments::duration)]
+    since: Duration,
+    /// Most incidents to list
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+}
+
+/// What can be asked of one incident.
+#[derive(Debug, Subcommand)]
+enum IncidentsCommand {
+    /// Show one incident: members, cause and why, what was done and what was held back
+    Show {
+        /// Its id, or the beginning of it
+        id: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct IncidentRow {
+    #[serde(flatten)]
+    doc: IncidentDoc,
+    #[serde(skip)]
+    cells: Vec<String>,
+}
+
+impl Row for IncidentRow {
+    const HEADINGS: &'static [&'static str] =
+        &["ID", "STATE", "SINCE", "HOSTS", "FINDINGS", "LIKELY CAUSE", "CONF", "WHY"];
+    const WIDE_FROM: usize = 7;
+
+    fn cells(&self) -> Vec<String> {
+        self.cells.clone()
+    }
+}
+
+impl IncidentRow {
+    fn new(incident: &IncidentView, now_ms: i64) -> Self {
+        let cells = vec![
+            IncidentId(incident.id).to_string(),
+            incident.state.clone(),
+            words::ago(incident.opened_ms, now_ms),
+            incident.hosts.to_string(),
+            incident.members.len().to_string(),
+            view::cause_line(incident),
+            format!("{:.2}", incident.cause_confidence),
+            incident.evidence.join("; "),
+        ];
+        Self { doc: incident.into(), cells }
+    }
+}
+
+/// Lists incidents or shows one.
+pub(crate) async fn run(args: &IncidentsArgs, context: &Context) -> Result<Exit, Failure> {
+    if let Some(IncidentsCommand::Show { id }) = &args.command {
+        return show(id, context).await;
+    }
+    let request = ListIncidentsRequest {
+        all: args.all,
+        since_ms: if args.all { super::since(args.since) } else { 0 },
+        limit: args.limit,
+    };
+    let answer = connect::queries(context).await?.list_incidents(request).await?.into_inner();
+    let rows: Vec<_> = answer.incidents.iter().map(|incident| IncidentRow::new(incident, answer.now_ms)).collect();
+    output::rows(context, &rows)?;
+    if context.format.is_for_people() && rows.is_empty() {
+        output::say("no incident is open");
+    }
+    Ok(Exit::Success)
+}
+
+#[derive(Debug, Serialize)]
+struct IncidentWhole {
+    incident: IncidentDoc,
+    decisions: Vec<DecisionDoc>,
+}
+
+async fn show(id: &str, context: &Context) -> Result<Exit, Failure> {
+    let request = GetIncidentRequest { id: id.to_owned() };
+    let answer = connect::queries(context).await?.get_incident(request).await?.into_inner();
+    let incident = answer.incident.unwrap_or_default();
+    if !context.format.is_for_people() {
+        let decisions = answer.decisions.iter().map(Into::into).collect();
+        output::document(context, &IncidentWhole { incident: (&incident).into(), decisions })?;
+        return Ok(Exit::Success);
+    }
+    output::line_out(&format!(
+        "{} is {} since {}: {} on {}, likely cause {} (confidence {:.2})",
+        IncidentId(incident.id),
+        incident.state,
+        words::date_time(incident.opened_ms),
+        words::count(incident.members.len(), "finding"),
+        words::count(usize::try_from(incident.hosts).unwrap_or(usize::MAX), "host"),
+        view::cause_line(&incident),
+        incident.cause_confidence,
+    ))?;
+    for why in &incident.evidence {
+        output::line_out(&format!("  {why}"))?;
+    }
+    output::line_out("")?;
+    let members: Vec<_> = incident.members.iter().map(|member| FindingRow::new(member, answer.now_ms)).collect();
+    output::rows(context, &members)?;
+    if !answer.decisions.is_empty() {
+        output::line_out("")?;
+        output::rows(context, &answer.decisions.iter().map(DecisionRow::new).collect::<Vec<_>>())?;
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,275 @@
+//! `mainstay query`: series by name and label matchers over a range of time.
+
+use std::time::Duration;
+
+use clap::Args;
+use mainstay_proto::v1::{Matcher, QueryRangeRequest, QueryRangeResponse, SeriesPoints};
+use serde::Serialize;
+
+use super::host::series_name;
+use crate::connect;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Format};
+use crate::{view, words};
+
+/// Most points that are asked for at once.
+const POINTS_MAX: u32 = 1_000_000;
+
+/// Arguments of `mainstay query`.
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// A metric and label matchers, such as node_filesystem_avail_bytes{mountpoint="/",host=~"web-.*"};
+    /// NAME:min, NAME:max and NAME:mean stand beside NAME for gauges
+    expression: String,
+    /// How far back
+    #[arg(long, default_value = "5m", value_parser = crate::arguments::duration)]
+    range: Duration,
+    /// One point every STEP (default: every point that is stored)
+    #[arg(long, value_parser = crate::arguments::duration)]
+    step: Option<Duration>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    completeness: f64,
+    truncated: bool,
+    series: Vec<SeriesDoc>,
+}
+
+#[derive(Debug, Serialize)]
+struct SeriesDoc {
+    name: String,
+    labels: std::collections::BTreeMap<String, String>,
+    points: Vec<(Option<String>, f64)>,
+}
+
+/// Asks and prints.
+pub(crate) async fn run(args: &QueryArgs, context: &Context) -> Result<Exit, Failure> {
+    let (name, matchers) = parse(&args.expression).map_err(|problem| Failure::usage(format!("query: {problem}")))?;
+    let to_ms = super::wall_ms();
+    let request = QueryRangeRequest {
+        name,
+        matchers,
+        from_ms: super::since(args.range),
+        to_ms,
+        step_ms: args.step.map_or(0, |step| u32::try_from(step.as_millis()).unwrap_or(u32::MAX)),
+        points_max: POINTS_MAX,
+    };
+    let answer = connect::queries(context).await?.query_range(request).await?.into_inner();
+    match context.format {
+        Format::Json | Format::Yaml => output::document(context, &document(&answer))?,
+        Format::Plot => plots(&answer)?,
+        Format::Table | Format::Wide => tables(&answer)?,
+    }
+    if context.format.is_for_people() {
+        footnotes(&answer);
+    }
+    Ok(Exit::Success)
+}
+
+fn document(answer: &QueryRangeResponse) -> Answer {
+    let series = answer
+        .series
+        .iter()
+        .map(|series| {
+            let key = series.key.clone().unwrap_or_default();
+            SeriesDoc {
+                name: key.name,
+                labels: key.labels.into_iter().map(|label| (label.name, label.value)).collect(),
+                points: points(series).map(|(at_ms, value)| (view::moment(at_ms), value)).collect(),
+            }
+        })
+        .collect();
+    Answer { completeness: answer.completeness, truncated: answer.truncated, series }
+}
+
+fn points(series: &SeriesPoints) -> impl Iterator<Item = (i64, f64)> {
+    series.at_ms.iter().copied().zip(series.values.iter().copied())
+}
+
+fn tables(answer: &QueryRangeResponse) -> Result<(), Failure> {
+    for series in &answer.series {
+        output::line_out(&series_name(&series.key.clone().unwrap_or_default()))?;
+        for (at_ms, value) in points(series) {
+            output::line_out(&format!("  {}  {value}", words::date_time(at_ms)))?;
+        }
+    }
+    Ok(())
+}
+
+fn footnotes(answer: &QueryRangeResponse) {
+    if answer.series.is_empty() {
+        output::say("no series by this name and these labels in that range");
+    }
+    if answer.completeness < 1.0 {
+        output::say(&format!("{:.1}% of the range is here", answer.completeness * 100.0));
+    }
+    for gap in &answer.gaps {
+        let at = gap.gap.clone().unwrap_or_default();
+        output::say(&format!(
+            "gap on {}: {} to {} ({})",
+            gap.hostname,
+            words::date_time(at.wall_from_ms),
+            words::date_time(at.wall_to_ms),
+            at.reason
+        ));
+    }
+    if answer.truncated {
+        output::say("cut short: ask for a shorter range or a longer --step");
+    }
+}
+
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// Columns of a plot.
+const PLOT_WIDTH: usize = 72;
+
+fn plots(answer: &QueryRangeResponse) -> Result<(), Failure> {
+    for series in &answer.series {
+        output::line_out(&series_name(&series.key.clone().unwrap_or_default()))?;
+        let values: Vec<_> = points(series).map(|(_, value)| value).filter(|value| value.is_finite()).collect();
+        let (least, greatest) =
+            values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)));
+        if values.is_empty() {
+            output::line_out("  no points")?;
+            continue;
+        }
+        output::line_out(&format!("  {}  {least} … {greatest}", sparkline(&values)))?;
+        if let (Some(first), Some(last)) = (series.at_ms.first(), series.at_ms.last()) {
+            output::line_out(&format!("  {} … {}", words::date_time(*first), words::date_time(*last)))?;
+        }
+    }
+    Ok(())
+}
+
+/// The values as a line of bars between the least and the greatest; each bar is the mean of its share.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "an index of eight bars"
+)]
+fn sparkline(values: &[f64]) -> String {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let width = values.len().min(PLOT_WIDTH);
+    (0..width)
+        .map(|column| {
+            let from = column * values.len() / width;
+            let to = ((column + 1) * values.len() / width).max(from + 1);
+            let mean = values[from..to].iter().sum::<f64>() / (to - from) as f64;
+            let share = if greatest > least { (mean - least) / (greatest - least) } else { 0.0 };
+            BARS[((share * 7.0).round() as usize).min(7)]
+        })
+        .collect()
+}
+
+/// Reads `name{label="value",other=~"regex"}`.
+fn parse(text: &str) -> Result<(String, Vec<Matcher>), String> {
+    let text = text.trim();
+    let name_end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':').unwrap_or(text.len());
+    let (name, rest) = text.split_at(name_end);
+    if name.is_empty() {
+        return Err(format!("expected a metric name at the beginning of `{text}`"));
+    }
+    let mut rest = rest.trim();
+    let mut matchers = Vec::new();
+    if rest.is_empty() {
+        return Ok((name.to_owned(), matchers));
+    }
+    rest = rest.strip_prefix('{').ok_or_else(|| {
+        format!(
+            "expected {{ after `{name}`, found `{rest}` (functions are not understood yet: a name and label matchers)"
+        )
+    })?;
+    loop {
+        rest = rest.trim_start();
+        if let Some(after) = rest.strip_prefix('}') {
+            let after = after.trim();
+            return if after.is_empty() {
+                Ok((name.to_owned(), matchers))
+            } else {
+                Err(format!("`{after}` after the closing brace"))
+            };
+        }
+        let (matcher, after) = parse_matcher(rest)?;
+        matchers.push(matcher);
+        rest = after.trim_start();
+        rest = match rest.strip_prefix(',') {
+            Some(after) => after,
+            None if rest.starts_with('}') => rest,
+            None => return Err(format!("expected , or }} before `{rest}`")),
+        };
+    }
+}
+
+fn parse_matcher(text: &str) -> Result<(Matcher, &str), String> {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    let (label, rest) = text.split_at(end);
+    let rest = rest.trim_start();
+    let op = ["=~", "!~", "!=", "="]
+        .into_iter()
+        .find(|op| rest.starts_with(op))
+        .filter(|_| !label.is_empty())
+        .ok_or_else(|| format!("expected LABEL=\"VALUE\" at `{text}`"))?;
+    let quoted = rest[op.len()..].trim_start();
+    let mut value = String::new();
+    let mut chars = quoted.char_indices();
+    if chars.next().is_none_or(|(_, quote)| quote != '"') {
+        return Err(format!("expected a value in double quotes at `{quoted}`"));
+    }
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => {
+                let matcher = Matcher { label: label.to_owned(), op: op.to_owned(), value };
+                return Ok((matcher, &quoted[at + 1..]));
+            }
+            '\\' => match chars.next() {
+                Some((_, 'n')) => value.push('\n'),
+                Some((_, escaped @ ('"' | '\\'))) => value.push(escaped),
+                Some((_, other)) => value.extend(['\\', other]),
+                None => break,
+            },
+            c => value.push(c),
+        }
+    }
+    Err(format!("the quote at `{quoted}` is not closed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_name_with_matchers() {
+        let (name, matchers) =
+            parse(r#"node_filesystem_avail_bytes:min{mountpoint="/a\"b", host=~"web-.*",}"#).unwrap();
+        assert_eq!(name, "node_filesystem_avail_bytes:min");
+        let read: Vec<_> = matchers.iter().map(|m| (m.label.as_str(), m.op.as_str(), m.value.as_str())).collect();
+        assert_eq!(read, [("mountpoint", "=", "/a\"b"), ("host", "=~", "web-.*")]);
+        assert_eq!(parse("node_load1").unwrap(), ("node_load1".to_owned(), vec![]));
+    }
+
+    #[test]
+    fn says_what_was_expected_where() {
+        for (text, says) in [
+            ("", "expected a metric name"),
+            ("rate(x[5m])", "functions are not understood yet"),
+            ("x{a}", "expected LABEL"),
+            ("x{a=b}", "double quotes"),
+            (r#"x{a="b}"#, "not closed"),
+            (r#"x{a="b" c="d"}"#, "expected , or }"),
+            (r#"x{a="b"} + 1"#, "after the closing brace"),
+        ] {
+            let problem = parse(text).unwrap_err();
+            assert!(problem.contains(says), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_plot_rises_where_the_values_rise() {
+        assert_eq!(sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), "▁▂▃▄▅▆▇█");
+        assert_eq!(sparkline(&[5.0, 5.0]), "▁▁");
+        assert_eq!(sparkline(&vec![1.0; 500]).chars().count(), PLOT_WIDTH);
+    }
+}
