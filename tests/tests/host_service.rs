@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use mainstay_tests::hosts::{self, Host, wait::wait_for, wait_until};
+use mainstay_tests::hosts::{self, Host, listen::Listener, wait::wait_for, wait_until};
 use mainstay_tests::site::Site;
 
 /// Longest that a repair with its verification may take before the test calls it missing.
@@ -126,6 +126,68 @@ fn the_hold_file_stops_acting_at_once() -> Result<()> {
 
     host.must("rm /etc/mainstay/hold")?;
     host.wait_unit("sleeper.service", "active", HEALED_MAX)
+}
+
+/// A service whose binary always fails, and which counts its starts.
+const FAILING: &str = "[Service]\nExecStart=/bin/sh -c 'echo started >> /var/lib/starts; exit 1'\n";
+
+const ESCALATE: &str = r#"
+version = 1
+
+[[rule]]
+name = "failing"
+on = ["service.failed"]
+units = ["failing.service"]
+mode = "auto"
+cooldown = "1s"
+budget = "3 per 1h"
+ladder = [
+  { do = "unit.restart" },
+  { do = "notify", after = "5s", to = "oncall" },
+  { do = "notify", after = "6s", to = "mail" },
+]
+verify = { stable_for = "1s" }
+"#;
+
+#[test]
+fn an_always_failing_service_is_restarted_a_bounded_number_of_times_then_held_and_escalates() -> Result<()> {
+    if !hosts::may_run("an_always_failing_service_is_restarted_a_bounded_number_of_times_then_held_and_escalates") {
+        return Ok(());
+    }
+    let site = Site::enrolled(&["web-1"])?;
+    let host = site.host("web-1");
+    let operator = site.fleet.operator();
+    let seat = format!("{}:0", operator.address());
+    let (webhook, mail) = (Listener::webhook(&operator.netns(), &seat)?, Listener::smtp(&operator.netns(), &seat)?);
+    let targets = format!(
+        "[notify.oncall]\ntype = \"webhook\"\nurl = \"http://{}/page\"\n\
+         [notify.mail]\ntype = \"smtp\"\nhost = \"{}\"\nport = {}\ntls = \"none\"\n\
+         from = \"mainstay@example.org\"\nto = [\"oncall@example.org\"]\n",
+        webhook.address(),
+        operator.address(),
+        mail.address().port()
+    );
+    host.push_file("/etc/mainstay/agent.d/10-notify.toml", targets, 0o644)?;
+    host.must("systemctl reload mainstay-agent.service")?;
+    host.push_file("/etc/systemd/system/failing.service", FAILING, 0o644)?;
+    site.enforce(&[("failing.toml", ESCALATE)], &["web-1"])?;
+    host.must("systemctl daemon-reload; systemctl start --no-block failing.service")?;
+
+    for (name, listener) in [("webhook", &webhook), ("mail", &mail)] {
+        wait_for(HEALED_MAX, &format!("the {name} to be told"), || Ok(!listener.received().is_empty()))
+            .map_err(|error| error.context(host.journal_tail("mainstay-agent")))?;
+        let told = listener.received().join("\n");
+        assert!(told.contains("failing.service") && told.contains("web-1"), "the {name} was told only: {told}");
+    }
+    let held = site.wait_decision("web-1", "a hold because the budget is spent", HEALED_MAX, |decision| {
+        decision.is_about("service.failed", "failing.service")
+            && decision.choice == "hold"
+            && decision.reason.as_deref().is_some_and(|reason| reason.contains("budget"))
+    })?;
+    let starts: u32 = host.must("wc -l < /var/lib/starts")?.trim().parse()?;
+    assert!((2..=4).contains(&starts), "started {starts} times with a budget of 3: {held:?}");
+    assert_eq!(host.unit_property("failing.service", "ActiveState")?, "failed");
+    Ok(())
 }
 
 /// Installs a unit and waits until it runs.
