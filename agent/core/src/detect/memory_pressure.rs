@@ -4,8 +4,6 @@
 //! tasks also stall on the limit of their own cgroup while plenty is free, which is that unit's
 //! finding. Nor is little free memory alone, which is how a healthy host uses it.
 
-use std::time::Duration;
-
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::words::{bytes, measured, percent, said};

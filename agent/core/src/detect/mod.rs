@@ -16,12 +16,15 @@ mod codec;
 mod cpu_saturated;
 mod crash_loop;
 mod degraded;
+mod disk_filling;
 mod disk_full;
 pub mod lifecycle;
+mod memory_leak;
 mod memory_pressure;
 mod service_failed;
 mod service_hung;
 mod settings;
+mod trend;
 mod words;
 
 use std::time::Duration;
@@ -40,7 +43,9 @@ use clock::Clock;
 use codec::{Reader, Writer};
 use crash_loop::CrashLoop;
 use degraded::Degraded;
+use disk_filling::DiskFilling;
 use lifecycle::Lifecycle;
+use memory_leak::MemoryLeak;
 use service_failed::ServiceFailed;
 use service_hung::ServiceHung;
 
@@ -49,6 +54,8 @@ const CLOCK: u8 = 1;
 const LIFECYCLE: u8 = 2;
 const SERVICE_FAILED: u8 = 3;
 const CRASH_LOOP: u8 = 4;
+const DISK_FILLING: u8 = 5;
+const MEMORY_LEAK: u8 = 6;
 
 /// All detectors of one host and the findings that stand.
 #[derive(Debug)]
@@ -61,6 +68,8 @@ pub struct Detectors {
     service_failed: ServiceFailed,
     crash_loop: CrashLoop,
     service_hung: ServiceHung,
+    disk_filling: DiskFilling,
+    memory_leak: MemoryLeak,
     degraded: Degraded,
     relearning: Vec<&'static str>,
 }
@@ -84,6 +93,8 @@ impl Detectors {
             service_failed: ServiceFailed::default(),
             crash_loop: CrashLoop::default(),
             service_hung: ServiceHung::default(),
+            disk_filling: DiskFilling::default(),
+            memory_leak: MemoryLeak::default(),
             degraded: Degraded::default(),
             relearning: Vec::new(),
         }
@@ -100,7 +111,9 @@ impl Detectors {
         self.crash_loop.observe(units, settings, &mut round);
         self.service_hung.observe(sample, &mut round);
         disk_full::observe(sample, &signals, settings, &mut round);
+        self.disk_filling.observe(sample, &signals, settings, &mut round);
         memory_pressure::observe(sample, &signals, settings, &mut round);
+        self.memory_leak.observe(sample, &signals, settings, &mut round);
         cpu_saturated::observe(sample, &signals, settings, &mut round);
         self.degraded.observe(sample, &mut round);
         let events = round.finish();
@@ -175,6 +188,8 @@ impl Detectors {
         writer.section(LIFECYCLE, 1, |w| self.lifecycle.save(w));
         writer.section(SERVICE_FAILED, 1, |w| self.service_failed.save(w));
         writer.section(CRASH_LOOP, 1, |w| self.crash_loop.save(w));
+        writer.section(DISK_FILLING, 1, |w| self.disk_filling.save(w));
+        writer.section(MEMORY_LEAK, 1, |w| self.memory_leak.save(w));
         writer.finish()
     }
 
@@ -198,6 +213,8 @@ impl Detectors {
                     restored.service_failed = malformed("service.failed", ServiceFailed::load(body))?;
                 }
                 (CRASH_LOOP, 1) => restored.crash_loop = malformed("service.crash_loop", CrashLoop::load(body))?,
+                (DISK_FILLING, 1) => restored.disk_filling = malformed("disk.filling", DiskFilling::load(body))?,
+                (MEMORY_LEAK, 1) => restored.memory_leak = malformed("memory.leak", MemoryLeak::load(body))?,
                 (CLOCK | LIFECYCLE, got) => {
                     return Err(BadSnapshot::Version { got: u16::from(got), have: 1 });
                 }
@@ -212,6 +229,8 @@ fn part_of(tag: u8) -> &'static str {
     match tag {
         SERVICE_FAILED => "service.failed",
         CRASH_LOOP => "service.crash_loop",
+        DISK_FILLING => "disk.filling",
+        MEMORY_LEAK => "memory.leak",
         _ => "a detector that this version does not know",
     }
 }
