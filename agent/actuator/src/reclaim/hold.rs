@@ -1,0 +1,339 @@
+//! Keeps what is taken: a folder per action that only root can enter, copies in it, and a manifest of them.
+//!
+//! Copies go to the declared undo folder if it lies on another filesystem, else compressed into the root itself. A copy and
+//! its manifest entry are durable before the file is deleted; a copy that saves nothing is not kept, and then the file stays.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use mainstay_core::id::ActionId;
+use mainstay_core::verb::SkipReason;
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, mkdirat, openat2, unlinkat};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::manifest::{self, Entry, Header, MANIFEST, Stored, copy_name, source_name};
+use super::root::{BELOW, Root, device, open_absolute, open_dir_at};
+use super::target::Keep;
+use super::{Context, HOLD_DIR};
+use crate::bytes::{FieldReader, Fields, split_record};
+
+/// Compression level: some 300 MB/s and a factor of ten on logs.
+const ZSTD_LEVEL: i32 = 3;
+
+/// The file that remembers in which roots something was ever held.
+const ROOTS_FILE: &str = "hold-roots";
+
+/// A copy must save at least a tenth of its file: `.gz` files do not, and moving them about frees nothing.
+const WORTHWHILE_PERMILLE: u64 = 900;
+
+/// What one target of one action keeps, or deletes.
+#[derive(Debug)]
+pub struct Hold {
+    /// In the root, so that a file can be moved here by name without being copied.
+    staging: OwnedFd,
+    staging_parent: OwnedFd,
+    name: CString,
+    store: Store,
+    next: u64,
+    held: u64,
+}
+
+#[derive(Debug)]
+enum Store {
+    /// Nothing is kept.
+    Nowhere,
+    /// Compressed, beside the files themselves.
+    Staging { manifest: File },
+    /// As they are, on another filesystem.
+    Elsewhere { dir: OwnedFd, parent: OwnedFd, manifest: File },
+}
+
+impl Hold {
+    /// Makes the folders of one target of an action.
+    ///
+    /// # Errors
+    /// Why nothing can be kept there, in words.
+    pub fn open(
+        root: &Root,
+        action: ActionId,
+        number: usize,
+        keep: Keep,
+        undo_dir: Option<&Path>,
+        context: &Context<'_>,
+    ) -> Result<Self, String> {
+        let name = folder_name(action, number);
+        remember_root(context.state_dir, root.path())
+            .map_err(|error| format!("cannot note the hold folder: {error}"))?;
+        let shown = root.path().join(HOLD_DIR);
+        let failed = |error: Errno| format!("cannot keep anything in {}: {error}", shown.display());
+        let staging_parent = own_folder(root.as_fd(), HOLD_DIR, context.owner)?;
+        mkdirat(&staging_parent, &name, Mode::RWXU).map_err(failed)?;
+        let staging = open_dir_at(staging_parent.as_fd(), &name).map_err(failed)?;
+        let store = match keep {
+            Keep::Purge => Store::Nowhere,
+            Keep::Hold(time) => {
+                let expires_ms = context.wall_ms.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+                let header = Header { action, expires_ms, root: root.path().to_owned() };
+                open_store(&staging, &name, root, undo_dir, &header, context.owner)?
+            }
+        };
+        Ok(Self { staging, staging_parent, name, store, next: 1, held: 0 })
+    }
+
+    /// The folder that files are moved into before they are deleted.
+    #[must_use]
+    pub fn staging(&self) -> BorrowedFd<'_> {
+        self.staging.as_fd()
+    }
+
+    /// A number for the next file.
+    pub fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Whether files are kept at all.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        !matches!(self.store, Store::Nowhere)
+    }
+
+    /// Copies an open file, durably. The file may be deleted once [`Self::record`] has returned too.
+    ///
+    /// # Errors
+    /// Why the file stays.
+    pub fn copy(&self, number: u64, source: &File, path: &Path, stat: &Stat) -> Result<Entry, SkipReason> {
+        let (dir, stored) = match &self.store {
+            Store::Nowhere => return Err(SkipReason::Error),
+            Store::Staging { .. } => (self.staging.as_fd(), Stored::Zstd),
+            Store::Elsewhere { dir, .. } => (dir.as_fd(), Stored::Raw),
+        };
+        let copied = create(dir, &copy_name(number)).map_err(io::Error::from).and_then(|copy| {
+            let digest = copy_contents(source, &copy, stored)?;
+            copy.sync_all()?;
+            let copy_stat = fstat(&copy)?;
+            Ok((digest, super::walk::disk_bytes(&copy_stat)))
+        });
+        let (sha256, copy_bytes) = match copied {
+            Ok(copied) => copied,
+            Err(error) => {
+                self.drop_copy(number);
+                return Err(reason_of(&error));
+            }
+        };
+        let most = super::walk::disk_bytes(stat) / 1000 * WORTHWHILE_PERMILLE;
+        if stored == Stored::Zstd && copy_bytes > most {
+            self.drop_copy(number);
+            return Err(SkipReason::NoRoomToHold);
+        }
+        fsync(dir).map_err(|_| SkipReason::Error)?;
+        Ok(Entry::of(number, path.to_owned(), stat, stored, sha256))
+    }
+
+    /// Writes a file's entry into the manifest, durably.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn record(&mut self, entry: &Entry) -> io::Result<()> {
+        let (Store::Staging { manifest } | Store::Elsewhere { manifest, .. }) = &mut self.store else {
+            return Ok(());
+        };
+        manifest::write_entry(manifest, entry)
+    }
+
+    /// Counts a file as held: it is deleted now.
+    pub fn held_one(&mut self) {
+        self.held += 1;
+    }
+
+    /// Deletes a copy whose file stays after all. Its manifest entry, if it has one, then stands for nothing.
+    pub fn drop_copy(&self, number: u64) {
+        let dir = match &self.store {
+            Store::Elsewhere { dir, .. } => dir.as_fd(),
+            _ => self.staging.as_fd(),
+        };
+        let _ = unlinkat(dir, copy_name(number), AtFlags::empty());
+    }
+
+    /// Deletes the file that was moved into staging.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn delete_source(&self, number: u64) -> rustix::io::Result<()> {
+        unlinkat(&self.staging, source_name(number), AtFlags::empty())
+    }
+
+    /// Ends the target: folders in which nothing is kept go. Gives the number of files held.
+    pub fn finish(self) -> u64 {
+        let remove = |parent: &OwnedFd, dir: &OwnedFd| {
+            let _ = unlinkat(dir, MANIFEST, AtFlags::empty());
+            // A folder that still holds something stays, as `rmdir` refuses it.
+            let _ = unlinkat(parent, &self.name, AtFlags::REMOVEDIR);
+        };
+        match &self.store {
+            Store::Staging { .. } if self.held > 0 => {}
+            Store::Elsewhere { dir, parent, .. } => {
+                if self.held == 0 {
+                    remove(parent, dir);
+                }
+                remove(&self.staging_parent, &self.staging);
+            }
+            Store::Nowhere | Store::Staging { .. } => remove(&self.staging_parent, &self.staging),
+        }
+        let _ = fsync(&self.staging_parent);
+        self.held
+    }
+}
+
+fn open_store(
+    staging: &OwnedFd,
+    name: &CString,
+    root: &Root,
+    undo_dir: Option<&Path>,
+    header: &Header,
+    owner: u32,
+) -> Result<Store, String> {
+    let failed = |error: io::Error| format!("cannot write the undo manifest: {error}");
+    if let Some(parent) = undo_dir.map(|dir| open_undo_dir(dir, root.dev(), owner)).transpose()?.flatten() {
+        mkdirat(&parent, name, Mode::RWXU).map_err(|error| failed(error.into()))?;
+        let dir = open_dir_at(parent.as_fd(), name).map_err(|error| failed(error.into()))?;
+        let manifest = new_manifest(dir.as_fd(), header).map_err(failed)?;
+        fsync(&parent).map_err(|error| failed(error.into()))?;
+        return Ok(Store::Elsewhere { dir, parent, manifest });
+    }
+    Ok(Store::Staging { manifest: new_manifest(staging.as_fd(), header).map_err(failed)? })
+}
+
+fn new_manifest(dir: BorrowedFd<'_>, header: &Header) -> io::Result<File> {
+    let mut manifest = create(dir, MANIFEST)?;
+    manifest::write_header(&mut manifest, header)?;
+    manifest.sync_all()?;
+    fsync(dir)?;
+    Ok(manifest)
+}
+
+/// Opens the declared undo folder; `None` if it lies on the filesystem that is to be freed, where a copy frees nothing.
+fn open_undo_dir(path: &Path, dev: u64, owner: u32) -> Result<Option<OwnedFd>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot use the undo folder {}: {error}", path.display());
+    let dir = open_absolute(path).map_err(|error| failed(&error))?;
+    let stat = fstat(&dir).map_err(|error| failed(&error))?;
+    check_own(&stat, owner).map_err(|why| failed(&why))?;
+    Ok((device(&stat) != dev).then_some(dir))
+}
+
+/// Opens a folder of ours in `parent`, making it if it is not there.
+///
+/// # Errors
+/// Why it cannot be used, in words.
+pub fn own_folder(parent: BorrowedFd<'_>, name: &str, owner: u32) -> Result<OwnedFd, String> {
+    let failed = |error: Errno| match error {
+        Errno::ROFS => {
+            format!("cannot make {name}: read-only here; add ReadWritePaths= in a drop-in of mainstay-actuator.service")
+        }
+        error => format!("cannot make {name}: {error}"),
+    };
+    match mkdirat(parent, name, Mode::RWXU) {
+        Ok(()) => fsync(parent).map_err(failed)?,
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let c_name = CString::new(name).map_err(|error| error.to_string())?;
+    let dir = open_dir_at(parent, &c_name).map_err(failed)?;
+    let stat = fstat(&dir).map_err(failed)?;
+    check_own(&stat, owner).map_err(|why| format!("{name} {why}"))?;
+    Ok(dir)
+}
+
+/// What is ours belongs to root, and nobody else may enter it.
+fn check_own(stat: &Stat, owner: u32) -> Result<(), String> {
+    let mode = stat.st_mode & 0o7777;
+    if stat.st_uid == owner && mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(format!("must belong to root and be closed to others (uid {}, mode {mode:04o})", stat.st_uid))
+}
+
+/// Creates a file of ours that was not there.
+///
+/// # Errors
+/// What the kernel says; `EEXIST` is an error too.
+pub fn create(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat2(dir, name, flags, Mode::RUSR | Mode::WUSR, BELOW).map(File::from)
+}
+
+fn copy_contents(mut source: &File, copy: &File, stored: Stored) -> io::Result<[u8; 32]> {
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 128 << 10];
+    let mut encoder = match stored {
+        Stored::Raw => None,
+        Stored::Zstd => Some(zstd::stream::write::Encoder::new(copy, ZSTD_LEVEL)?),
+    };
+    loop {
+        let read = source.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        digest.update(&buffer[..read]);
+        match &mut encoder {
+            Some(encoder) => encoder.write_all(&buffer[..read])?,
+            None => (&mut &*copy).write_all(&buffer[..read])?,
+        }
+    }
+    if let Some(encoder) = encoder {
+        encoder.finish()?;
+    }
+    Ok(digest.finalize().into())
+}
+
+fn reason_of(error: &io::Error) -> SkipReason {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => SkipReason::NoRoomToHold,
+        _ => SkipReason::Error,
+    }
+}
+
+/// The folder of one target of an action.
+fn folder_name(action: ActionId, number: usize) -> CString {
+    CString::new(format!("{action}.{number}")).unwrap_or_default()
+}
+
+/// The action that a folder belongs to; `None` if it is no folder of ours.
+#[must_use]
+pub fn action_of(folder: &[u8]) -> Option<ActionId> {
+    let text = std::str::from_utf8(folder).ok()?;
+    let (action, number) = text.split_once('.')?;
+    number.parse::<usize>().ok()?;
+    action.parse().ok()
+}
+
+/// Notes that something is held in a root, so that it is found there after root's file has changed.
+fn remember_root(state_dir: &Path, root: &Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    if remembered_roots(state_dir).iter().any(|known| known == root) {
+        return Ok(());
+    }
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(state_dir.join(ROOTS_FILE))?;
+    file.write_all(&Fields::new().bytes(root.as_os_str().as_bytes()).into_record())?;
+    file.sync_all()
+}
+
+/// The roots in which something was ever held.
+#[must_use]
+pub fn remembered_roots(state_dir: &Path) -> Vec<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let data = std::fs::read(state_dir.join(ROOTS_FILE)).unwrap_or_default();
+    let mut rest = &data[..];
+    let mut roots = Vec::new();
+    while let Some((body, after)) = split_record(rest) {
+        if let Some(path) = FieldReader::new(body).bytes() {
+            roots.push(PathBuf::from(std::ffi::OsStr::from_bytes(path)));
+        }
+        rest = after;
+    }
+    roots
+}

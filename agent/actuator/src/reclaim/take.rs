@@ -1,0 +1,152 @@
+//! Takes one file: opens it, looks at it, makes sure that nobody has it open, keeps it if it is to be kept, deletes it.
+//!
+//! The order is what makes it safe. The lease comes before the copy, so that the copy is whole. The copy and its manifest
+//! entry are durable before the file moves. The file moves into a folder that only root can enter, where it is compared
+//! with what was opened, and only there is it deleted: no name that somebody else can change is ever unlinked.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use mainstay_core::verb::SkipReason;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat, fstat, openat2, renameat_with, statat};
+use rustix::io::Errno;
+
+use super::hold::Hold;
+use super::manifest::source_name;
+use super::root::{BELOW, Root};
+use super::target::Target;
+use super::walk::{Candidate, disk_bytes, reason_of, why_left};
+use crate::sys::WriteLease;
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is gone for good; so many bytes of disk with it.
+    Purged(u64),
+    /// It is gone, and can be brought back.
+    Held(u64),
+    /// It stays.
+    Left(SkipReason),
+    /// The filesystem has no leases, so nobody can tell which files are open.
+    NoLeases,
+}
+
+/// Takes one file, or says why it stays.
+pub fn take(root: &Root, target: &Target, candidate: &Candidate, hold: &mut Hold, newest_s: i64) -> Taken {
+    match open(root, target, candidate, newest_s) {
+        Ok(found) => found.take(candidate, hold, target, newest_s),
+        Err(reason) => Taken::Left(reason),
+    }
+}
+
+/// A file that was opened, and the folder it lies in.
+struct Found<'c> {
+    parent: OwnedFd,
+    name: &'c Path,
+    file: File,
+}
+
+fn open<'c>(root: &Root, target: &Target, candidate: &'c Candidate, newest_s: i64) -> Result<Found<'c>, SkipReason> {
+    let folder = candidate.path.parent().unwrap_or(Path::new(""));
+    let name = candidate.path.file_name().map(Path::new).ok_or(SkipReason::Error)?;
+    let parent = root.dir(folder).map_err(reason_of)?;
+    // Looked at before it is opened, because opening a device can have effects.
+    let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(reason_of)?;
+    still_selected(target, name, &stat, newest_s)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = openat2(&parent, name, flags | OFlags::NOATIME, Mode::empty(), BELOW);
+    let fd = match opened {
+        // Not our file, and no CAP_FOWNER: then its access time changes.
+        Err(Errno::PERM) => openat2(&parent, name, flags, Mode::empty(), BELOW),
+        opened => opened,
+    };
+    // Somebody else holds a lease on it.
+    let fd = fd.map_err(|error| if error == Errno::AGAIN { SkipReason::Open } else { reason_of(error) })?;
+    Ok(Found { parent, name, file: File::from(fd) })
+}
+
+impl Found<'_> {
+    fn take(&self, candidate: &Candidate, hold: &mut Hold, target: &Target, newest_s: i64) -> Taken {
+        let lease = match WriteLease::take(self.file.as_fd()) {
+            Ok(lease) => lease,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::Left(SkipReason::Open),
+            Err(error) if has_no_leases(&error) => return Taken::NoLeases,
+            Err(_) => return Taken::Left(SkipReason::Error),
+        };
+        // Only now can nobody write to it any more.
+        let stat = match fstat(&self.file) {
+            Ok(stat) => stat,
+            Err(error) => return Taken::Left(reason_of(error)),
+        };
+        if let Err(reason) = still_selected(target, self.name, &stat, newest_s) {
+            return Taken::Left(reason);
+        }
+        let number = hold.next_number();
+        let result = self.keep(candidate, hold, number, &stat).and_then(|()| self.delete(hold, number, &stat, &lease));
+        match result {
+            Ok(()) if hold.keeps() => {
+                hold.held_one();
+                Taken::Held(disk_bytes(&stat))
+            }
+            Ok(()) => Taken::Purged(disk_bytes(&stat)),
+            Err(reason) => {
+                hold.drop_copy(number);
+                Taken::Left(reason)
+            }
+        }
+    }
+
+    /// Makes copy and manifest entry durable, if files are kept at all.
+    fn keep(&self, candidate: &Candidate, hold: &mut Hold, number: u64, stat: &Stat) -> Result<(), SkipReason> {
+        if !hold.keeps() {
+            return Ok(());
+        }
+        let entry = hold.copy(number, &self.file, &candidate.path, stat)?;
+        hold.record(&entry).map_err(|_| SkipReason::NoRoomToHold)
+    }
+
+    /// Moves the file where only root can reach it, makes sure that it is this one, and deletes it.
+    fn delete(&self, hold: &Hold, number: u64, stat: &Stat, lease: &WriteLease<'_>) -> Result<(), SkipReason> {
+        if !lease.is_undisturbed() {
+            return Err(SkipReason::Open);
+        }
+        let aside = source_name(number);
+        renameat_with(&self.parent, self.name, hold.staging(), &aside, RenameFlags::NOREPLACE).map_err(reason_of)?;
+        let is_same = statat(hold.staging(), &aside, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|moved| moved.st_ino == stat.st_ino && moved.st_dev == stat.st_dev && moved.st_nlink == 1);
+        let reason = match (is_same, lease.is_undisturbed()) {
+            (true, true) => return hold.delete_source(number).map_err(reason_of),
+            (false, _) => SkipReason::Changed,
+            (true, false) => SkipReason::Open,
+        };
+        self.put_back(hold, &aside);
+        Err(reason)
+    }
+
+    /// Gives a file back its name. If the name is taken by now, it gets one beside it: nothing is lost.
+    fn put_back(&self, hold: &Hold, aside: &str) {
+        let back = |name: &Path| renameat_with(hold.staging(), aside, &self.parent, name, RenameFlags::NOREPLACE);
+        if back(self.name).is_err() {
+            let mut beside = self.name.as_os_str().to_owned();
+            beside.push(format!(".mainstay-{aside}"));
+            if let Err(error) = back(Path::new(&beside)) {
+                crate::log::error(format_args!(
+                    "cannot put {} back: {error}; it stays in the hold folder",
+                    self.name.display()
+                ));
+            }
+        }
+    }
+}
+
+fn still_selected(target: &Target, name: &Path, stat: &Stat, newest_s: i64) -> Result<(), SkipReason> {
+    why_left(target, name.as_os_str().as_encoded_bytes(), stat, newest_s).map_or(Ok(()), Err)
+}
+
+/// What filesystems without leases answer.
+fn has_no_leases(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOTTY))
+}

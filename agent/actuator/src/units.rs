@@ -1,0 +1,118 @@
+//! `unit.start|restart|stop|reload`: one systemd job, waited for until it ends.
+//!
+//! In: the verb, already let through by [`crate::gate`]. Out: the job's result and the new main PID. A unit is asked for
+//! its other names first, because an alias of a protected unit is protected.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use mainstay_core::plan::ResetFailed;
+use mainstay_core::subject::UnitName;
+use mainstay_core::verb::{Detail, Failure, JobResult, Refusal, RefusalReason, Reply, UnitDone, Verb};
+use zbus::zvariant::OwnedValue;
+
+use crate::gate;
+use crate::settings::Settings;
+use crate::systemd::{Manager, SystemdError};
+
+/// Carries out the unit verbs. The real one is [`Systemd`]; tests have one that only counts.
+pub trait UnitControl: Send + Sync {
+    /// Looks at the unit before anything is journalled: does it exist, is it an alias of a protected one.
+    ///
+    /// # Errors
+    /// Why it may not be touched.
+    fn check(&self, unit: &UnitName, settings: &Settings) -> Result<(), Refusal>;
+
+    /// Carries the verb out and waits for its job.
+    fn run(&self, verb: &Verb, settings: &Settings) -> Reply;
+}
+
+/// systemd over the system bus.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Systemd;
+
+impl UnitControl for Systemd {
+    fn check(&self, unit: &UnitName, settings: &Settings) -> Result<(), Refusal> {
+        // A bus that does not answer is no reason to refuse: then the verb fails, with the same words.
+        let Ok(properties) = Manager::connect().and_then(|manager| manager.unit(unit.as_str())?.properties("Unit"))
+        else {
+            return Ok(());
+        };
+        let load_state = text(&properties, "LoadState");
+        if matches!(load_state.as_str(), "not-found" | "masked") {
+            let text = format!("{unit} is {load_state}");
+            return Err(Refusal { reason: RefusalReason::BadRequest, text });
+        }
+        let names = properties.get("Names").and_then(|value| Vec::<String>::try_from(value.clone()).ok());
+        let names = names.unwrap_or_default().into_iter().chain([text(&properties, "Id")]);
+        names.filter(|name| !name.is_empty()).try_for_each(|name| {
+            gate::check_protected(settings, &name).map_err(|refusal| Refusal {
+                text: format!("{unit} is another name of it: {}", refusal.text),
+                ..refusal
+            })
+        })
+    }
+
+    fn run(&self, verb: &Verb, settings: &Settings) -> Reply {
+        let begun = Instant::now();
+        let Some(job) = Job::of(verb) else { return Reply::refused(RefusalReason::BadRequest, "not a unit verb") };
+        match job.carry_out(settings.job_deadline) {
+            Ok((result, main_pid)) => job.reply(result, main_pid, elapsed_ms(begun)),
+            Err(error) => Reply::failed(error.to_string(), elapsed_ms(begun)),
+        }
+    }
+}
+
+/// What a unit verb asks of systemd.
+struct Job<'v> {
+    unit: &'v UnitName,
+    method: &'static str,
+    reset: ResetFailed,
+}
+
+impl<'v> Job<'v> {
+    fn of(verb: &'v Verb) -> Option<Self> {
+        let (unit, method, reset) = match verb {
+            Verb::UnitStart { unit, reset_failed } => (unit, "StartUnit", *reset_failed),
+            // TryRestart would leave a failed unit down; Restart starts it.
+            Verb::UnitRestart { unit, reset_failed } => (unit, "RestartUnit", *reset_failed),
+            Verb::UnitStop { unit } => (unit, "StopUnit", ResetFailed::Keep),
+            Verb::UnitReload { unit } => (unit, "ReloadUnit", ResetFailed::Keep),
+            _ => return None,
+        };
+        Some(Self { unit, method, reset })
+    }
+
+    fn carry_out(&self, deadline: Duration) -> Result<(JobResult, Option<u32>), SystemdError> {
+        let manager = Manager::connect()?;
+        if self.reset == ResetFailed::Clear {
+            manager.reset_failed(self.unit.as_str())?;
+        }
+        let job = manager.start_job(self.method, self.unit.as_str())?;
+        let result = manager.wait_for_job(&job, deadline)?;
+        Ok((result, main_pid(&manager, self.unit)))
+    }
+
+    fn reply(&self, job: JobResult, main_pid: Option<u32>, elapsed_ms: u64) -> Reply {
+        if matches!(job, JobResult::Done | JobResult::Skipped) {
+            return Reply::Done(Detail::Unit(UnitDone { job, elapsed_ms, main_pid }));
+        }
+        let text = format!("job of {} ended {job}", self.unit);
+        Reply::Failed(Failure { text, job: Some(job), elapsed_ms })
+    }
+}
+
+/// Main PID of a service; units of other types have none.
+fn main_pid(manager: &Manager, unit: &UnitName) -> Option<u32> {
+    let properties = manager.unit(unit.as_str()).ok()?.properties("Service").ok()?;
+    let pid = properties.get("MainPID").and_then(|value| u32::try_from(value).ok())?;
+    (pid != 0).then_some(pid)
+}
+
+fn text(properties: &BTreeMap<String, OwnedValue>, key: &str) -> String {
+    properties.get(key).and_then(|value| <&str>::try_from(value).ok()).unwrap_or_default().to_owned()
+}
+
+fn elapsed_ms(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
