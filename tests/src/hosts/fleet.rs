@@ -201,7 +201,7 @@ impl Operator {
 }
 
 /// A name that no other run has: short, as it becomes part of namespace and machine names.
-fn new_run_name() -> Result<String> {
+pub(super) fn new_run_name() -> Result<String> {
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot read a random name")?;
     Ok(format!("ms{}", &uuid[..6]))
 }

@@ -12,6 +12,7 @@ pub mod command;
 pub mod fleet;
 pub mod host;
 pub mod listen;
+pub mod machine;
 pub mod netns;
 pub mod packages;
 pub mod sweep;
@@ -21,6 +22,7 @@ pub use base::Base;
 pub use command::Output;
 pub use fleet::{Fleet, FleetOptions, Operator};
 pub use host::Host;
+pub use machine::Machine;
 pub use wait::wait_until;
 
 use std::io::Write as _;
