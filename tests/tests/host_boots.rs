@@ -92,3 +92,21 @@ fn nothing_is_left_after_a_fleet_is_dropped() -> anyhow::Result<()> {
         Ok(!hosts::command::must("losetup", &["--list", "--noheadings", "--output", "BACK-FILE"])?.contains(&run))
     })
 }
+
+#[test]
+fn what_a_killed_run_left_is_swept_by_the_next() -> anyhow::Result<()> {
+    if !hosts::may_run("what_a_killed_run_left_is_swept_by_the_next") {
+        return Ok(());
+    }
+    let fleet = Fleet::boot(1)?;
+    let (dir, leader) = (fleet.dir().to_owned(), fleet.hosts()[0].leader()?);
+    hosts::sweep::sweep()?;
+    assert!(dir.exists(), "a living run was swept");
+    fleet.abandon()?;
+    hosts::sweep::sweep()?;
+    assert!(!dir.exists(), "files of the dead run stay");
+    // What is left of PID 1 is at most a zombie, which maps no memory.
+    let status = std::fs::read_to_string(format!("/proc/{leader}/status")).unwrap_or_default();
+    assert!(!status.contains("VmRSS"), "its processes stay: {status}");
+    Ok(())
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use rustix::fs::{FlockOperation, flock};
 
 use super::base::Base;
 use super::command::{self, Output};
@@ -34,7 +35,7 @@ pub struct Fleet {
     hosts: Vec<Host>,
     operator: Operator,
     /// The lock that says this run is alive. Last, so that it is dropped last.
-    _owner: File,
+    owner: File,
 }
 
 impl Fleet {
@@ -70,7 +71,7 @@ impl Fleet {
         let run = new_run_name()?;
         let (dir, owner) = sweep::claim(&run)?;
         let operator = Operator { run: run.clone(), home: dir.join("operator") };
-        let mut fleet = Self { dir, hosts: Vec::new(), operator, _owner: owner };
+        let mut fleet = Self { dir, hosts: Vec::new(), operator, owner };
         fs::create_dir_all(&fleet.operator.home)?;
         netns::make_switch(&run)?;
         netns::plug(&run, "operator", OPERATOR_NUMBER)?;
@@ -109,6 +110,15 @@ impl Fleet {
         &self.dir
     }
 
+    /// Leaves everything as a killed process leaves it: running, and owned by nobody.
+    ///
+    /// # Errors
+    /// When the lock cannot be given up.
+    pub fn abandon(self) -> Result<()> {
+        let fleet = std::mem::ManuallyDrop::new(self);
+        flock(&fleet.owner, FlockOperation::Unlock).context("cannot give the run up")
+    }
+
     /// Hosts know each other by name: there is no DNS on the switch.
     fn write_hosts_files(&self) -> Result<()> {
         let mut text = String::from("127.0.0.1 localhost\n::1 localhost\n");
@@ -134,6 +144,9 @@ impl Drop for Fleet {
         if let Err(error) = sweep::remove_run(&self.dir) {
             // The next run's sweep tries again.
             eprintln!("hosts: {} is not fully removed: {error:#}", self.dir.display());
+        }
+        for host in &self.hosts {
+            host.reap();
         }
     }
 }

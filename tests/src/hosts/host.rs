@@ -269,6 +269,16 @@ impl Host {
         power.as_ref().map(|power| power.leader).with_context(|| format!("host {} is off", self.name))
     }
 
+    /// Takes note of an end that somebody else has brought about.
+    pub(super) fn reap(&self) {
+        if let Ok(mut power) = self.power.lock()
+            && let Some(mut on) = power.take()
+        {
+            // Killed already; a zombie is all that is left. One that cannot be waited for goes with this process.
+            let _ = on.nspawn.try_wait();
+        }
+    }
+
     fn command(&self, script: &str) -> Result<Command> {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.leader()?.to_string(), "-a", "--", "sh", "-c", script]);
