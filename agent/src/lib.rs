@@ -1,1 +1,13 @@
-//! mainstay-agent.
+//! The shell of the Mainstay agent: it reads the host, drives the pure core ([`mainstay_core`]),
+//! carries out what the core wants done, and keeps and sends what happened.
+//!
+//! Modules in reading order. Invariant: no decision is made here.
+
+pub mod actuate;
+pub mod config;
+pub mod durable_file;
+pub mod host;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod notify;

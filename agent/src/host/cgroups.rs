@@ -1,0 +1,255 @@
+//! The cgroup (v2) of every unit.
+//!
+//! What changes fast and is cheap (`memory.current`, `cpu.stat`) is read at every sample, the rest
+//! (pressure, events, I/O, limits) every fifth one, spread evenly over the units, and the last
+//! reading stands in between. A controller that is not there leaves its values unknown and is not
+//! asked for again until the cgroup is a new one.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use mainstay_core::parse::{ParseError, cgroup, pressure};
+use mainstay_core::sample::Cgroup;
+use mainstay_core::subject::UnitName;
+use rustix::fs::{Mode, OFlags, open};
+
+use super::file::read_below;
+use super::processes::Processes;
+
+/// Every so many samples the slow files of a unit are read.
+const SLOW_EVERY: u64 = 5;
+
+/// Most units whose cgroups are read.
+pub const CGROUPS_MAX: usize = 1_000;
+
+/// The files of a cgroup, each with a bit in what is known to be absent.
+const FILES: [&str; 11] = [
+    "memory.current",
+    "cpu.stat",
+    "memory.peak",
+    "memory.max",
+    "memory.events",
+    "io.stat",
+    "pids.current",
+    "cgroup.procs",
+    "cpu.pressure",
+    "memory.pressure",
+    "io.pressure",
+];
+
+/// Reads the cgroups of units.
+#[derive(Debug)]
+pub struct Cgroups {
+    root: PathBuf,
+    known: BTreeMap<UnitName, Known>,
+    round: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    path: String,
+    folder: OwnedFd,
+    /// Bits of [`FILES`] that are not there.
+    absent: u16,
+    last: Cgroup,
+    seen: u64,
+}
+
+impl Cgroups {
+    /// Reads below `root`: `/` on a real host.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.join("sys/fs/cgroup"), known: BTreeMap::new(), round: 0 }
+    }
+
+    /// Begins a new sample. Cgroups that were not asked for in the last one are let go.
+    pub fn next_round(&mut self) {
+        let round = self.round;
+        self.known.retain(|_, known| known.seen == round);
+        self.round += 1;
+    }
+
+    /// Reads the cgroup of one unit; `None` where it has none (any more).
+    pub fn read(&mut self, unit: &UnitName, path: &str, processes: &Processes, buffer: &mut Vec<u8>) -> Option<Cgroup> {
+        if path.is_empty() || path == "/" {
+            return None;
+        }
+        let is_new = self.known.get(unit).is_none_or(|known| known.path != path);
+        if is_new {
+            if self.known.len() >= CGROUPS_MAX && !self.known.contains_key(unit) {
+                return None;
+            }
+            let folder = self.root.join(path.trim_start_matches('/'));
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let folder = open(folder, flags, Mode::empty()).ok()?;
+            let known = Known { path: path.to_owned(), folder, absent: 0, last: Cgroup::default(), seen: 0 };
+            self.known.insert(unit.clone(), known);
+        }
+        let spread = unit.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        let slow = is_new || (self.round.wrapping_add(spread)).is_multiple_of(SLOW_EVERY);
+        let known = self.known.get_mut(unit)?;
+        known.seen = self.round;
+        if !known.read_fast(buffer) {
+            // The folder is gone: the unit stopped, and may be back under the same path.
+            self.known.remove(unit);
+            return None;
+        }
+        if slow {
+            known.read_slow(processes, buffer);
+        }
+        Some(known.last)
+    }
+}
+
+impl Known {
+    /// Reads what is read at every sample. `false` if the cgroup is gone.
+    fn read_fast(&mut self, buffer: &mut Vec<u8>) -> bool {
+        self.last.memory_current_bytes = self.take(0, buffer, cgroup::value).flatten();
+        let cpu = self.take(1, buffer, cgroup::cpu_stat);
+        self.last.cpu_usage_us = cpu.map(|cpu| cpu.usage_us);
+        self.last.cpu_throttled_us = cpu.and_then(|cpu| cpu.throttled_us);
+        // `cpu.stat` is there in every cgroup, with or without controllers.
+        cpu.is_some()
+    }
+
+    fn read_slow(&mut self, processes: &Processes, buffer: &mut Vec<u8>) {
+        self.last.memory_peak_bytes = self.take(2, buffer, cgroup::value).flatten();
+        self.last.memory_max_bytes = self.take(3, buffer, cgroup::value).flatten();
+        let events = self.take(4, buffer, cgroup::memory_events);
+        self.last.memory_events_high = events.map(|events| events.high);
+        self.last.memory_events_max = events.map(|events| events.max);
+        self.last.memory_events_oom_kill = events.map(|events| events.oom_kill);
+        let io = self.take(5, buffer, cgroup::io_stat);
+        self.last.io_read_bytes = io.map(|io| io.read_bytes);
+        self.last.io_written_bytes = io.map(|io| io.written_bytes);
+        self.last.pids = self.take(6, buffer, cgroup::value).flatten();
+        self.last.rss_bytes = None;
+        if self.last.pids.is_none() || self.last.memory_current_bytes.is_none() {
+            self.read_procs(processes, buffer);
+        }
+        self.last.pressure.cpu = self.take(8, buffer, pressure::parse);
+        self.last.pressure.memory = self.take(9, buffer, pressure::parse);
+        self.last.pressure.io = self.take(10, buffer, pressure::parse);
+    }
+
+    /// Counts processes and sums their resident sets, for want of a controller that does.
+    fn read_procs(&mut self, processes: &Processes, buffer: &mut Vec<u8>) {
+        let found = self.take(7, buffer, |bytes| {
+            let pids = bytes.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok()?.parse().ok());
+            Ok((cgroup::count(bytes), pids.filter_map(|pid| processes.rss_bytes(pid)).sum::<u64>()))
+        });
+        let Some((pids, rss_bytes)) = found else { return };
+        self.last.pids = self.last.pids.or(Some(pids));
+        if self.last.memory_current_bytes.is_none() {
+            self.last.rss_bytes = Some(rss_bytes);
+        }
+    }
+
+    /// Reads one file unless it is known to be absent. A file that cannot be understood is unknown.
+    fn take<T>(
+        &mut self,
+        file: usize,
+        buffer: &mut Vec<u8>,
+        parse: impl FnOnce(&[u8]) -> Result<T, ParseError>,
+    ) -> Option<T> {
+        let bit = 1 << file;
+        if self.absent & bit != 0 {
+            return None;
+        }
+        match read_below(&self.folder, FILES[file], buffer) {
+            Ok(Some(bytes)) => parse(bytes).ok(),
+            Ok(None) => {
+                self.absent |= bit;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use mainstay_core::time::Now;
+
+    use super::*;
+
+    fn unit() -> UnitName {
+        "app.service".parse().unwrap()
+    }
+
+    struct Tree {
+        root: tempfile::TempDir,
+        cgroups: Cgroups,
+        processes: Processes,
+    }
+
+    impl Tree {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            fs::create_dir_all(root.path().join("sys/fs/cgroup/system.slice/app.service")).unwrap();
+            fs::create_dir_all(root.path().join("proc")).unwrap();
+            let (cgroups, processes) = (Cgroups::at(root.path()), Processes::at(root.path()));
+            Self { root, cgroups, processes }
+        }
+
+        fn write(&self, file: &str, text: &str) {
+            fs::write(self.root.path().join("sys/fs/cgroup/system.slice/app.service").join(file), text).unwrap();
+        }
+
+        fn read(&mut self) -> Option<Cgroup> {
+            self.cgroups.next_round();
+            self.processes.read(&mut Vec::new(), Now::default());
+            self.cgroups.read(&unit(), "/system.slice/app.service", &self.processes, &mut Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_missing_controller_leaves_its_values_unknown_and_memory_is_summed_over_processes() {
+        let mut tree = Tree::new();
+        tree.write("cpu.stat", "usage_usec 500\nuser_usec 300\nsystem_usec 200\n");
+        tree.write("cgroup.procs", "7\n8\n");
+        fs::create_dir_all(tree.root.path().join("proc/7")).unwrap();
+        let stat = "7 (app) S 1 1 1 0 -1 0 0 0 0 0 5 6 0 0 20 0 1 0 77 4096 3 0\n";
+        fs::write(tree.root.path().join("proc/7/stat"), stat).unwrap();
+        let cgroup = tree.read().unwrap();
+        assert_eq!(cgroup.cpu_usage_us, Some(500));
+        assert_eq!(
+            (cgroup.memory_current_bytes, cgroup.memory_events_oom_kill, cgroup.io_read_bytes),
+            (None, None, None)
+        );
+        assert_eq!(cgroup.pids, Some(2));
+        assert_eq!(cgroup.rss_bytes, Some(3 * rustix::param::page_size() as u64));
+    }
+
+    #[test]
+    fn fast_values_are_read_at_every_sample_and_slow_ones_within_five() {
+        let mut tree = Tree::new();
+        tree.write("cpu.stat", "usage_usec 1\n");
+        tree.write("memory.current", "4096\n");
+        tree.write("memory.max", "max\n");
+        tree.write("pids.current", "3\n");
+        let first = tree.read().unwrap();
+        assert_eq!((first.memory_current_bytes, first.memory_max_bytes, first.pids), (Some(4096), None, Some(3)));
+        tree.write("memory.current", "8192\n");
+        tree.write("pids.current", "4\n");
+        let readings: Vec<Cgroup> = (0..SLOW_EVERY).map(|_| tree.read().unwrap()).collect();
+        assert!(readings.iter().all(|cgroup| cgroup.memory_current_bytes == Some(8192)));
+        assert_eq!(readings.last().unwrap().pids, Some(4));
+    }
+
+    #[test]
+    fn a_cgroup_that_is_gone_is_none_and_is_found_again_when_it_is_back() {
+        let mut tree = Tree::new();
+        tree.write("cpu.stat", "usage_usec 1\n");
+        assert!(tree.read().is_some());
+        let folder = tree.root.path().join("sys/fs/cgroup/system.slice/app.service");
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(tree.read().is_none());
+        fs::create_dir_all(&folder).unwrap();
+        tree.write("cpu.stat", "usage_usec 2\n");
+        assert_eq!(tree.read().unwrap().cpu_usage_us, Some(2));
+    }
+}

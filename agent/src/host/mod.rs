@@ -1,0 +1,190 @@
+//! Reads the host into samples. One kernel or systemd interface per file.
+//!
+//! Nothing in here waits: files of `/proc` and cgroups are made by the kernel on the spot, `statfs`
+//! is left to a thread that may be lost, D-Bus and probes hand on what they hear.
+
+pub mod cgroups;
+pub mod clock;
+pub mod facts;
+pub mod file;
+pub mod filesystems;
+pub mod probes;
+pub mod proc;
+pub mod processes;
+pub mod sd_notify;
+pub mod systemd;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use mainstay_core::sample::{Probe, Sample, Unit};
+use mainstay_core::subject::UnitName;
+use mainstay_core::time::Now;
+
+use cgroups::Cgroups;
+use filesystems::{FilesystemSettings, Filesystems};
+use proc::ProcReader;
+use processes::Processes;
+use systemd::{UnitState, UnitsEvent};
+
+/// What could not be read in one sample: by path, why.
+#[derive(Debug, Default)]
+pub struct ReadErrors {
+    noted: BTreeMap<String, String>,
+}
+
+impl ReadErrors {
+    /// Notes that `path` could not be read or understood.
+    pub fn note(&mut self, path: &str, text: String) {
+        self.noted.insert(path.to_owned(), text);
+    }
+
+    /// Path and reason of everything noted.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.noted.iter().map(|(path, text)| (path.as_str(), text.as_str()))
+    }
+
+    fn clear(&mut self) {
+        self.noted.clear();
+    }
+}
+
+/// Everything that is read of one host, and the latest news about units and probes.
+#[derive(Debug)]
+pub struct Host {
+    proc: ProcReader,
+    processes: Processes,
+    cgroups: Cgroups,
+    filesystems: Filesystems,
+    units: Option<BTreeMap<UnitName, UnitState>>,
+    probes: BTreeMap<String, Probe>,
+    buffer: Vec<u8>,
+    errors: ReadErrors,
+}
+
+impl Host {
+    /// Reads the host below `root`: `/` on a real one.
+    #[must_use]
+    pub fn at(root: &Path, filesystems: FilesystemSettings) -> Self {
+        Self {
+            proc: ProcReader::at(root),
+            processes: Processes::at(root),
+            cgroups: Cgroups::at(root),
+            filesystems: Filesystems::new(&root.join("proc"), filesystems, Arc::new(filesystems::statfs)),
+            units: None,
+            probes: BTreeMap::new(),
+            buffer: Vec::new(),
+            errors: ReadErrors::default(),
+        }
+    }
+
+    /// Watches filesystems under other settings.
+    pub fn set_filesystems(&mut self, settings: FilesystemSettings) {
+        self.filesystems.set(settings);
+    }
+
+    /// Reads everything as it is now.
+    pub fn sample(&mut self, now: Now) -> Sample {
+        self.errors.clear();
+        let mut sample = Sample { at: now, ..Sample::default() };
+        // Asked first, so that the answers are there when the rest has been read.
+        if let Err(error) = self.filesystems.ask(&mut self.buffer, now) {
+            self.errors.note("mountinfo", error.to_string());
+        }
+        self.proc.read(&mut sample, &mut self.buffer, &mut self.errors);
+        sample.processes = self.processes.read(&mut self.buffer, now);
+        sample.units = self.read_units();
+        sample.probes = self.probes.clone();
+        sample.filesystems = self.filesystems.collect(now);
+        sample
+    }
+
+    fn read_units(&mut self) -> Option<BTreeMap<UnitName, Unit>> {
+        self.cgroups.next_round();
+        let (cgroups, processes, buffer) = (&mut self.cgroups, &self.processes, &mut self.buffer);
+        let read = |(name, state): (&UnitName, &UnitState)| {
+            let cgroup = cgroups.read(name, &state.control_group, processes, buffer);
+            (name.clone(), Unit { cgroup, ..state.unit.clone() })
+        };
+        self.units.as_ref().map(|units| units.iter().map(read).collect())
+    }
+
+    /// Takes news about units. Returns the unit that changed, if it is one, as it is now; `None`
+    /// for its state when systemd has unloaded it.
+    pub fn units_changed(&mut self, event: UnitsEvent) -> Option<(UnitName, Option<Unit>)> {
+        match event {
+            UnitsEvent::Loaded(units) => {
+                self.units = Some(units);
+                None
+            }
+            UnitsEvent::Lost(_) => {
+                self.units = None;
+                None
+            }
+            UnitsEvent::Removed(name) => {
+                self.units.as_mut()?.remove(&name)?;
+                Some((name, None))
+            }
+            UnitsEvent::Changed(name, state) => {
+                let unit = state.unit.clone();
+                self.units.as_mut()?.insert(name.clone(), *state);
+                Some((name, Some(unit)))
+            }
+        }
+    }
+
+    /// How many units are followed; `None` while the bus cannot be asked.
+    #[must_use]
+    pub fn units(&self) -> Option<usize> {
+        self.units.as_ref().map(BTreeMap::len)
+    }
+
+    /// Takes the result of a probe.
+    pub fn probed(&mut self, name: String, probe: Probe) {
+        self.probes.insert(name, probe);
+    }
+
+    /// Forgets the results of probes that are no longer run.
+    pub fn keep_probes(&mut self, keep: impl Fn(&str) -> bool) {
+        self.probes.retain(|name, _| keep(name));
+    }
+
+    /// What could not be read in the last sample.
+    #[must_use]
+    pub fn errors(&self) -> &ReadErrors {
+        &self.errors
+    }
+
+    /// How many mounts do not answer.
+    #[must_use]
+    pub fn stuck_mounts(&self) -> usize {
+        self.filesystems.stuck()
+    }
+
+    /// How many filesystems were left out because of a bound.
+    #[must_use]
+    pub fn filesystems_dropped(&self) -> u64 {
+        self.filesystems.dropped()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_unknown_until_they_are_loaded_and_again_when_the_bus_is_lost() {
+        let mut host = Host::at(Path::new("/"), FilesystemSettings::default());
+        let name: UnitName = "app.service".parse().unwrap();
+        let early = UnitsEvent::Changed(name.clone(), Box::default());
+        assert!(host.units_changed(early).is_none());
+        assert!(host.sample(Now::default()).units.is_none());
+        host.units_changed(UnitsEvent::Loaded(BTreeMap::new()));
+        let changed = host.units_changed(UnitsEvent::Changed(name.clone(), Box::default())).unwrap();
+        assert_eq!((&changed.0, changed.1.is_some()), (&name, true));
+        assert!(host.sample(Now::default()).units.unwrap().contains_key(&name));
+        host.units_changed(UnitsEvent::Lost("closed".to_owned()));
+        assert!(host.sample(Now::default()).units.is_none());
+    }
+}

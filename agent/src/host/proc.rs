@@ -1,0 +1,194 @@
+//! Machine-wide files of `/proc`: CPU, load, memory, pressure, disks, network, file handles.
+//!
+//! In: a root folder. Out: the parts of a [`Sample`] that come from these files. A file that cannot
+//! be read or understood leaves its part `None` and is named in [`ReadErrors`], and the others are
+//! read all the same.
+
+use std::path::Path;
+
+use mainstay_core::parse::{self, ParseError};
+use mainstay_core::sample::{Pressure, Sample};
+
+use super::ReadErrors;
+use super::file::KeptFile;
+
+/// Disks that stand for files, memory or a part of another disk, not for a device.
+const DISK_PREFIXES_IGNORED: &[&[u8]] = &[b"loop", b"ram", b"zram", b"fd", b"sr", b"nbd"];
+
+/// Interfaces made for containers and virtual machines: one for each, and named anew each time.
+const INTERFACE_PREFIXES_IGNORED: &[&[u8]] = &[b"veth", b"cali", b"tap", b"vnet", b"lxc"];
+
+/// The files, each opened once.
+#[derive(Debug)]
+pub struct ProcReader {
+    stat: KeptFile,
+    loadavg: KeptFile,
+    meminfo: KeptFile,
+    vmstat: KeptFile,
+    pressure_cpu: KeptFile,
+    pressure_memory: KeptFile,
+    pressure_io: KeptFile,
+    diskstats: KeptFile,
+    net_dev: KeptFile,
+    file_nr: KeptFile,
+    sys_block: std::path::PathBuf,
+    whole_disks: Vec<Vec<u8>>,
+    disk_lines: usize,
+}
+
+impl ProcReader {
+    /// Reads below `root`: `/` on a real host.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        let kept = |path: &str| KeptFile::new(root.join("proc").join(path));
+        Self {
+            stat: kept("stat"),
+            loadavg: kept("loadavg"),
+            meminfo: kept("meminfo"),
+            vmstat: kept("vmstat"),
+            pressure_cpu: kept("pressure/cpu"),
+            pressure_memory: kept("pressure/memory"),
+            pressure_io: kept("pressure/io"),
+            diskstats: kept("diskstats"),
+            net_dev: kept("net/dev"),
+            file_nr: kept("sys/fs/file-nr"),
+            sys_block: root.join("sys/block"),
+            whole_disks: Vec::new(),
+            disk_lines: usize::MAX,
+        }
+    }
+
+    /// Fills the machine-wide parts of a sample.
+    pub fn read(&mut self, sample: &mut Sample, buffer: &mut Vec<u8>, errors: &mut ReadErrors) {
+        if let Some(stat) = take(&mut self.stat, buffer, errors, parse::stat::parse) {
+            (sample.cpu, sample.cpus, sample.kernel) = (Some(stat.cpu), Some(stat.cpus), Some(stat.kernel));
+        }
+        sample.load = take(&mut self.loadavg, buffer, errors, parse::loadavg::parse);
+        sample.memory = take(&mut self.meminfo, buffer, errors, parse::meminfo::parse);
+        sample.vm = take(&mut self.vmstat, buffer, errors, parse::vmstat::parse);
+        sample.pressure.cpu = pressure(&mut self.pressure_cpu, buffer, errors);
+        sample.pressure.memory = pressure(&mut self.pressure_memory, buffer, errors);
+        sample.pressure.io = pressure(&mut self.pressure_io, buffer, errors);
+        self.read_disks(sample, buffer, errors);
+        let keep = |name: &[u8]| name != b"lo" && !starts_with_any(name, INTERFACE_PREFIXES_IGNORED);
+        let interfaces = take(&mut self.net_dev, buffer, errors, |bytes| parse::net_dev::parse(bytes, keep));
+        sample.interfaces = interfaces.unwrap_or_default();
+        sample.file_handles = take(&mut self.file_nr, buffer, errors, parse::file_nr::parse);
+    }
+
+    fn read_disks(&mut self, sample: &mut Sample, buffer: &mut Vec<u8>, errors: &mut ReadErrors) {
+        // Partitions have lines too; whole devices are those in /sys/block, which is listed again
+        // when the number of lines has changed.
+        let (seen, known, sys_block) = (&mut self.disk_lines, &mut self.whole_disks, &self.sys_block);
+        let disks = take(&mut self.diskstats, buffer, errors, |bytes| {
+            let lines = bytes.iter().filter(|b| **b == b'\n').count();
+            if lines != *seen {
+                (*seen, *known) = (lines, whole_disks(sys_block));
+            }
+            parse::diskstats::parse(bytes, |name| known.iter().any(|disk| disk == name))
+        });
+        sample.disks = disks.unwrap_or_default();
+    }
+}
+
+fn whole_disks(sys_block: &Path) -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStringExt;
+    let entries = std::fs::read_dir(sys_block).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().into_vec());
+    // The kernel writes `/` in the name of a device as `!` in the name of its folder.
+    let names = names.map(|name| name.iter().map(|b| if *b == b'!' { b'/' } else { *b }).collect::<Vec<u8>>());
+    names.filter(|name| !starts_with_any(name, DISK_PREFIXES_IGNORED)).collect()
+}
+
+/// Whether the name is one of the prefixes followed by a digit or nothing that makes a word.
+fn starts_with_any(name: &[u8], prefixes: &[&[u8]]) -> bool {
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Reads a pressure file. With `psi=0` the files are there but cannot be read: absent, no error.
+fn pressure(file: &mut KeptFile, buffer: &mut Vec<u8>, errors: &mut ReadErrors) -> Option<Pressure> {
+    take(file, buffer, errors, parse::pressure::parse)
+}
+
+/// Reads and parses one file; what goes wrong is noted under its path.
+fn take<T>(
+    file: &mut KeptFile,
+    buffer: &mut Vec<u8>,
+    errors: &mut ReadErrors,
+    parse: impl FnOnce(&[u8]) -> Result<T, ParseError>,
+) -> Option<T> {
+    let parsed = match file.read(buffer) {
+        Ok(Some(bytes)) => parse(bytes).map_err(|error| error.to_string()),
+        Ok(None) => return None,
+        Err(error) => Err(format!("cannot read it: {error}")),
+    };
+    match parsed {
+        Ok(value) => Some(value),
+        Err(text) => {
+            errors.note(&file.path().to_string_lossy(), text);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A `/proc` with the files that are given.
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn read(root: &Path) -> (Sample, ReadErrors) {
+        let (mut sample, mut errors) = (Sample::default(), ReadErrors::default());
+        ProcReader::at(root).read(&mut sample, &mut Vec::new(), &mut errors);
+        (sample, errors)
+    }
+
+    #[test]
+    fn a_wrong_file_is_named_and_the_others_are_read() {
+        let root = tree(&[("proc/loadavg", "0.50 0.25 0.10 1/200 999\n"), ("proc/sys/fs/file-nr", "lots\t0\t100\n")]);
+        let (sample, errors) = read(root.path());
+        assert_eq!(sample.load.unwrap().one, 0.5);
+        assert_eq!(sample.file_handles, None);
+        assert_eq!(sample.memory, None, "a file that is not there is unknown");
+        let noted: Vec<_> = errors.iter().collect();
+        assert_eq!(noted.len(), 1, "{noted:?}");
+        assert!(noted[0].0.ends_with("proc/sys/fs/file-nr") && noted[0].1.contains("allocated"), "{noted:?}");
+    }
+
+    #[test]
+    fn shows_whole_disks_and_real_interfaces() {
+        let disk = |name| format!("   8 0 {name} 1 0 8 3 4 0 16 5 0 6 7\n");
+        let diskstats = ["vda", "vda1", "loop0", "dm-0"].map(disk).concat();
+        let line = |name| format!("  {name}: 1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n");
+        let net = format!("h1\nh2\n{}{}{}", line("lo"), line("eth0"), line("veth12"));
+        let root = tree(&[
+            ("proc/diskstats", &diskstats),
+            ("proc/net/dev", &net),
+            ("sys/block/vda/size", ""),
+            ("sys/block/dm-0/size", ""),
+            ("sys/block/loop0/size", ""),
+        ]);
+        let (sample, _) = read(root.path());
+        assert_eq!(sample.disks.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["vda", "dm-0"]);
+        assert_eq!(sample.disks[0].read_bytes, 8 * 512);
+        assert_eq!(sample.interfaces.iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["eth0"]);
+    }
+
+    #[test]
+    fn reads_the_machine_that_the_test_runs_on() {
+        let (sample, errors) = read(Path::new("/"));
+        assert!(sample.cpus.unwrap() > 0 && sample.memory.unwrap().total_bytes > 0);
+        assert_eq!(errors.iter().count(), 0, "{errors:?}");
+    }
+}

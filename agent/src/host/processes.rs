@@ -1,0 +1,116 @@
+//! Counts over all processes, and resident memory by cgroup where the kernel does not keep it.
+//!
+//! Looking at every process costs some 10 µs each, so it is done every ten seconds and the last
+//! result stands in between. Processes that end meanwhile are skipped.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mainstay_core::parse::pid_stat;
+use mainstay_core::sample::ProcessCounts;
+use mainstay_core::time::Now;
+use rustix::fs::{Dir, Mode, OFlags, open};
+
+use super::file::read_below;
+
+/// How often all processes are looked at.
+pub const EVERY: Duration = Duration::from_secs(10);
+
+/// Most processes looked at: beyond it the counts are unknown, not wrong.
+const PROCESSES_MAX: u32 = 100_000;
+
+/// Looks at `/proc/PID`.
+#[derive(Debug)]
+pub struct Processes {
+    proc: PathBuf,
+    last: Option<(Now, Option<ProcessCounts>)>,
+    rss_pages: BTreeMap<u32, u64>,
+}
+
+impl Processes {
+    /// Looks below `root`: `/` on a real host.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { proc: root.join("proc"), last: None, rss_pages: BTreeMap::new() }
+    }
+
+    /// The counts, at most [`EVERY`] old. `None` if `/proc` cannot be listed.
+    pub fn read(&mut self, buffer: &mut Vec<u8>, now: Now) -> Option<ProcessCounts> {
+        match self.last {
+            Some((at, counts)) if now.since(at) < EVERY => counts,
+            _ => {
+                let counts = self.look(buffer);
+                self.last = Some((now, counts));
+                counts
+            }
+        }
+    }
+
+    /// The resident set of one process in bytes, as it was when they were last looked at.
+    #[must_use]
+    pub fn rss_bytes(&self, pid: u32) -> Option<u64> {
+        self.rss_pages.get(&pid).map(|pages| pages * rustix::param::page_size() as u64)
+    }
+
+    fn look(&mut self, buffer: &mut Vec<u8>) -> Option<ProcessCounts> {
+        let folder: OwnedFd =
+            open(&self.proc, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut counts = ProcessCounts::default();
+        self.rss_pages.clear();
+        let mut path = String::with_capacity(24);
+        for entry in Dir::read_from(&folder).ok()?.flatten() {
+            let Some(pid) = entry.file_name().to_str().ok().filter(|name| name.as_bytes()[0].is_ascii_digit()) else {
+                continue;
+            };
+            path.clear();
+            path.push_str(pid);
+            path.push_str("/stat");
+            let Ok(Some(bytes)) = read_below(&folder, &path, buffer) else { continue };
+            let Ok(stat) = pid_stat::parse(bytes) else { continue };
+            counts.total += 1;
+            counts.threads += stat.num_threads;
+            counts.zombies += u32::from(stat.state == b'Z');
+            counts.uninterruptible += u32::from(stat.state == b'D');
+            self.rss_pages.insert(stat.pid, stat.rss_pages);
+            if counts.total >= PROCESSES_MAX {
+                return None;
+            }
+        }
+        Some(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn stat(pid: u32, state: char, threads: u32, rss_pages: u64) -> String {
+        format!("{pid} (a b) c) {state} 1 1 1 0 -1 0 0 0 0 0 5 6 0 0 20 0 {threads} 0 77 4096 {rss_pages} 0\n")
+    }
+
+    #[test]
+    fn counts_processes_threads_and_zombies_and_looks_again_after_ten_seconds() {
+        let root = tempfile::tempdir().unwrap();
+        for (pid, state, threads, rss) in [(1, 'S', 1, 10), (42, 'Z', 1, 0), (43, 'D', 5, 20)] {
+            fs::create_dir_all(root.path().join(format!("proc/{pid}"))).unwrap();
+            fs::write(root.path().join(format!("proc/{pid}/stat")), stat(pid, state, threads, rss)).unwrap();
+        }
+        fs::create_dir_all(root.path().join("proc/sys")).unwrap();
+        let mut processes = Processes::at(root.path());
+        let mut buffer = Vec::new();
+        let counts = processes.read(&mut buffer, Now::default()).unwrap();
+        assert_eq!(counts, ProcessCounts { total: 3, threads: 7, zombies: 1, uninterruptible: 1 });
+        assert_eq!(processes.rss_bytes(43), Some(20 * rustix::param::page_size() as u64));
+        assert_eq!(processes.rss_bytes(9), None);
+
+        fs::remove_dir_all(root.path().join("proc/42")).unwrap();
+        let soon = Now::default().plus(Duration::from_secs(9));
+        assert_eq!(processes.read(&mut buffer, soon).unwrap().total, 3);
+        let later = Now::default().plus(EVERY);
+        assert_eq!(processes.read(&mut buffer, later).unwrap().total, 2);
+    }
+}
