@@ -23,7 +23,7 @@ build: ## the four programs, release profile
 	@tests/scripts/phase "build the programs" cargo build --locked --release $(PROGRAMS)
 
 test: ## every test; host tests need root and are skipped by name without it
-	@tests/scripts/install-missing build test deb
+	@tests/scripts/install-missing build test deb rpm
 	@$(MAKE) test-pure test-collector test-hosts
 
 test-pure: ## tests of all crates but the collector, dev profile

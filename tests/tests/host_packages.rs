@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mainstay_tests::hosts::{self, Fleet, Host, command::must, packages};
+use mainstay_tests::hosts::{self, Base, Fleet, FleetOptions, Host, command::must, packages};
 use mainstay_tests::site::Site;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -81,6 +81,25 @@ fn an_upgrade_keeps_identity_config_and_state() -> Result<()> {
     assert_eq!(site.hosts()?.len(), 1, "the host came back as another one, first it was:\n{id}");
     let verified = site.mainstay(&["ledger", "verify", "--host", "web-1"])?.ok()?;
     assert!(verified.contains("intact"), "{verified}");
+    Ok(())
+}
+
+#[test]
+fn the_rpm_starts_the_agent_and_its_removal_keeps_state() -> Result<()> {
+    if !hosts::may_run("the_rpm_starts_the_agent_and_its_removal_keeps_state") {
+        return Ok(());
+    }
+    let base = Some(Base::with_packages(&["rpm"])?);
+    let fleet = Fleet::boot_with(FleetOptions { names: vec!["host-1".to_owned()], base })?;
+    let host = fleet.host("host-1");
+    host.copy_in(&packages::rpm("mainstay-agent")?, "/var/cache/agent.rpm", 0o644)?;
+    // Debian has what the package requires, but not in rpm's database.
+    host.must("rpm --install --nodeps /var/cache/agent.rpm")?;
+    host.wait_unit("mainstay-agent.service", "active", SOON).with_context(|| host.journal_tail("mainstay-agent"))?;
+    host.must("systemctl is-enabled mainstay-agent.service mainstay-actuator.socket")?;
+    host.must("rpm --erase mainstay-agent")?;
+    host.run("systemctl is-active mainstay-agent.service")?.refused()?;
+    host.must("test -n \"$(ls -A /var/lib/mainstay)\"").context("removal took the state")?;
     Ok(())
 }
 
