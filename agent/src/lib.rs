@@ -5,9 +5,12 @@
 
 pub mod actuate;
 pub mod config;
+pub mod durable;
 pub mod durable_file;
 pub mod host;
 pub mod http;
+pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod uplink;

@@ -127,12 +127,24 @@ fn lacks_a_sector(bytes: &[u8], at: usize) -> bool {
 }
 
 /// One past the last byte that is not zero.
-fn last_written(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)
+#[must_use]
+pub fn last_written(bytes: &[u8]) -> usize {
+    let mut end = bytes.len();
+    while end > 0 {
+        let from = end.saturating_sub(SECTOR_BYTES);
+        if !is_zero(&bytes[from..end]) {
+            return from + bytes[from..end].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        }
+        end = from;
+    }
+    0
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+/// Whether there are only zeros, or nothing.
+#[must_use]
+pub fn is_zero(bytes: &[u8]) -> bool {
+    // Compared in pieces: most of a shard is zeros for most of its life.
+    bytes.chunks(SECTOR_BYTES).all(|piece| piece == &[0; SECTOR_BYTES][..piece.len()])
 }
 
 fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {

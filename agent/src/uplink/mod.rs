@@ -1,0 +1,3 @@
+//! The session with the collector.
+
+pub mod message;
