@@ -4,12 +4,16 @@
 //! it falls under ([`Policy::rule_for`]). Nothing here decides anything: that is `decide`. Whatever can be wrong with a
 //! policy is found when it is read, so that nothing has to be checked while a host is in trouble.
 
+pub mod bundle;
+pub mod confirm;
 mod detect;
 mod glob;
 mod narrow;
+pub mod order;
 mod protected;
 mod read;
 mod select;
+pub mod signed;
 mod when;
 mod window;
 
