@@ -9,6 +9,9 @@ mod budget;
 mod facts;
 mod guards;
 mod ladder;
+mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
