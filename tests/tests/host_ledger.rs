@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mainstay_tests::hosts::{self, Host};
-use mainstay_tests::site::Site;
+use mainstay_tests::hosts::{self, Output, packages, wait_until};
+use mainstay_tests::site::{Decision, Site};
 
 const SOON: Duration = Duration::from_secs(90);
+
+/// Where the agent keeps it.
+const LEDGER: &str = "/var/lib/mainstay/ledger";
 
 const RESTART: &str = r#"
 version = 1
@@ -23,35 +26,73 @@ verify = { stable_for = "2s" }
 "#;
 
 #[test]
-fn a_flipped_byte_and_a_cut_tail_are_named() -> Result<()> {
-    if !hosts::may_run("a_flipped_byte_and_a_cut_tail_are_named") {
+fn a_flipped_byte_is_named_with_its_record() -> Result<()> {
+    if !hosts::may_run("a_flipped_byte_is_named_with_its_record") {
         return Ok(());
     }
+    let site = healed_once()?;
+    let host = site.host("web-1");
+    host.install_deb(&packages::deb("mainstay")?)?;
+    host.must("systemctl stop mainstay-agent.service")?;
+    let rows = site.hosts()?;
+    let id = &rows.first().context("a host is listed")?.host_id;
+    let folder = host.must(&format!("dirname \"$(find {LEDGER} -name '*.shard' | sort | head -1)\""))?;
+    let verify = format!("mainstay ledger verify --dir '{folder}' --host-id {id}");
+    let sound = host.must(&verify)?;
+    assert!(sound.contains("chain intact"), "{sound}");
+
+    // One byte amid what is written, in the first shard.
+    host.must(&format!(
+        "printf X | dd of=\"$(ls {folder}/*.shard | head -1)\" bs=1 seek=300 conv=notrunc status=none"
+    ))?;
+    let said = host.run(&verify)?;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.stdout.contains("record ") && said.stdout.contains(" is bad at byte "), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn a_ledger_set_back_to_an_earlier_state_is_found_against_the_countersigned_head() -> Result<()> {
+    if !hosts::may_run("a_ledger_set_back_to_an_earlier_state_is_found_against_the_countersigned_head") {
+        return Ok(());
+    }
+    let site = healed_once()?;
+    let host = site.host("web-1");
+    let first = newest_helped(&site, None)?;
+    host.must(&format!("systemctl stop mainstay-agent.service && cp -a {LEDGER} /root/earlier"))?;
+    host.must("systemctl start mainstay-agent.service")?;
+    site.wait_online("web-1")?;
+    host.must("systemctl kill --signal=SIGKILL sleeper.service")?;
+    newest_helped(&site, Some(&first))?;
+    assert!(verified(&site)?.is_success());
+
+    // The chain of the copy is sound in itself; only the collector knows that there was more.
+    host.must(&format!("systemctl stop mainstay-agent.service && rm -rf {LEDGER} && cp -a /root/earlier {LEDGER}"))?;
+    host.must("systemctl start mainstay-agent.service")?;
+    wait_until(SOON, "the cut to be named", || Ok((verified(&site)?.code == 1).then_some(())))?;
+    let said = verified(&site)?.stdout;
+    assert!(said.contains("web-1") && !said.contains("chain intact"), "{said}");
+    Ok(())
+}
+
+/// A host whose ledger has a whole action in it.
+fn healed_once() -> Result<Site> {
     let site = Site::enrolled(&["web-1"])?;
     let host = site.host("web-1");
     host.push_file("/etc/systemd/system/sleeper.service", "[Service]\nExecStart=/usr/bin/sleep infinity\n", 0o644)?;
     host.must("systemctl daemon-reload && systemctl start sleeper.service")?;
     site.enforce(&[("services.toml", RESTART)], &["web-1"])?;
-    host.must("systemctl kill -s SIGKILL sleeper.service")?;
-    site.wait_decision("web-1", "a restart that helped", SOON, |decision| decision.helped())?;
-    host.must("systemctl stop mainstay-agent.service")?;
-    let folder = "/var/lib/mainstay/ledger";
-    let verify = format!("mainstay-agent ledger verify {folder}");
-    let sound = host.must(&verify)?;
-    assert!(sound.contains("intact"), "{sound}");
-    host.must(&format!("cp -a {folder} /root/ledger"))?;
-
-    // One byte in the middle of what is written.
-    let shard = first_shard(host, folder)?;
-    host.must(&format!("printf X | dd of={shard} bs=1 seek=200 conv=notrunc status=none"))?;
-    let said = host.run(&verify)?.refused()?;
-    assert!(said.contains('#') || said.contains("record"), "the bad record is not named: {said}");
-    host.must(&format!("rm -rf {folder} && cp -a /root/ledger {folder}"))?;
-    host.must(&verify)?;
-    Ok(())
+    host.must("systemctl kill --signal=SIGKILL sleeper.service")?;
+    newest_helped(&site, None)?;
+    Ok(site)
 }
 
-fn first_shard(host: &Host, folder: &str) -> Result<String> {
-    let name = host.must(&format!("ls {folder} | head -1"))?;
-    Some(format!("{folder}/{name}")).filter(|path| !path.ends_with('/')).context("the ledger has a shard")
+/// Waits for a repair that helped, other than `not`, and gives its id.
+fn newest_helped(site: &Site, not: Option<&str>) -> Result<String> {
+    let wanted = |decision: &Decision| decision.helped() && Some(decision.id.as_str()) != not;
+    Ok(site.wait_decision("web-1", "a restart that helped", SOON, wanted)?.id)
+}
+
+fn verified(site: &Site) -> Result<Output> {
+    site.mainstay(&["ledger", "verify", "--host", "web-1"])
 }

@@ -18,6 +18,9 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
 pub struct HostRow {
     /// Its name.
     pub host: String,
+    /// Its identity, as it is typed.
+    #[serde(default)]
+    pub host_id: String,
     /// online, healing, silent, revoked.
     pub state: String,
     /// The policy in force and what is wrong with an offered one: `g7 ok`, `g6, g7 refused`, `built-in`.
@@ -101,6 +104,7 @@ mod tests {
     fn the_generation_in_force_is_read_whatever_stands_behind_it() {
         let row = |policy: &str| HostRow {
             host: String::new(),
+            host_id: String::new(),
             state: String::new(),
             policy: policy.to_owned(),
             completeness: 1.0,
