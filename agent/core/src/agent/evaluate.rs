@@ -76,6 +76,11 @@ impl Agent {
                 if self.said.get(&key).is_none_or(|said| !says_the_same(said, &decision)) {
                     self.ids = ids;
                     self.said.insert(key, decision.clone());
+                    if let (Choice::Hold { reason: HoldReason::BudgetSpent, .. }, Some(rule)) =
+                        (&decision.choice, &decision.rule)
+                    {
+                        self.policy.budget_exhausted(rule);
+                    }
                     self.record(Body::Decided(Box::new(decision)), now);
                 }
             }
@@ -98,7 +103,7 @@ impl Agent {
         };
         Facts {
             labels: self.settings.facts.labels.clone(),
-            observe_only: self.settings.observe_only.clone(),
+            observe_only: self.settings.observe_only.clone().or_else(|| self.policy.local_error.clone()),
             hold_file: self.hold_file.then(|| super::HOLD_FILE.to_owned()),
             actuator_down: (!self.actuator).then(|| "its socket does not answer".to_owned()),
             ledger_down: self.journal.error().map(str::to_owned),

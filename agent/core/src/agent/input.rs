@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::id::{ActionId, DecisionId};
+use crate::policy::signed::Signed;
 use crate::record::{Author, Outcome};
 use crate::sample::{Sample, Unit};
 use crate::subject::UnitName;
@@ -13,18 +14,6 @@ use crate::subject::UnitName;
 /// Names one [`super::Effect::Persist`] until it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
-
-/// Something that an operator's key signed: a policy bundle, an approval, a hold or an undo. What
-/// it is stands in the bytes, and is believed only after the signature was checked here.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Signed {
-    /// Exactly what was signed.
-    pub bytes: Vec<u8>,
-    /// The first 8 bytes of SHA-256 over the public key.
-    pub key_id: [u8; 8],
-    /// Ed25519, 64 bytes; whatever came.
-    pub signature: Vec<u8>,
-}
 
 /// A policy file of root's, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

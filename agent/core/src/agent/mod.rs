@@ -30,6 +30,7 @@ use crate::decision::Decision;
 use crate::detect::{self, Change, Detectors, FindingEvent};
 use crate::finding::FindingKind;
 use crate::id::{ActionId, DecisionId, HostId, IdSource};
+use crate::policy::signed::TrustedKeys;
 use crate::record::{Author, Body, Record};
 use crate::sample::{HostFacts, Sample};
 use crate::subject::Subject;
@@ -37,7 +38,7 @@ use crate::summary::SummaryBuilder;
 use crate::time::Now;
 
 pub use effect::{Effect, Item, PolicyState, Status};
-pub use input::{Input, OrderId, Signed, SourceFile, StepStatus, Token};
+pub use input::{Input, OrderId, SourceFile, StepStatus, Token};
 
 use evaluate::Asking;
 use flow::Flow;
@@ -58,8 +59,8 @@ pub struct Settings {
     pub facts: HostFacts,
     /// Thresholds of the detectors, as agent.toml sets them.
     pub detect: detect::Settings,
-    /// The operators' public keys that this host was enrolled with (Ed25519, 32 bytes each).
-    pub operator_keys: Vec<[u8; 32]>,
+    /// The operators' public keys that this host was enrolled with.
+    pub operator_keys: TrustedKeys,
     /// The fleet that this host was enrolled in; a bundle for another is refused.
     pub fleet: [u8; 16],
     /// Why the agent starts observing only, if so: it crashed again and again, its ledger is
@@ -80,6 +81,8 @@ pub struct Restored {
     pub local_policy: Vec<SourceFile>,
     /// Whether root's hold file exists.
     pub hold_file: bool,
+    /// Whether the agent before was stopped on request, and did not crash.
+    pub stopped_cleanly: bool,
 }
 
 /// The state machine of one host.
@@ -153,7 +156,7 @@ impl Agent {
         let started = Body::Started { boot: facts.boot, version: facts.agent_version.clone() };
         agent.record(started, now);
         agent.recover(&restored.records, now);
-        agent.policy_restored(now);
+        agent.policy_changed();
         agent.advance(now);
         agent
     }
