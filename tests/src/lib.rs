@@ -2,4 +2,5 @@
 
 pub mod demo;
 pub mod hosts;
+pub mod sim;
 pub mod site;
