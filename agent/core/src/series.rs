@@ -130,6 +130,12 @@ impl SeriesTable {
         Some(slot)
     }
 
+    /// Whether a series has a slot; `labels` must be sorted by name.
+    #[must_use]
+    pub fn contains(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        self.sorted.binary_search_by(|slot| self.keys[*slot].cmp_parts(name, labels)).is_ok()
+    }
+
     /// Says that the next series asked for is the first of a sample.
     pub fn rewind(&mut self) {
         self.cursor = 0;

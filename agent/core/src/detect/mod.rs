@@ -21,6 +21,8 @@ mod disk_full;
 pub mod lifecycle;
 mod memory_leak;
 mod memory_pressure;
+mod metric_anomalous;
+pub mod model;
 mod service_failed;
 mod service_hung;
 mod settings;
@@ -46,6 +48,7 @@ use degraded::Degraded;
 use disk_filling::DiskFilling;
 use lifecycle::Lifecycle;
 use memory_leak::MemoryLeak;
+use metric_anomalous::MetricAnomalous;
 use service_failed::ServiceFailed;
 use service_hung::ServiceHung;
 
@@ -56,6 +59,7 @@ const SERVICE_FAILED: u8 = 3;
 const CRASH_LOOP: u8 = 4;
 const DISK_FILLING: u8 = 5;
 const MEMORY_LEAK: u8 = 6;
+const METRIC_ANOMALOUS: u8 = 7;
 
 /// All detectors of one host and the findings that stand.
 #[derive(Debug)]
@@ -70,6 +74,7 @@ pub struct Detectors {
     service_hung: ServiceHung,
     disk_filling: DiskFilling,
     memory_leak: MemoryLeak,
+    metric_anomalous: MetricAnomalous,
     degraded: Degraded,
     relearning: Vec<&'static str>,
 }
@@ -79,6 +84,8 @@ pub struct Detectors {
 pub struct Dropped {
     /// Findings that were not opened: [`lifecycle::ENTRIES_MAX`].
     pub findings: u64,
+    /// Readings that were not learned because a host has more metrics than the model takes.
+    pub metrics: u64,
 }
 
 impl Detectors {
@@ -95,6 +102,7 @@ impl Detectors {
             service_hung: ServiceHung::default(),
             disk_filling: DiskFilling::default(),
             memory_leak: MemoryLeak::default(),
+            metric_anomalous: MetricAnomalous::default(),
             degraded: Degraded::default(),
             relearning: Vec::new(),
         }
@@ -115,6 +123,7 @@ impl Detectors {
         memory_pressure::observe(sample, &signals, settings, &mut round);
         self.memory_leak.observe(sample, &signals, settings, &mut round);
         cpu_saturated::observe(sample, &signals, settings, &mut round);
+        self.metric_anomalous.observe(&signals, settings, &mut round);
         self.degraded.observe(sample, &mut round);
         let events = round.finish();
         self.previous = Some(sample.clone());
@@ -165,7 +174,14 @@ impl Detectors {
     /// What was left out because a bound was reached, since the start.
     #[must_use]
     pub fn dropped(&self) -> Dropped {
-        Dropped { findings: self.lifecycle.dropped() }
+        Dropped { findings: self.lifecycle.dropped(), metrics: self.metric_anomalous.dropped() }
+    }
+
+    /// For how long the learned model (`metric.anomalous`) still learns before it says anything;
+    /// `None` when it has learned enough.
+    #[must_use]
+    pub fn learning(&self) -> Option<Duration> {
+        self.metric_anomalous.learning(&self.settings)
     }
 
     /// The detectors whose saved state could not be used, so that they learn anew. For the log.
@@ -190,6 +206,7 @@ impl Detectors {
         writer.section(CRASH_LOOP, 1, |w| self.crash_loop.save(w));
         writer.section(DISK_FILLING, 1, |w| self.disk_filling.save(w));
         writer.section(MEMORY_LEAK, 1, |w| self.memory_leak.save(w));
+        writer.section(METRIC_ANOMALOUS, 1, |w| self.metric_anomalous.save(w));
         writer.finish()
     }
 
@@ -215,6 +232,9 @@ impl Detectors {
                 (CRASH_LOOP, 1) => restored.crash_loop = malformed("service.crash_loop", CrashLoop::load(body))?,
                 (DISK_FILLING, 1) => restored.disk_filling = malformed("disk.filling", DiskFilling::load(body))?,
                 (MEMORY_LEAK, 1) => restored.memory_leak = malformed("memory.leak", MemoryLeak::load(body))?,
+                (METRIC_ANOMALOUS, 1) => {
+                    restored.metric_anomalous = malformed("metric.anomalous", MetricAnomalous::load(body))?;
+                }
                 (CLOCK | LIFECYCLE, got) => {
                     return Err(BadSnapshot::Version { got: u16::from(got), have: 1 });
                 }
@@ -231,6 +251,7 @@ fn part_of(tag: u8) -> &'static str {
         CRASH_LOOP => "service.crash_loop",
         DISK_FILLING => "disk.filling",
         MEMORY_LEAK => "memory.leak",
+        METRIC_ANOMALOUS => "metric.anomalous",
         _ => "a detector that this version does not know",
     }
 }

@@ -1,0 +1,344 @@
+//! `metric.anomalous`: the host is far from what was learned to be usual for it.
+//!
+//! In: signals of every sample, brought down to means of ten seconds. Out: one finding about the
+//! host, with the metrics to blame as evidence, most surprising first. Its severity is `Info` and
+//! its confidence low on purpose: that something is unusual says that somebody should look, never
+//! that something should be done. Policies must not act on it alone.
+
+use std::time::Duration;
+
+use super::clock::{Millis, millis};
+use super::codec::{Reader, Writer};
+use super::lifecycle::{Case, Round, SubjectRef, Verdict};
+use super::model::{Blame, HostModel, HostScore};
+use super::settings::Settings;
+use super::words::measured;
+use crate::finding::{Evidence, FindingKind, Severity};
+use crate::series::{SeriesKey, SeriesTable};
+use crate::signal::Signals;
+
+/// Most metrics that are learned, of some 1 KiB each. Those of the host come first, so that units
+/// beyond the bound are what is left out.
+pub(crate) const METRICS_MAX: usize = 512;
+
+/// How long a step of the model is.
+const STEP: Duration = Duration::from_secs(10);
+
+/// A metric that has not been seen for this long is forgotten: a unit that is no more.
+const FORGET_STEPS: u32 = 7 * 8_640;
+
+/// Metrics named in the evidence.
+const NAMED: usize = 3;
+
+/// An open finding stays open while the surprise is above this share of the limit.
+const CLEAR_FACTOR: f64 = 0.5;
+
+/// How sure it is that something is wrong, and not only unusual.
+const CONFIDENCE: f64 = 0.5;
+
+/// A metric with its sum over the step in hand.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cell {
+    sum: f64,
+    count: u32,
+    unseen_steps: u32,
+}
+
+/// The model of the host and what it is fed.
+#[derive(Debug)]
+pub(crate) struct MetricAnomalous {
+    table: SeriesTable,
+    cells: Vec<Cell>,
+    model: HostModel,
+    step_began: Option<Millis>,
+    dropped: u64,
+    verdict: Verdict,
+}
+
+impl Default for MetricAnomalous {
+    fn default() -> Self {
+        Self {
+            table: SeriesTable::default(),
+            cells: Vec::new(),
+            model: HostModel::default(),
+            step_began: None,
+            dropped: 0,
+            verdict: Verdict::Between,
+        }
+    }
+}
+
+impl MetricAnomalous {
+    pub(crate) fn observe(&mut self, signals: &Signals<'_>, settings: &Settings, round: &mut Round<'_>) {
+        self.add(signals);
+        let began = *self.step_began.get_or_insert(round.t);
+        let passed = round.t.saturating_sub(began);
+        if passed >= millis(STEP) {
+            self.step_began = Some(round.t);
+            // A gap is no longer step: what happened in it was not seen.
+            if passed < 2 * millis(STEP) {
+                self.step(round.now.wall_ms, settings);
+            } else {
+                self.cells.iter_mut().for_each(|cell| (cell.sum, cell.count) = (0.0, 0));
+            }
+        }
+        round.judge(FindingKind::MetricAnomalous, SubjectRef::Host, self.verdict.clone());
+    }
+
+    /// How long it learns before it says anything; `None` when it has learned enough.
+    pub(crate) fn learning(&self, settings: &Settings) -> Option<Duration> {
+        let knob = settings.anomaly_false_alarms_per_week;
+        let seconds = self.model.learning_seconds(STEP.as_secs_f64(), knob);
+        (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
+    }
+
+    /// Readings left out because of [`METRICS_MAX`].
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn add(&mut self, signals: &Signals<'_>) {
+        let Self { table, cells, dropped, .. } = self;
+        table.rewind();
+        metrics(signals, &mut |name, labels, value| {
+            if table.len() >= METRICS_MAX && !table.contains(name, labels) {
+                *dropped += 1;
+                return;
+            }
+            let Some(slot) = table.slot(name, labels) else { return };
+            if slot >= cells.len() {
+                cells.resize(slot + 1, Cell::default());
+            }
+            if value.is_finite() {
+                cells[slot].sum += value;
+                cells[slot].count += 1;
+            }
+        });
+    }
+
+    fn step(&mut self, wall_ms: i64, settings: &Settings) {
+        let mean = |cell: &Cell| (cell.count > 0).then(|| cell.sum / f64::from(cell.count));
+        let values: Vec<_> = self.cells.iter().map(mean).collect();
+        let hour = usize::try_from(wall_ms.rem_euclid(86_400_000) / 3_600_000).unwrap_or(0);
+        let knob = settings.anomaly_false_alarms_per_week;
+        let score = self.model.observe(&values, STEP.as_secs_f64(), hour, knob);
+        self.verdict = self.judge(&score);
+        for cell in &mut self.cells {
+            cell.unseen_steps = if cell.count > 0 { 0 } else { cell.unseen_steps + 1 };
+            (cell.sum, cell.count) = (0.0, 0);
+        }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        if self.cells.iter().all(|cell| cell.unseen_steps < FORGET_STEPS) {
+            return;
+        }
+        let keep: Vec<_> = self.cells.iter().map(|cell| cell.unseen_steps < FORGET_STEPS).collect();
+        let is_kept = |at: usize| keep.get(at).copied().unwrap_or(true);
+        self.table.retain(is_kept);
+        self.model.retain(is_kept);
+        self.cells.retain(|cell| cell.unseen_steps < FORGET_STEPS);
+    }
+
+    fn judge(&self, score: &HostScore) -> Verdict {
+        if score.is_alarm() {
+            Verdict::Holds(Case {
+                severity: Severity::Info,
+                confidence: CONFIDENCE,
+                evidence: score.blame.iter().take(NAMED).map(|blame| self.evidence(blame)).collect(),
+                raise_after: Duration::ZERO,
+            })
+        } else if score.surprise >= score.limit * CLEAR_FACTOR || score.surprise <= 0.0 {
+            Verdict::Between
+        } else {
+            Verdict::Over
+        }
+    }
+
+    fn evidence(&self, blame: &Blame) -> Evidence {
+        let key = self.table.key(blame.metric);
+        // How rare, as one in so many steps of ten seconds.
+        let rare = super::words::duration(super::words::seconds(blame.surprise.exp() * STEP.as_secs_f64()));
+        let text = format!(
+            "{key} is {}, expected about {} (±{}): seen so far off about once in {rare}",
+            number(blame.value),
+            number(blame.expected),
+            number(blame.scale),
+        );
+        measured(text, &key.to_string(), blame.value, None)
+    }
+
+    pub(crate) fn save(&self, writer: &mut Writer) {
+        writer.len(self.table.len());
+        for slot in 0..self.table.len() {
+            let SeriesKey { name, labels } = &**self.table.key(slot);
+            writer.str(name);
+            writer.len(labels.len());
+            for (label, value) in labels {
+                writer.str(label);
+                writer.str(value);
+            }
+        }
+        self.model.save(writer);
+    }
+
+    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut table = SeriesTable::default();
+        for expected in 0..reader.len()?.min(METRICS_MAX) {
+            let name = reader.str()?;
+            let labels =
+                (0..reader.len()?).map(|_| Some((reader.str()?, reader.str()?))).collect::<Option<Vec<_>>>()?;
+            if !labels.is_sorted() || table.slot(name, &labels)? != expected {
+                return None;
+            }
+        }
+        let cells = vec![Cell::default(); table.len()];
+        Some(Self { table, cells, model: HostModel::load(reader)?, ..Self::default() })
+    }
+}
+
+/// A number with three digits that matter.
+fn number(value: f64) -> String {
+    let digits = match value.abs() {
+        v if v >= 100.0 => 0,
+        v if v >= 1.0 => 2,
+        _ => 4,
+    };
+    format!("{value:.digits$}")
+}
+
+/// Calls `take` with every metric that is learned, always in the same order. What cannot grow or
+/// fall beyond its meaning (a level with a detector of its own) is not learned.
+#[allow(clippy::cast_precision_loss)]
+fn metrics(signals: &Signals<'_>, take: &mut dyn FnMut(&str, &[(&str, &str)], f64)) {
+    let mut host = |name, value: Option<f64>| {
+        if let Some(value) = value {
+            take(name, &[], value);
+        }
+    };
+    host("cpu_busy_ratio", signals.cpu.map(|cpu| cpu.busy_ratio));
+    host("cpu_iowait_ratio", signals.cpu.map(|cpu| cpu.iowait_ratio));
+    host("cpu_steal_ratio", signals.cpu.map(|cpu| cpu.steal_ratio));
+    host("cpu_waiting_ratio", signals.cpu_waiting_ratio);
+    host("load_per_cpu", signals.load_per_cpu);
+    host("procs_blocked", signals.procs_blocked);
+    host("context_switches_per_second", signals.context_switches);
+    host("forks_per_second", signals.forks);
+    host("major_faults_per_second", signals.major_faults);
+    host("swapped_pages_per_second", signals.swapped_pages);
+    host("memory_available_ratio", signals.memory_available_ratio);
+    host("memory_waiting_ratio", signals.memory_waiting_ratio);
+    host("io_waiting_ratio", signals.io_waiting_ratio);
+    host("swap_used_ratio", signals.swap_used_ratio);
+    host("file_handles_ratio", signals.file_handles_ratio);
+    for disk in &signals.disks {
+        let labels = [("device", disk.name)];
+        take("disk_busy_ratio", &labels, disk.busy_ratio);
+        take("disk_read_bytes_per_second", &labels, disk.read_bytes);
+        take("disk_written_bytes_per_second", &labels, disk.written_bytes);
+        if let Some(seconds) = disk.await_seconds {
+            take("disk_await_seconds", &labels, seconds);
+        }
+    }
+    for interface in &signals.interfaces {
+        let labels = [("device", interface.name)];
+        take("network_receive_bytes_per_second", &labels, interface.receive_bytes);
+        take("network_transmit_bytes_per_second", &labels, interface.transmit_bytes);
+        take("network_packets_per_second", &labels, interface.packets);
+        take("network_errors_per_second", &labels, interface.errors);
+    }
+    for unit in &signals.units {
+        let labels = [("unit", unit.unit.as_str())];
+        if let Some(cpus) = unit.cpus {
+            take("unit_cpus", &labels, cpus);
+        }
+        if let Some(bytes) = unit.memory_bytes {
+            take("unit_memory_bytes", &labels, bytes as f64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::{Change, Detectors, FindingEvent};
+    use crate::id::IdSource;
+    use crate::sample::{CpuTimes, Disk, Sample};
+    use crate::time::Now;
+
+    /// A host with a noisy CPU and disk, shown every five seconds; `disturb` changes the busy
+    /// share of CPU and disk at a second.
+    fn feed(
+        detectors: &mut Detectors,
+        seconds: std::ops::Range<u64>,
+        disturb: impl Fn(u64, &mut f64, &mut f64),
+    ) -> Vec<(u64, FindingEvent)> {
+        let mut source = IdSource::new(seconds.start);
+        #[allow(clippy::cast_precision_loss)]
+        let mut uniform = move || (source.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        let (mut cpu, mut disk) = (CpuTimes::default(), Disk { name: "vda".into(), ..Disk::default() });
+        let mut seen = Vec::new();
+        for second in seconds.step_by(5) {
+            let (mut busy, mut io) = (0.2 + 0.1 * uniform(), 0.05 + 0.05 * uniform());
+            disturb(second, &mut busy, &mut io);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            {
+                cpu.user += (busy * 1_000.0) as u64;
+                cpu.idle += ((1.0 - busy) * 1_000.0) as u64;
+                disk.io_ms += (io * 5_000.0) as u64;
+                disk.written_bytes += (io * 1e8) as u64;
+            }
+            let now = Now { boot_ns: second * 1_000_000_000, wall_ms: i64::try_from(second).unwrap() * 1_000 };
+            let sample = Sample { at: now, cpu: Some(cpu), disks: vec![disk.clone()], ..Sample::default() };
+            let mut events = detectors.observe_sample(&sample, now);
+            events.retain(|event| event.finding.kind == FindingKind::MetricAnomalous);
+            seen.extend(events.into_iter().map(|event| (second, event)));
+        }
+        seen
+    }
+
+    const DAY: u64 = 86_400;
+
+    #[test]
+    fn unusual_load_opens_one_finding_that_names_the_metrics() {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        let from = 2 * DAY + 1_000;
+        let seen = feed(&mut detectors, 0..2 * DAY + 4_400, |second, busy, io| {
+            if (from..from + 600).contains(&second) {
+                (*busy, *io) = (0.9, 0.9);
+            }
+        });
+        let opened: Vec<_> = seen.iter().filter(|(_, event)| event.change == Change::Opened).collect();
+        assert_eq!(opened.len(), 1, "{opened:?}");
+        let (at, event) = opened[0];
+        assert!((from..from + 180).contains(at), "{at}");
+        assert_eq!(event.finding.severity, Severity::Info);
+        let text = &event.finding.evidence[0].text;
+        assert!(text.contains("disk_") || text.contains("cpu_"), "{text}");
+        assert!(seen.iter().any(|(_, event)| event.change == Change::Cleared));
+    }
+
+    #[test]
+    fn a_quiet_host_raises_nothing_for_days() {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        assert_eq!(feed(&mut detectors, 0..5 * DAY, |_, _, _| {}), []);
+    }
+
+    #[test]
+    fn what_was_learned_survives_a_restart() {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        assert!(detectors.learning().is_some());
+        feed(&mut detectors, 0..2 * DAY, |_, _, _| {});
+        assert_eq!(detectors.learning(), None);
+        let at = Now { boot_ns: 2 * DAY * 1_000_000_000, wall_ms: 0 };
+        let mut again = Detectors::restore(&detectors.snapshot(), Settings::default(), 2, at).unwrap();
+        assert_eq!(again.learning(), None);
+        let seen = feed(&mut again, 2 * DAY..2 * DAY + 4_400, |second, busy, io| {
+            if second > 2 * DAY + 2_400 {
+                (*busy, *io) = (0.9, 0.9);
+            }
+        });
+        assert_eq!(seen.iter().filter(|(_, event)| event.change == Change::Opened).count(), 1);
+    }
+}
