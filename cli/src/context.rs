@@ -16,6 +16,10 @@ pub(crate) const KEY: &str = "operator.key";
 pub(crate) const CA: &str = "ca.crt";
 /// The collector's address.
 pub(crate) const COLLECTOR: &str = "collector";
+/// The operator's name, as it was given to `mainstay operator create`.
+pub(crate) const OPERATOR: &str = "operator";
+/// The private key that policies and orders are signed with.
+pub(crate) const SIGNING_KEY: &str = "policy.key";
 /// The public key that policies and orders are signed with.
 pub(crate) const POLICY_KEY: &str = "policy.pub";
 

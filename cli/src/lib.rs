@@ -11,6 +11,7 @@ mod connect;
 mod context;
 mod exit;
 mod key;
+mod order;
 mod output;
 mod view;
 mod words;

@@ -8,7 +8,7 @@ use mainstay_proto::v1::CreateOperatorRequest;
 use std::io::Write as _;
 
 use crate::connect;
-use crate::context::{CA, CERTIFICATE, COLLECTOR, Context, KEY};
+use crate::context::{CA, CERTIFICATE, COLLECTOR, Context, KEY, OPERATOR};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -79,6 +79,7 @@ pub(crate) async fn run(command: &OperatorCommand, context: &Context) -> Result<
     write_new(&folder.join(CERTIFICATE), answer.certificate.as_bytes(), 0o644)?;
     std::fs::write(folder.join(CA), &answer.ca)?;
     std::fs::write(folder.join(COLLECTOR), format!("{}\n", answer.address))?;
+    std::fs::write(folder.join(OPERATOR), format!("{name}\n"))?;
     output::say(&format!(
         "{name} is {} of the collector at {}; certificate, key and CA are in {}",
         role.as_str(),
