@@ -54,7 +54,10 @@ pub(crate) fn read_private(path: &Path) -> Result<SigningKey, Failure> {
 /// Reads a public key.
 pub(crate) fn read_public(path: &Path) -> Result<VerifyingKey, Failure> {
     VerifyingKey::from_public_key_pem(&read_text(path)?)
-        .map_err(|_| Failure::usage(format!("{} is no Ed25519 public key in PEM", path.display())))
+        .ok()
+        // Under a weak key anybody could sign.
+        .filter(|key| !key.is_weak())
+        .ok_or_else(|| Failure::usage(format!("{} is no Ed25519 public key in PEM", path.display())))
 }
 
 #[cfg(test)]
@@ -78,6 +81,15 @@ mod tests {
         assert_eq!(read_private(&path).unwrap().to_bytes(), key.to_bytes());
         let (_folder, path) = written(0o644, &public_pem(&key.verifying_key()).unwrap());
         assert_eq!(read_public(&path).unwrap(), key.verifying_key());
+    }
+
+    #[test]
+    fn a_key_under_which_anybody_could_sign_is_refused() {
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        let weak = VerifyingKey::from_bytes(&neutral).unwrap();
+        let (_folder, path) = written(0o644, &public_pem(&weak).unwrap());
+        assert_eq!(read_public(&path).unwrap_err().exit, Exit::Usage);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use mainstay_core::policy::{Order, Signed};
+use mainstay_core::policy::order::Order;
+use mainstay_core::policy::signed::Signed;
 use mainstay_core::record::Author;
 use mainstay_proto::v1::{self, SubmitRequest, SubmitResponse};
 

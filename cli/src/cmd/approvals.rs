@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use mainstay_core::id::DecisionId;
 use mainstay_core::plan::Plan;
-use mainstay_core::policy::Order;
+use mainstay_core::policy::order::Order;
 use mainstay_proto::v1::decision::Choice;
 use mainstay_proto::v1::{ApprovalView, ListApprovalsRequest};
 use serde::Serialize;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use mainstay_core::id::HostId;
-use mainstay_core::policy::{HoldScope, Order};
+use mainstay_core::policy::order::{HoldScope, Order};
 use mainstay_core::subject::UnitName;
 use mainstay_proto::v1::{GetHostRequest, ListHoldsRequest};
 use serde::Serialize;
@@ -18,8 +18,8 @@ use crate::{view, words};
 
 /// Arguments of `mainstay hold`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("scope").required(true).args(["fleet", "host"])))]
-#[command(group(ArgGroup::new("length").required(true).args(["length", "endless", "lift"])))]
+#[command(group(ArgGroup::new("what").required(true).args(["fleet", "host"])))]
+#[command(group(ArgGroup::new("until").required(true).args(["length", "endless", "lift"])))]
 pub(crate) struct HoldArgs {
     /// Every host
     #[arg(long)]

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use mainstay_core::policy::{Bundle, Policy};
+use mainstay_core::policy::Policy;
+use mainstay_core::policy::bundle::Bundle;
 use mainstay_proto::v1::{self, GetPolicyRequest};
 
 use crate::connect;

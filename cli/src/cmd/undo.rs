@@ -2,7 +2,7 @@
 
 use clap::Args;
 use mainstay_core::id::ActionId;
-use mainstay_core::policy::Order;
+use mainstay_core::policy::order::Order;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};

@@ -12,10 +12,6 @@ use sha2::{Digest, Sha256};
 /// Most bytes of anything signed: a policy bundle is the largest.
 pub const SIGNED_BYTES_MAX: usize = 4 << 20;
 
-/// What the text of a key file begins with.
-const SECRET_PREFIX: &str = "mainstay-secret-key-1:";
-const PUBLIC_PREFIX: &str = "mainstay-public-key-1:";
-
 /// A short name of a public key: the first 8 bytes of its hash. Finds the key; proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub [u8; 8]);
@@ -115,61 +111,8 @@ impl fmt::Display for TrustedKeys {
     }
 }
 
-/// A key file that cannot be read. Never shows any of its content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadKey {
-    /// Not a file of a secret key.
-    #[error("not a secret key (expected one line that begins with mainstay-secret-key-1:)")]
-    Secret,
-    /// Not a file of a public key.
-    #[error("not a public key (expected one line that begins with mainstay-public-key-1:)")]
-    Public,
-}
-
-/// The text of a secret key's file.
-#[must_use]
-pub fn secret_key_text(key: &SigningKey) -> String {
-    format!("{SECRET_PREFIX}{}\n", hex(key.as_bytes()))
-}
-
-/// The text of a public key's file.
-#[must_use]
-pub fn public_key_text(key: &VerifyingKey) -> String {
-    format!("{PUBLIC_PREFIX}{}\n", hex(key.as_bytes()))
-}
-
-/// Reads a secret key's file.
-///
-/// # Errors
-/// [`BadKey::Secret`].
-pub fn read_secret_key(text: &str) -> Result<SigningKey, BadKey> {
-    let bytes = text.trim().strip_prefix(SECRET_PREFIX).and_then(unhex).ok_or(BadKey::Secret)?;
-    Ok(SigningKey::from_bytes(&bytes))
-}
-
-/// Reads a public key's file.
-///
-/// # Errors
-/// [`BadKey::Public`], also for a key under which anybody could sign.
-pub fn read_public_key(text: &str) -> Result<VerifyingKey, BadKey> {
-    let bytes = text.trim().strip_prefix(PUBLIC_PREFIX).and_then(unhex).ok_or(BadKey::Public)?;
-    VerifyingKey::from_bytes(&bytes).ok().filter(|key| !key.is_weak()).ok_or(BadKey::Public)
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (to, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *to = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -199,20 +142,5 @@ mod tests {
         assert_eq!(claimed.check(&trusted(&[1, 2])), Err(BadSignature::Wrong(claimed.key_id)));
         let large = Signed { bytes: vec![0; SIGNED_BYTES_MAX + 1], ..signed };
         assert!(matches!(large.check(&trusted(&[1])), Err(BadSignature::TooLarge { .. })));
-    }
-
-    #[test]
-    fn keys_are_read_as_they_are_written_and_errors_show_none_of_them() {
-        let secret = key(7);
-        assert_eq!(read_secret_key(&secret_key_text(&secret)).unwrap().to_bytes(), secret.to_bytes());
-        assert_eq!(read_public_key(&public_key_text(&secret.verifying_key())), Ok(secret.verifying_key()));
-        let text = secret_key_text(&secret).replace('7', "x");
-        let error = read_secret_key(&text).unwrap_err();
-        assert!(!error.to_string().contains("070707") && !format!("{error:?}").contains('x'));
-        assert_eq!(read_public_key(&secret_key_text(&secret)), Err(BadKey::Public));
-        assert_eq!(read_secret_key("mainstay-secret-key-1:éé"), Err(BadKey::Secret));
-        // The neutral element of the curve: whoever trusts it trusts everybody.
-        let weak = format!("{PUBLIC_PREFIX}01{}", "00".repeat(31));
-        assert_eq!(read_public_key(&weak), Err(BadKey::Public));
     }
 }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mainstay_core::policy::Bundle;
+use mainstay_core::policy::bundle::Bundle;
 use mainstay_proto::v1::{self, ListHostsRequest, PolicyStatusRequest, PushPolicyRequest};
 
 use super::{PushArgs, SignArgs, SigningFor, newest, parse, read};
