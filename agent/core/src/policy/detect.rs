@@ -1,58 +1,62 @@
-//! Thresholds of detectors that a policy may set: a closed list.
+//! Thresholds of detectors that a policy may set: a closed list, each the detectors' own setting under its own name.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Dimension;
+use crate::detect::Settings;
 
 /// A threshold that a policy may set.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Threshold {
-    /// The key in `[detect]`.
+    /// The key in `[detect]`: the name in [`Settings`] without its unit.
     pub name: &'static str,
-    /// What is written: `95%`, `30s`, `5GiB` or `3`.
+    /// What is written: `95%`, `30s` or `3`.
     pub dimension: Dimension,
-    /// Smallest value, in base units (ratio, seconds, bytes).
+    /// Smallest value, in base units (ratio, seconds).
     pub min: f64,
     /// Largest value.
     pub max: f64,
+    set: fn(&mut Settings, f64),
 }
 
-const fn ratio(name: &'static str) -> Threshold {
-    Threshold { name, dimension: Dimension::Ratio, min: 0.01, max: 1.0 }
+const fn ratio(name: &'static str, set: fn(&mut Settings, f64)) -> Threshold {
+    Threshold { name, dimension: Dimension::Ratio, min: 0.01, max: 1.0, set }
 }
 
-const fn duration(name: &'static str, min: f64, max: f64) -> Threshold {
-    Threshold { name, dimension: Dimension::Duration, min, max }
+const fn duration(name: &'static str, min: f64, max: f64, set: fn(&mut Settings, f64)) -> Threshold {
+    Threshold { name, dimension: Dimension::Duration, min, max, set }
 }
 
-const fn count(name: &'static str, min: f64, max: f64) -> Threshold {
-    Threshold { name, dimension: Dimension::Count, min, max }
+const fn count(name: &'static str, min: f64, max: f64, set: fn(&mut Settings, f64)) -> Threshold {
+    Threshold { name, dimension: Dimension::Count, min, max, set }
 }
 
 /// One day in seconds.
 const DAY: f64 = 86_400.0;
 
 impl Threshold {
-    /// The closed list. What each means and its default stands with the detectors' settings and in docs/POLICY.md.
-    pub const ALL: [Self; 18] = [
-        ratio("disk_full_used"),
-        ratio("disk_full_clear"),
-        ratio("disk_inodes_used"),
-        ratio("disk_inodes_clear"),
-        duration("disk_filling_within", 60.0, 30.0 * DAY),
-        ratio("disk_filling_used_min"),
-        ratio("memory_pressure_some"),
-        ratio("memory_available_min"),
-        duration("memory_pressure_for", 0.0, DAY),
-        duration("memory_leak_within", 60.0, 30.0 * DAY),
-        ratio("cpu_saturated_used"),
-        ratio("cpu_saturated_pressure"),
-        duration("cpu_saturated_for", 0.0, DAY),
-        count("crash_loop_restarts", 2.0, 1_000.0),
-        duration("crash_loop_within", 1.0, DAY),
-        count("anomaly_score", 1.0, 1_000.0),
-        duration("anomaly_for", 0.0, DAY),
-        duration("unknown_after", 1.0, DAY),
+    /// The closed list. What each means and its default stands with [`Settings`] and in docs/POLICY.md.
+    pub const ALL: [Self; 19] = [
+        duration("unknown_after", 1.0, DAY, |to, value| to.unknown_after = time(value)),
+        count("crash_loop_short_count", 2.0, 100.0, |to, value| to.crash_loop_short_count = whole(value)),
+        duration("crash_loop_short", 1.0, DAY, |to, value| to.crash_loop_short = time(value)),
+        count("crash_loop_long_count", 2.0, 100.0, |to, value| to.crash_loop_long_count = whole(value)),
+        duration("crash_loop_long", 1.0, DAY, |to, value| to.crash_loop_long = time(value)),
+        ratio("disk_full", |to, value| to.disk_full_ratio = value),
+        ratio("disk_full_clear", |to, value| to.disk_full_clear_ratio = value),
+        ratio("disk_full_critical", |to, value| to.disk_full_critical_ratio = value),
+        ratio("disk_inodes", |to, value| to.disk_inodes_ratio = value),
+        duration("disk_filling_within", 60.0, 30.0 * DAY, |to, value| to.disk_filling_within = time(value)),
+        ratio("memory_available", |to, value| to.memory_available_ratio = value),
+        ratio("memory_waiting", |to, value| to.memory_waiting_ratio = value),
+        ratio("memory_stalled", |to, value| to.memory_stalled_ratio = value),
+        duration("memory_pressure_for", 0.0, DAY, |to, value| to.memory_pressure_for = time(value)),
+        duration("memory_leak_within", 60.0, 30.0 * DAY, |to, value| to.memory_leak_within = time(value)),
+        ratio("cpu_busy", |to, value| to.cpu_busy_ratio = value),
+        ratio("cpu_waiting", |to, value| to.cpu_waiting_ratio = value),
+        duration("cpu_saturated_for", 0.0, DAY, |to, value| to.cpu_saturated_for = time(value)),
+        count("anomaly_false_alarms_per_week", 0.01, 100.0, |to, value| to.anomaly_false_alarms_per_week = value),
     ];
 
     /// The threshold of this name.
@@ -62,7 +66,18 @@ impl Threshold {
     }
 }
 
-/// The thresholds that a policy sets, in base units: ratios from 0 to 1, seconds, bytes, counts.
+fn time(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+fn whole(count: f64) -> u32 {
+    // Bounded by the list above; the cast saturates.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let count = count.round() as u32;
+    count
+}
+
+/// The thresholds that a policy sets, in base units: ratios from 0 to 1, seconds, counts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DetectOverrides(BTreeMap<&'static str, f64>);
 
@@ -78,11 +93,39 @@ impl DetectOverrides {
         self.0.iter().map(|(name, value)| (*name, *value))
     }
 
+    /// The detectors' settings with these thresholds in place.
+    #[must_use]
+    pub fn applied_to(&self, mut settings: Settings) -> Settings {
+        for threshold in Threshold::ALL {
+            if let Some(value) = self.get(threshold.name) {
+                (threshold.set)(&mut settings, value);
+            }
+        }
+        settings
+    }
+
     pub(super) fn set(&mut self, threshold: Threshold, value: f64) {
         self.0.insert(threshold.name, value);
     }
 
     pub(super) fn extend(&mut self, later: &Self) {
         self.0.extend(&later.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_threshold_changes_one_setting() {
+        let mut seen = vec![Settings::default()];
+        for threshold in Threshold::ALL {
+            let mut set = DetectOverrides::default();
+            set.set(threshold, threshold.max);
+            let changed = set.applied_to(Settings::default());
+            assert!(!seen.contains(&changed), "{} changes nothing, or what another one changes", threshold.name);
+            seen.push(changed);
+        }
     }
 }

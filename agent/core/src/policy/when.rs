@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::config::{parse_bytes, parse_duration};
+use crate::config::parse_duration;
 use crate::finding::Evidence;
 
 /// Deepest nesting of brackets.
@@ -22,8 +22,6 @@ pub enum Dimension {
     Ratio,
     /// A time, written `6h`.
     Duration,
-    /// A size, written `5GiB`.
-    Bytes,
     /// A plain number.
     Count,
 }
@@ -33,7 +31,6 @@ impl Dimension {
         match self {
             Self::Ratio => "a share such as 90%",
             Self::Duration => "a duration such as 6h",
-            Self::Bytes => "a size such as 5GiB",
             Self::Count => "a plain number such as 3",
         }
     }
@@ -54,21 +51,19 @@ const fn known(name: &'static str, measure: &'static str, dimension: Dimension) 
 }
 
 /// The closed list. A detector that measures something new adds a line here.
-const KNOWN: [Known; 14] = [
+const KNOWN: [Known; 12] = [
     known("used", "used_ratio", Dimension::Ratio),
     known("inodes_used", "inodes_used_ratio", Dimension::Ratio),
-    known("avail", "avail_bytes", Dimension::Bytes),
     known("time_to_full", "time_to_full_seconds", Dimension::Duration),
     known("time_to_limit", "time_to_limit_seconds", Dimension::Duration),
-    known("restarts", "restarts", Dimension::Count),
+    known("crashes", "crashes", Dimension::Count),
     known("probe_fails", "probe_fails", Dimension::Count),
-    known("memory_available", "memory_available_ratio", Dimension::Ratio),
-    known("memory_pressure", "memory_pressure_ratio", Dimension::Ratio),
-    known("memory", "memory_current_bytes", Dimension::Bytes),
-    known("growth_per_hour", "growth_bytes_per_hour", Dimension::Bytes),
-    known("cpu_used", "cpu_used_ratio", Dimension::Ratio),
-    known("cpu_pressure", "cpu_pressure_ratio", Dimension::Ratio),
-    known("score", "score", Dimension::Count),
+    known("memory_used", "memory_used_ratio", Dimension::Ratio),
+    known("memory_waiting", "memory_waiting_ratio", Dimension::Ratio),
+    known("memory_stalled", "memory_stalled_ratio", Dimension::Ratio),
+    known("cpu_busy", "cpu_busy_ratio", Dimension::Ratio),
+    known("cpu_waiting", "cpu_waiting_ratio", Dimension::Ratio),
+    known("cpu_steal", "cpu_steal_ratio", Dimension::Ratio),
 ];
 
 /// How two values are compared.
@@ -298,8 +293,6 @@ pub(super) fn literal(text: &str, dimension: Dimension) -> Option<f64> {
     match dimension {
         Dimension::Ratio => number(text.strip_suffix('%')?).map(|percent| percent / 100.0),
         Dimension::Duration => parse_duration(text).ok().map(|duration| duration.as_secs_f64()),
-        // Sizes far beyond 2^53 bytes lose their last bits, which no comparison notices.
-        Dimension::Bytes => parse_bytes(text).ok().map(|bytes| bytes as f64),
         Dimension::Count => number(text),
     }
 }
@@ -336,8 +329,24 @@ mod tests {
         assert!(holds("time_to_full<6h&&used>=93%", &disk));
         assert!(holds("used > 99% || time_to_full < 6h && used > 90%", &disk), "&& binds tighter");
         assert!(!holds("(used > 99% || time_to_full < 6h) && used > 95%", &disk));
-        assert!(holds("avail < 5GiB", &[("avail_bytes", 1e9)]));
-        assert!(holds("restarts >= 3", &[("restarts", 3.0)]));
+        assert!(holds("crashes >= 3", &[("crashes", 3.0)]));
+    }
+
+    #[test]
+    fn every_measure_is_one_that_a_detector_gives() {
+        let detectors = [
+            include_str!("../detect/disk_full.rs"),
+            include_str!("../detect/disk_filling.rs"),
+            include_str!("../detect/crash_loop.rs"),
+            include_str!("../detect/service_hung.rs"),
+            include_str!("../detect/memory_leak.rs"),
+            include_str!("../detect/memory_pressure.rs"),
+            include_str!("../detect/cpu_saturated.rs"),
+        ];
+        for known in KNOWN {
+            let quoted = format!("\"{}\"", known.measure);
+            assert!(detectors.iter().any(|text| text.contains(&quoted)), "no detector gives {}", known.measure);
+        }
     }
 
     #[test]
@@ -356,10 +365,10 @@ mod tests {
             ("used > 90", 7, "`used` is compared with a share such as 90%, not `90`"),
             ("used > 90% || time_to_full < 6", 29, "`time_to_full` is compared with a duration such as 6h, not `6`"),
             ("used = 90%", 5, "expected `<`, `<=`, `>` or `>=`, not `=`"),
-            ("used > 90% and avail < 5GiB", 11, "expected `&&`, `||` or the end, not `and`"),
+            ("used > 90% and crashes < 5", 11, "expected `&&`, `||` or the end, not `and`"),
             ("(used > 90%", 11, "expected `)`, not `the end`"),
             ("used > -5%", 7, "`used` is compared with a share such as 90%, not `-5%`"),
-            ("restarts > inf", 11, "`restarts` is compared with a plain number such as 3, not `inf`"),
+            ("crashes > inf", 10, "`crashes` is compared with a plain number such as 3, not `inf`"),
         ];
         for (text, at, message) in cases {
             assert_eq!(When::parse(text), Err(BadWhen { at, message: message.to_owned() }), "{text}");

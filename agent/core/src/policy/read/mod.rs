@@ -18,14 +18,15 @@ use super::{
     Target, Threshold,
 };
 use crate::config::{Document, Place, Problem, Problems, Spanned, TableReader, nearest};
+use crate::detect::Settings;
 use crate::plan::{AgedFiles, ReclaimPlace};
 use crate::subject::PathBytes;
 
 /// The version of the format.
 const FORMAT_VERSION: u64 = 1;
 
-/// The built-in policy as it is written.
-const BUILTIN_TEXT: &str = include_str!("../builtin.toml");
+/// The built-in policy as it is written: the very file that the package installs to be copied.
+const BUILTIN_TEXT: &str = include_str!("../../../../../packaging/agent/usr/share/mainstay/policies/observe.toml");
 
 /// The shortest and longest time between two runs of a probe.
 const PROBE_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
@@ -342,8 +343,22 @@ fn detect(mut table: TableReader<'_>) -> DetectOverrides {
             table.problem(&value.place, format!("`{}` must be from {min} to {max}, not {got}", threshold.name));
         }
     }
+    let settings = set.applied_to(Settings::default());
+    let order = [settings.disk_full_clear_ratio, settings.disk_full_ratio, settings.disk_full_critical_ratio];
+    if !order.is_sorted_by(|lower, higher| lower < higher) {
+        let shown = order.map(|ratio| shown_ratio(ratio));
+        let message = format!(
+            "`disk_full_clear` < `disk_full` < `disk_full_critical` must hold, and with the defaults they are {}",
+            shown.join(", ")
+        );
+        table.problem(table.place(), message);
+    }
     table.finish();
     set
+}
+
+fn shown_ratio(ratio: f64) -> String {
+    format!("{}%", (ratio * 1000.0).round() / 10.0)
 }
 
 fn threshold_value(table: &mut TableReader<'_>, threshold: Threshold) -> Option<Spanned<f64>> {
@@ -364,11 +379,11 @@ fn threshold_value(table: &mut TableReader<'_>, threshold: Threshold) -> Option<
 
 fn shown(threshold: Threshold, value: f64) -> String {
     match threshold.dimension {
-        Dimension::Ratio => format!("{}%", value * 100.0),
+        Dimension::Ratio => shown_ratio(value),
         Dimension::Duration => {
             crate::config::show_duration(Duration::try_from_secs_f64(value).unwrap_or(Duration::MAX))
         }
-        Dimension::Bytes | Dimension::Count => format!("{value}"),
+        Dimension::Count => format!("{value}"),
     }
 }
 

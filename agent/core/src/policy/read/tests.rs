@@ -135,7 +135,7 @@ ladder = [{ do = "unit.restart" }]
 #[test]
 fn the_builtin_policy_is_right_and_only_observes() {
     let policy = builtin();
-    assert_eq!(policy.rules().count(), 3);
+    assert_eq!(policy.rules().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["services", "disks", "host"]);
     assert!(policy.rules().all(|rule| rule.mode == Mode::Observe));
     assert_eq!(policy.reference.generation, 0);
 }
@@ -345,13 +345,14 @@ fn names_every_mistake_where_it_stands() {
             ],
         ),
         (
-            "version = 1\n[limits]\nhosts = \"0%\"\n[detect]\ndisk_full_usd = \"95%\"\ndisk_full_clear = \"200%\"\ncrash_loop_within = \"2\"\ncrash_loop_restarts = 1",
+            "version = 1\n[limits]\nhosts = \"0%\"\n[detect]\ndisk_ful = \"95%\"\ndisk_full_clear = \"200%\"\ncrash_loop_long = \"2\"\ncrash_loop_long_count = 1\ndisk_full_critical = \"91%\"",
             &[
                 "p.toml:3:9: `hosts` must be a share of the fleet from 0.1% to 100%, such as \"10%\", not \"0%\"",
-                "p.toml:5:1: unknown key `disk_full_usd`; did you mean `disk_full_used`?",
+                "p.toml:4:2: `disk_full_clear` < `disk_full` < `disk_full_critical` must hold, and with the defaults they are 90%, 92%, 91%",
+                "p.toml:5:1: unknown key `disk_ful`; did you mean `disk_full`?",
                 "p.toml:6:19: `disk_full_clear` must be from 1% to 100%, not 200%",
-                "p.toml:7:21: `crash_loop_within` must be a duration such as 6h, not \"2\"",
-                "p.toml:8:23: `crash_loop_restarts` must be from 2 to 1000, not 1",
+                "p.toml:7:19: `crash_loop_long` must be a duration such as 6h, not \"2\"",
+                "p.toml:8:25: `crash_loop_long_count` must be from 2 to 100, not 1",
             ],
         ),
     ];
@@ -373,14 +374,14 @@ fn names_are_unique_over_all_files_and_files_are_tried_in_order_of_their_names()
 
 #[test]
 fn fleet_wide_tables_are_taken() {
-    let text = "version = 1\nprotected = [\"postgresql*.service\"]\n[[depends]]\nfrom = { role = \"web\", unit = \"app.service\" }\non = { host = \"db-1\", unit = \"postgresql.service\" }\n[limits]\nhosts = \"5%\"\n[detect]\ndisk_full_used = \"97%\"\ncrash_loop_within = \"10m\"\nanomaly_score = 6\n";
+    let text = "version = 1\nprotected = [\"postgresql*.service\"]\n[[depends]]\nfrom = { role = \"web\", unit = \"app.service\" }\non = { host = \"db-1\", unit = \"postgresql.service\" }\n[limits]\nhosts = \"5%\"\n[detect]\ndisk_full = \"95%\"\ncrash_loop_long = \"10m\"\ncrash_loop_long_count = 6\n";
     let policy = Policy::parse(&[("p.toml", text)]).unwrap();
     let depends = policy.depends().next().unwrap();
     assert_eq!(depends.from.labels.to_string(), "role=web");
     assert_eq!(depends.on.host.as_ref().unwrap().as_str(), "db-1");
     assert_eq!(policy.hosts_ratio(), 0.05);
     let set: Vec<_> = policy.detect().iter().collect();
-    assert_eq!(set, [("anomaly_score", 6.0), ("crash_loop_within", 600.0), ("disk_full_used", 0.97)]);
+    assert_eq!(set, [("crash_loop_long", 600.0), ("crash_loop_long_count", 6.0), ("disk_full", 0.95)]);
     assert!(policy.protects(&"postgresql@15-main.service".parse().unwrap()));
     assert!(!policy.protects(&"nginx.service".parse().unwrap()));
     assert_eq!(builtin().hosts_ratio(), 0.10);
