@@ -13,11 +13,11 @@ use mainstay_core::verb::{Detail, PlaceDone, ReclaimDone, Refusal, RefusalReason
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, ResolveFlags, fcntl_lock, fstat, openat2, syncfs};
 
 use super::Context;
-use super::hold::Hold;
+use super::hold::{Hold, HoldError};
 use super::root::{Root, RootError, device, open_absolute};
 use super::space::Space;
 use super::take::{Taken, take};
-use super::target::{Target, target};
+use super::target::{Keep, Target, target};
 use super::walk::{Skips, find};
 use crate::settings::Settings;
 
@@ -160,9 +160,12 @@ impl<'e> Engine<'e> {
             return (done, None);
         }
         let undo_dir = self.settings.undo_dir.as_deref();
-        let mut hold = match Hold::open(root, self.action, number, target.keep, undo_dir, self.context) {
+        let open = || Hold::open(root, self.action, number, target.keep, undo_dir, self.context);
+        let mut hold = match open() {
             Ok(hold) => hold,
-            Err(text) => {
+            Err(HoldError::NoSpace(_)) if target.keep == Keep::Purge => Hold::nowhere(),
+            Err(error) => {
+                let text = error.to_string();
                 crate::log::warn(format_args!("place={} {text}", target.name));
                 *trouble = Some(text);
                 skips.add(SkipReason::NoRoomToHold);
@@ -181,6 +184,12 @@ impl<'e> Engine<'e> {
                 Taken::Purged(bytes) => {
                     done.purged_files += 1;
                     self.took(bytes);
+                    if hold.staging().is_none() {
+                        // Now there may be room.
+                        let undo_dir = self.settings.undo_dir.as_deref();
+                        let opened = Hold::open(root, self.action, number, target.keep, undo_dir, self.context);
+                        hold = opened.unwrap_or_else(|_| Hold::nowhere());
+                    }
                 }
                 // What is held compressed still takes room here; how much, `statvfs` tells.
                 Taken::Held(bytes) => {

@@ -33,13 +33,51 @@ const WORTHWHILE_PERMILLE: u64 = 900;
 /// What one target of one action keeps, or deletes.
 #[derive(Debug)]
 pub struct Hold {
-    /// In the root, so that a file can be moved here by name without being copied.
-    staging: OwnedFd,
-    staging_parent: OwnedFd,
+    staging: Option<Staging>,
     name: CString,
     store: Store,
     next: u64,
     held: u64,
+}
+
+/// A folder in the root, so that a file can be moved here by name without being copied.
+#[derive(Debug)]
+struct Staging {
+    dir: OwnedFd,
+    parent: OwnedFd,
+}
+
+/// Why nothing can be kept in a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldError {
+    /// Not one block is left for a folder.
+    NoSpace(String),
+    /// Another reason, in words.
+    Other(String),
+}
+
+impl HoldError {
+    fn from_io(what: &str, error: &io::Error) -> Self {
+        let text = format!("{what}: {error}");
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSPC | Errno::DQUOT) => Self::NoSpace(text),
+            Some(Errno::ROFS) => {
+                Self::Other(format!("{text}; add ReadWritePaths= in a drop-in of mainstay-actuator.service"))
+            }
+            _ => Self::Other(text),
+        }
+    }
+
+    fn from_errno(what: &str, error: Errno) -> Self {
+        Self::from_io(what, &error.into())
+    }
+}
+
+impl std::fmt::Display for HoldError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::NoSpace(text) | Self::Other(text)) = self;
+        f.write_str(text)
+    }
 }
 
 #[derive(Debug)]
@@ -56,7 +94,7 @@ impl Hold {
     /// Makes the folders of one target of an action.
     ///
     /// # Errors
-    /// Why nothing can be kept there, in words.
+    /// Why nothing can be kept there.
     pub fn open(
         root: &Root,
         action: ActionId,
@@ -64,30 +102,44 @@ impl Hold {
         keep: Keep,
         undo_dir: Option<&Path>,
         context: &Context<'_>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, HoldError> {
         let name = folder_name(action, number);
-        remember_root(context.state_dir, root.path())
-            .map_err(|error| format!("cannot note the hold folder: {error}"))?;
-        let shown = root.path().join(HOLD_DIR);
-        let failed = |error: Errno| format!("cannot keep anything in {}: {error}", shown.display());
-        let staging_parent = own_folder(root.as_fd(), HOLD_DIR, context.owner)?;
-        mkdirat(&staging_parent, &name, Mode::RWXU).map_err(failed)?;
-        let staging = open_dir_at(staging_parent.as_fd(), &name).map_err(failed)?;
+        if let Err(error) = remember_root(context.state_dir, root.path()) {
+            return Err(HoldError::from_io("cannot note the hold folder", &error));
+        }
+        let shown = format!("cannot keep anything in {}", root.path().join(HOLD_DIR).display());
+        let failed = |error: Errno| HoldError::from_errno(&shown, error);
+        let parent = own_folder(root.as_fd(), HOLD_DIR, context.owner)?;
+        mkdirat(&parent, &name, Mode::RWXU).map_err(failed)?;
+        let dir = open_dir_at(parent.as_fd(), &name).map_err(failed)?;
         let store = match keep {
-            Keep::Purge => Store::Nowhere,
+            Keep::Purge => Ok(Store::Nowhere),
             Keep::Hold(time) => {
                 let expires_ms = context.wall_ms.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
                 let header = Header { action, expires_ms, root: root.path().to_owned() };
-                open_store(&staging, &name, root, undo_dir, &header, context.owner)?
+                open_store(&dir, &name, root, undo_dir, &header, context.owner)
             }
         };
-        Ok(Self { staging, staging_parent, name, store, next: 1, held: 0 })
+        let hold = Self { staging: Some(Staging { dir, parent }), name, store: Store::Nowhere, next: 1, held: 0 };
+        match store {
+            Ok(store) => Ok(Self { store, ..hold }),
+            Err(error) => {
+                hold.finish();
+                Err(error)
+            }
+        }
     }
 
-    /// The folder that files are moved into before they are deleted.
+    /// Keeps nothing and has no folder: for a disk without a block left for one. Files are then deleted where they lie.
     #[must_use]
-    pub fn staging(&self) -> BorrowedFd<'_> {
-        self.staging.as_fd()
+    pub fn nowhere() -> Self {
+        Self { staging: None, name: CString::default(), store: Store::Nowhere, next: 1, held: 0 }
+    }
+
+    /// The folder that files are moved into before they are deleted, if there is one.
+    #[must_use]
+    pub fn staging(&self) -> Option<BorrowedFd<'_>> {
+        self.staging.as_ref().map(|staging| staging.dir.as_fd())
     }
 
     /// A number for the next file.
@@ -109,7 +161,7 @@ impl Hold {
     pub fn copy(&self, number: u64, source: &File, path: &Path, stat: &Stat) -> Result<Entry, SkipReason> {
         let (dir, stored) = match &self.store {
             Store::Nowhere => return Err(SkipReason::Error),
-            Store::Staging { .. } => (self.staging.as_fd(), Stored::Zstd),
+            Store::Staging { .. } => (self.staging().ok_or(SkipReason::Error)?, Stored::Zstd),
             Store::Elsewhere { dir, .. } => (dir.as_fd(), Stored::Raw),
         };
         let copied = create(dir, &copy_name(number)).map_err(io::Error::from).and_then(|copy| {
@@ -153,18 +205,12 @@ impl Hold {
     /// Deletes a copy whose file stays after all. Its manifest entry, if it has one, then stands for nothing.
     pub fn drop_copy(&self, number: u64) {
         let dir = match &self.store {
-            Store::Elsewhere { dir, .. } => dir.as_fd(),
-            _ => self.staging.as_fd(),
+            Store::Elsewhere { dir, .. } => Some(dir.as_fd()),
+            _ => self.staging(),
         };
-        let _ = unlinkat(dir, copy_name(number), AtFlags::empty());
-    }
-
-    /// Deletes the file that was moved into staging.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn delete_source(&self, number: u64) -> rustix::io::Result<()> {
-        unlinkat(&self.staging, source_name(number), AtFlags::empty())
+        if let Some(dir) = dir {
+            let _ = unlinkat(dir, copy_name(number), AtFlags::empty());
+        }
     }
 
     /// Ends the target: folders in which nothing is kept go. Gives the number of files held.
@@ -174,17 +220,13 @@ impl Hold {
             // A folder that still holds something stays, as `rmdir` refuses it.
             let _ = unlinkat(parent, &self.name, AtFlags::REMOVEDIR);
         };
-        match &self.store {
-            Store::Staging { .. } if self.held > 0 => {}
-            Store::Elsewhere { dir, parent, .. } => {
-                if self.held == 0 {
-                    remove(parent, dir);
-                }
-                remove(&self.staging_parent, &self.staging);
-            }
-            Store::Nowhere | Store::Staging { .. } => remove(&self.staging_parent, &self.staging),
+        if let (Store::Elsewhere { dir, parent, .. }, 0) = (&self.store, self.held) {
+            remove(parent, dir);
         }
-        let _ = fsync(&self.staging_parent);
+        let is_held_here = matches!(self.store, Store::Staging { .. }) && self.held > 0;
+        if let (Some(staging), false) = (&self.staging, is_held_here) {
+            remove(&staging.parent, &staging.dir);
+        }
         self.held
     }
 }
@@ -196,8 +238,8 @@ fn open_store(
     undo_dir: Option<&Path>,
     header: &Header,
     owner: u32,
-) -> Result<Store, String> {
-    let failed = |error: io::Error| format!("cannot write the undo manifest: {error}");
+) -> Result<Store, HoldError> {
+    let failed = |error: io::Error| HoldError::from_io("cannot write the undo manifest", &error);
     if let Some(parent) = undo_dir.map(|dir| open_undo_dir(dir, root.dev(), owner)).transpose()?.flatten() {
         mkdirat(&parent, name, Mode::RWXU).map_err(|error| failed(error.into()))?;
         let dir = open_dir_at(parent.as_fd(), name).map_err(|error| failed(error.into()))?;
@@ -217,8 +259,10 @@ fn new_manifest(dir: BorrowedFd<'_>, header: &Header) -> io::Result<File> {
 }
 
 /// Opens the declared undo folder; `None` if it lies on the filesystem that is to be freed, where a copy frees nothing.
-fn open_undo_dir(path: &Path, dev: u64, owner: u32) -> Result<Option<OwnedFd>, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("cannot use the undo folder {}: {error}", path.display());
+fn open_undo_dir(path: &Path, dev: u64, owner: u32) -> Result<Option<OwnedFd>, HoldError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        HoldError::Other(format!("cannot use the undo folder {}: {error}", path.display()))
+    };
     let dir = open_absolute(path).map_err(|error| failed(&error))?;
     let stat = fstat(&dir).map_err(|error| failed(&error))?;
     check_own(&stat, owner).map_err(|why| failed(&why))?;
@@ -229,22 +273,18 @@ fn open_undo_dir(path: &Path, dev: u64, owner: u32) -> Result<Option<OwnedFd>, S
 ///
 /// # Errors
 /// Why it cannot be used, in words.
-pub fn own_folder(parent: BorrowedFd<'_>, name: &str, owner: u32) -> Result<OwnedFd, String> {
-    let failed = |error: Errno| match error {
-        Errno::ROFS => {
-            format!("cannot make {name}: read-only here; add ReadWritePaths= in a drop-in of mainstay-actuator.service")
-        }
-        error => format!("cannot make {name}: {error}"),
-    };
+pub fn own_folder(parent: BorrowedFd<'_>, name: &str, owner: u32) -> Result<OwnedFd, HoldError> {
+    let shown = format!("cannot make {name}");
+    let failed = |error: Errno| HoldError::from_errno(&shown, error);
     match mkdirat(parent, name, Mode::RWXU) {
         Ok(()) => fsync(parent).map_err(failed)?,
         Err(Errno::EXIST) => {}
         Err(error) => return Err(failed(error)),
     }
-    let c_name = CString::new(name).map_err(|error| error.to_string())?;
+    let c_name = CString::new(name).map_err(|error| HoldError::Other(error.to_string()))?;
     let dir = open_dir_at(parent, &c_name).map_err(failed)?;
     let stat = fstat(&dir).map_err(failed)?;
-    check_own(&stat, owner).map_err(|why| format!("{name} {why}"))?;
+    check_own(&stat, owner).map_err(|why| HoldError::Other(format!("{name} {why}")))?;
     Ok(dir)
 }
 

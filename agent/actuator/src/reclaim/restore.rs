@@ -14,8 +14,8 @@ use mainstay_core::id::ActionId;
 use mainstay_core::subject::PathBytes;
 use mainstay_core::verb::{Conflict, Detail, RefusalReason, Reply, UndoDone};
 use rustix::fs::{
-    AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid, fchmod, fchown, fsync, futimens, mkdirat,
-    openat2, renameat_with, unlinkat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid, fchmod, fchown, fsync,
+    futimens, mkdirat, openat2, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -104,7 +104,7 @@ fn open_target(header: &Header, context: &Context<'_>) -> Result<(Root, OwnedFd)
         RootError::Absent => format!("{} is gone", header.root.display()),
         RootError::Refused(_, text) => text,
     })?;
-    let staging = own_folder(root.as_fd(), HOLD_DIR, context.owner)?;
+    let staging = own_folder(root.as_fd(), HOLD_DIR, context.owner).map_err(|error| error.to_string())?;
     Ok((root, staging))
 }
 
@@ -171,6 +171,10 @@ fn restore(store: BorrowedFd<'_>, root: &Root, staging: BorrowedFd<'_>, entry: &
         Err(Errno::NOENT) => {}
         Err(error) => return Err(in_words(error)),
     }
+    if is_still_there(parent.as_fd(), name, entry) {
+        let _ = unlinkat(store, entry.copy_name(), AtFlags::empty());
+        return Ok(Restored::WasNotTaken);
+    }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let copy = match openat2(store, entry.copy_name(), flags, Mode::empty(), BELOW) {
         Ok(copy) => File::from(copy),
@@ -190,6 +194,26 @@ fn restore(store: BorrowedFd<'_>, root: &Root, staging: BorrowedFd<'_>, entry: &
     fsync(&parent).map_err(|error| format!("cannot sync its folder: {error}"))?;
     let _ = unlinkat(store, entry.copy_name(), AtFlags::empty());
     Ok(Restored::Back)
+}
+
+/// Whether what stands under the name now is the very file, because the actuator died before moving it.
+fn is_still_there(parent: BorrowedFd<'_>, name: &Path, entry: &Entry) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let is_like = |stat: &Stat| {
+        let times = (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && times == entry.mtime
+            && u64::try_from(stat.st_size).is_ok_and(|len| len == entry.len)
+    };
+    if !statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_like(&stat)) {
+        return false;
+    }
+    let Ok(file) = openat2(parent, name, flags, Mode::empty(), BELOW).map(File::from) else { return false };
+    digest_of(file, entry.len).is_ok_and(|digest| digest == (entry.len, entry.sha256))
+}
+
+fn digest_of(source: impl Read, expected: u64) -> io::Result<(u64, [u8; 32])> {
+    write_out(source, io::sink(), expected)
 }
 
 fn give_name(from: BorrowedFd<'_>, name: &str, parent: BorrowedFd<'_>, to: &Path) -> rustix::io::Result<()> {
@@ -221,7 +245,7 @@ fn build(copy: File, staging: BorrowedFd<'_>, name: &str, entry: &Entry) -> io::
 }
 
 /// Copies at most one byte more than expected, so that a damaged copy cannot fill the disk.
-fn write_out(source: impl Read, mut file: &File, expected: u64) -> io::Result<(u64, [u8; 32])> {
+fn write_out(source: impl Read, mut out: impl Write, expected: u64) -> io::Result<(u64, [u8; 32])> {
     let mut source = source.take(expected.saturating_add(1));
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 128 << 10];
@@ -232,7 +256,7 @@ fn write_out(source: impl Read, mut file: &File, expected: u64) -> io::Result<(u
             return Ok((len, digest.finalize().into()));
         }
         digest.update(&buffer[..read]);
-        file.write_all(&buffer[..read])?;
+        out.write_all(&buffer[..read])?;
         len += read as u64;
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use mainstay_core::verb::RefusalReason;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
+use rustix::io::Errno;
 
 /// How everything below a root is opened.
 pub const BELOW: ResolveFlags = ResolveFlags::BENEATH
@@ -43,17 +44,7 @@ impl Root {
     /// [`RootError`].
     pub fn open(path: &Path, owner: u32) -> Result<Self, RootError> {
         let shown = path.display();
-        let fd = open_absolute(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => RootError::Absent,
-            _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => refused(
-                RefusalReason::NotAllowed,
-                format!("{shown} is reached through a symlink; name the real folder"),
-            ),
-            _ if error.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) => {
-                refused(RefusalReason::Unsupported, "the kernel has no openat2 (Linux 5.6)".to_owned())
-            }
-            _ => refused(RefusalReason::Unsupported, format!("cannot open {shown}: {error}")),
-        })?;
+        let fd = open_absolute(path).map_err(|error| why_not_open(&error, path))?;
         let stat = fstat(&fd)
             .map_err(|error| refused(RefusalReason::Unsupported, format!("cannot look at {shown}: {error}")))?;
         if let Some(why) = why_untrusted(&stat, owner) {
@@ -120,6 +111,19 @@ fn why_untrusted(stat: &Stat, owner: u32) -> Option<String> {
         return Some(format!("must belong to root (uid {})", stat.st_uid));
     }
     (mode & 0o022 != 0 && !is_sticky).then(|| format!("must be writable by root only (mode {mode:04o})"))
+}
+
+fn why_not_open(error: &io::Error, path: &Path) -> RootError {
+    let shown = path.display();
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT) => RootError::Absent,
+        Some(Errno::LOOP | Errno::NOTDIR) => {
+            let text = format!("{shown} is no folder, or is reached through a symlink; name the real folder");
+            refused(RefusalReason::NotAllowed, text)
+        }
+        Some(Errno::NOSYS) => refused(RefusalReason::Unsupported, "the kernel has no openat2 (Linux 5.6)".to_owned()),
+        _ => refused(RefusalReason::Unsupported, format!("cannot open {shown}: {error}")),
+    }
 }
 
 fn refused(reason: RefusalReason, text: String) -> RootError {

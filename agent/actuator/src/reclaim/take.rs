@@ -6,11 +6,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use mainstay_core::verb::SkipReason;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat, fstat, openat2, renameat_with, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat, fstat, openat2, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::hold::Hold;
@@ -112,22 +112,34 @@ impl Found<'_> {
         if !lease.is_undisturbed() {
             return Err(SkipReason::Open);
         }
+        let Some(staging) = hold.staging() else { return self.delete_in_place(stat) };
         let aside = source_name(number);
-        renameat_with(&self.parent, self.name, hold.staging(), &aside, RenameFlags::NOREPLACE).map_err(reason_of)?;
-        let is_same = statat(hold.staging(), &aside, AtFlags::SYMLINK_NOFOLLOW)
+        renameat_with(&self.parent, self.name, staging, &aside, RenameFlags::NOREPLACE).map_err(reason_of)?;
+        let is_same = statat(staging, &aside, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|moved| moved.st_ino == stat.st_ino && moved.st_dev == stat.st_dev && moved.st_nlink == 1);
         let reason = match (is_same, lease.is_undisturbed()) {
-            (true, true) => return hold.delete_source(number).map_err(reason_of),
+            (true, true) => return unlinkat(staging, &aside, AtFlags::empty()).map_err(reason_of),
             (false, _) => SkipReason::Changed,
             (true, false) => SkipReason::Open,
         };
-        self.put_back(hold, &aside);
+        self.put_back(staging, &aside);
         Err(reason)
     }
 
+    /// Deletes the file under its own name, because the disk has not one block for a folder to move it to. Between the
+    /// look and the unlink somebody who may write the folder could put another of his files under that name; it is still
+    /// a file in this folder, and only the first of a full disk goes this way.
+    fn delete_in_place(&self, stat: &Stat) -> Result<(), SkipReason> {
+        let now = statat(&self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW).map_err(reason_of)?;
+        if (now.st_ino, now.st_dev, now.st_nlink) != (stat.st_ino, stat.st_dev, 1) {
+            return Err(SkipReason::Changed);
+        }
+        unlinkat(&self.parent, self.name, AtFlags::empty()).map_err(reason_of)
+    }
+
     /// Gives a file back its name. If the name is taken by now, it gets one beside it: nothing is lost.
-    fn put_back(&self, hold: &Hold, aside: &str) {
-        let back = |name: &Path| renameat_with(hold.staging(), aside, &self.parent, name, RenameFlags::NOREPLACE);
+    fn put_back(&self, staging: BorrowedFd<'_>, aside: &str) {
+        let back = |name: &Path| renameat_with(staging, aside, &self.parent, name, RenameFlags::NOREPLACE);
         if back(self.name).is_err() {
             let mut beside = self.name.as_os_str().to_owned();
             beside.push(format!(".mainstay-{aside}"));

@@ -1,0 +1,114 @@
+//! Requests against journal, hold file, limits and root's file.
+
+use std::fs;
+
+use mainstay_actuator::dispatch::Actuator;
+use mainstay_actuator::gate::Peer;
+use mainstay_actuator::load::Ownership;
+use mainstay_core::id::{ActionId, DecisionId};
+use mainstay_core::plan::ResetFailed;
+use mainstay_core::verb::{ActionStatus, Detail, RefusalReason, Reply, Request, Verb};
+
+use super::world::{World, refused};
+
+fn restart(unit: &str) -> Verb {
+    Verb::UnitRestart { unit: unit.parse().unwrap(), reset_failed: ResetFailed::Keep }
+}
+
+#[test]
+fn an_id_acts_once_however_often_it_is_asked() {
+    let world = World::new();
+    let first = world.ask_as(ActionId(1), restart("nginx.service"));
+    let request = Request { action: ActionId(1), decision: Some(DecisionId(9)), verb: restart("nginx.service") };
+    // Again, for another decision, while held, after a restart, and after root's file has changed: the same answer.
+    fs::write(&world.paths.hold, "").unwrap();
+    fs::write(&world.paths.config, "").unwrap();
+    assert_eq!(world.actuator.handle(Peer::Agent, &request), first);
+    let World { actuator, paths, units, .. } = &world;
+    assert_eq!(actuator.handle(Peer::Agent, &request), first);
+    assert_eq!(units.count(), 1);
+    let Reply::Status(ActionStatus::Finished(told)) = world.ask(Verb::Status { action: ActionId(1) }) else { panic!() };
+    assert_eq!(*told, first);
+    // Another actuator cannot have the journal while this one has it.
+    let second = Actuator::new(paths.clone(), Ownership::AnyOwner, Box::new(*units));
+    assert_eq!(refused(second.handle(Peer::Agent, &request)), RefusalReason::JournalUnavailable);
+}
+
+#[test]
+fn an_id_stands_for_one_request_only() {
+    let world = World::new();
+    world.ask_as(ActionId(1), restart("nginx.service"));
+    assert_eq!(refused(world.ask_as(ActionId(1), restart("cron.service"))), RefusalReason::IdReused);
+    assert_eq!(world.units.count(), 1);
+}
+
+#[test]
+fn what_was_refused_may_be_asked_again_under_its_id() {
+    let world = World::new();
+    fs::write(&world.paths.hold, "").unwrap();
+    assert_eq!(refused(world.ask_as(ActionId(1), restart("nginx.service"))), RefusalReason::Held);
+    assert_eq!(world.ask(Verb::Status { action: ActionId(1) }), Reply::Status(ActionStatus::NotSeen));
+    fs::remove_file(&world.paths.hold).unwrap();
+    assert!(matches!(world.ask_as(ActionId(1), restart("nginx.service")), Reply::Done(_)));
+}
+
+#[test]
+fn the_hold_file_stops_acting_and_nothing_else() {
+    let world = World::new();
+    fs::write(&world.paths.hold, "").unwrap();
+    assert_eq!(refused(world.ask(restart("nginx.service"))), RefusalReason::Held);
+    assert_eq!(refused(world.ask(Verb::Undo { action: ActionId(5) })), RefusalReason::Held);
+    let Reply::Done(Detail::Pong(pong)) = world.ask(Verb::Ping) else { panic!() };
+    assert!(pong.is_held);
+    assert!(matches!(world.ask(Verb::PurgeExpired), Reply::Done(Detail::Purge(_))));
+    assert!(matches!(world.ask(Verb::Inspect), Reply::Done(Detail::Inspection(_))));
+    assert_eq!(world.units.count(), 0);
+}
+
+#[test]
+fn the_limit_of_an_hour_survives_a_restart_and_is_counted_by_verb() {
+    let mut world = World::new();
+    let config = fs::read_to_string(&world.paths.config).unwrap();
+    fs::write(&world.paths.config, format!("{config}\n[per_hour]\n\"unit.restart\" = 2\n")).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(world.ask(restart("nginx.service")), Reply::Done(_)));
+    }
+    assert_eq!(refused(world.ask(restart("nginx.service"))), RefusalReason::RateLimited);
+    let (paths, units) = (world.paths.clone(), world.units);
+    // The journal is one process's at a time.
+    world.actuator =
+        Actuator::new(world.data.parent().map(|_| paths.clone()).unwrap(), Ownership::AnyOwner, Box::new(units));
+    assert_eq!(refused(world.ask(restart("cron.service"))), RefusalReason::RateLimited);
+    assert!(matches!(world.ask(Verb::UnitReload { unit: "nginx.service".parse().unwrap() }), Reply::Done(_)));
+    assert_eq!(units.count(), 3);
+}
+
+#[test]
+fn a_broken_file_of_roots_refuses_acting_and_names_the_place() {
+    let world = World::new();
+    fs::write(&world.paths.config, "[units]\nalow = [\"*\"]\n").unwrap();
+    let Reply::Refused(refusal) = world.ask(restart("nginx.service")) else { panic!() };
+    assert_eq!(refusal.reason, RefusalReason::BadConfig);
+    assert!(refusal.text.contains(":2:1: unknown key `alow`; did you mean `allow`?"), "{}", refusal.text);
+    assert_eq!(world.units.count(), 0);
+}
+
+#[test]
+fn nothing_begins_that_cannot_be_journalled() {
+    let world = World::new();
+    fs::remove_dir(&world.paths.state).unwrap();
+    assert_eq!(refused(world.ask(restart("nginx.service"))), RefusalReason::JournalUnavailable);
+    assert_eq!(world.units.count(), 0);
+    // And once it can be, it goes on.
+    fs::create_dir(&world.paths.state).unwrap();
+    assert!(matches!(world.ask(restart("nginx.service")), Reply::Done(_)));
+}
+
+#[test]
+fn protected_units_and_unknown_probes_are_refused() {
+    let world = World::new();
+    assert_eq!(refused(world.ask(restart("ssh.service"))), RefusalReason::Protected);
+    assert_eq!(refused(world.ask(restart("mainstay-agent.service"))), RefusalReason::Protected);
+    assert_eq!(refused(world.ask(Verb::ProbeCommand { name: "none".into() })), RefusalReason::NotAllowed);
+    assert_eq!(refused(world.ask(Verb::ProbeCommand { name: "../x".into() })), RefusalReason::BadRequest);
+}
