@@ -387,6 +387,72 @@ fn fleet_wide_tables_are_taken() {
     assert_eq!(builtin().hosts_ratio(), 0.10);
 }
 
+#[test]
+fn the_documentation_names_every_key_kind_and_threshold() {
+    let page = include_str!("../../../../../docs/POLICY.md");
+    let keys = [
+        "version",
+        "description",
+        "applies_to",
+        "protected",
+        "unit",
+        "name",
+        "http",
+        "tcp",
+        "command",
+        "every",
+        "timeout",
+        "fails",
+        "on",
+        "units",
+        "all_units",
+        "mounts",
+        "labels",
+        "when",
+        "mode",
+        "confidence",
+        "for",
+        "cooldown",
+        "backoff",
+        "cooldown_max",
+        "budget",
+        "windows",
+        "risk",
+        "ladder",
+        "start_over",
+        "verify",
+        "do",
+        "after",
+        "reset_failed",
+        "to",
+        "from",
+        "until",
+        "undo_for",
+        "undo",
+        "days",
+        "tz",
+        "under",
+        "files",
+        "older_than",
+        "hosts",
+        "stable_for",
+        "within",
+    ];
+    let kinds = FindingKind::ALL.iter().map(|kind| kind.as_str());
+    let thresholds = crate::policy::Threshold::ALL.into_iter().map(|threshold| threshold.name);
+    let guards = crate::decision::Guard::ALL.iter().map(|guard| guard.as_str());
+    for word in keys.into_iter().chain(kinds).chain(thresholds) {
+        assert!(page.contains(&format!("`{word}`")), "docs/POLICY.md does not describe `{word}`");
+    }
+    let listed: Vec<&str> = guards.collect();
+    let page_words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        page_words.contains(&listed.join(", ")),
+        "docs/POLICY.md lists the guards otherwise: {}",
+        listed.join(", ")
+    );
+}
+
 proptest! {
     #[test]
     fn never_panics_on_any_text(text in any::<String>()) {
