@@ -36,7 +36,6 @@ macro_rules! numbers {
 
 numbers! {
     u8: u8,
-    u16: u16,
     u32: u32,
     u64: u64,
     i64: i64,
@@ -130,13 +129,15 @@ impl<'a> Reader<'a> {
         if bytes.is_empty() {
             return Err(BadSnapshot::Empty);
         }
-        let malformed = BadSnapshot::Malformed { part: "header" };
-        let mut reader = Self(bytes.strip_prefix(MAGIC).ok_or(malformed.clone())?);
-        let version = reader.u16().ok_or(malformed.clone())?;
+        let malformed = || BadSnapshot::Malformed { part: "header" };
+        let mut reader = Self(bytes.strip_prefix(MAGIC).ok_or_else(malformed)?);
+        let (version, rest) = reader.0.split_first_chunk().ok_or_else(malformed)?;
+        let version = u16::from_le_bytes(*version);
         if version != FRAMING {
             return Err(BadSnapshot::Version { got: version, have: FRAMING });
         }
-        let expected = reader.u32().ok_or(malformed)?;
+        reader.0 = rest;
+        let expected = reader.u32().ok_or_else(malformed)?;
         let got = crc32c::crc32c(reader.0);
         if got != expected {
             return Err(BadSnapshot::Checksum { got, expected });

@@ -208,10 +208,13 @@ fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
+/// Takes a metric: its name, its labels sorted by name, its value.
+type Take<'a> = dyn FnMut(&str, &[(&str, &str)], f64) + 'a;
+
 /// Calls `take` with every metric that is learned, always in the same order. What cannot grow or
 /// fall beyond its meaning (a level with a detector of its own) is not learned.
 #[allow(clippy::cast_precision_loss)]
-fn metrics(signals: &Signals<'_>, take: &mut dyn FnMut(&str, &[(&str, &str)], f64)) {
+fn metrics(signals: &Signals<'_>, take: &mut Take<'_>) {
     let mut host = |name, value: Option<f64>| {
         if let Some(value) = value {
             take(name, &[], value);

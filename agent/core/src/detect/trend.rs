@@ -163,8 +163,8 @@ mod tests {
     #[test]
     fn a_history_keeps_one_point_a_step_and_forgets_what_is_old() {
         let mut history = History::new(10_000, 5);
-        for t in 0..100 {
-            history.push(t * 1_000, f64::from(t as i32), f64::min);
+        for t in 0..100i32 {
+            history.push(Millis::from(t) * 1_000, f64::from(t), f64::min);
         }
         assert_eq!(history.points().len(), 5);
         assert_eq!(history.points()[0], (50_000, 50.0), "the least of its step");

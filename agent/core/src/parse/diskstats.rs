@@ -16,7 +16,7 @@ pub fn parse(bytes: &[u8], mut keep: impl FnMut(&[u8]) -> bool) -> Result<Vec<Di
     for (line, text) in lines(bytes) {
         let at = At { file: "diskstats", line };
         let mut words = words(text).skip(2);
-        let name = words.next().ok_or(at.missing("name"))?;
+        let name = words.next().ok_or_else(|| at.missing("name"))?;
         if !keep(name) {
             continue;
         }

@@ -37,17 +37,17 @@ fn mount(at: At, text: &[u8]) -> Result<Mount, ParseError> {
     let mut words = words(text);
     let id = at.number("mount id", words.next())?;
     let parent = at.number("parent id", words.next())?;
-    let device = words.next().ok_or(at.missing("device"))?;
-    let colon = device.iter().position(|b| *b == b':').ok_or(at.missing("device"))?;
+    let device = words.next().ok_or_else(|| at.missing("device"))?;
+    let colon = device.iter().position(|b| *b == b':').ok_or_else(|| at.missing("device"))?;
     let device_number =
         (at.number("device", Some(&device[..colon]))?, at.number("device", Some(&device[colon + 1..]))?);
-    let root = unescape(words.next().ok_or(at.missing("root"))?);
-    let mount_point = unescape(words.next().ok_or(at.missing("mount point"))?);
-    let options = words.next().ok_or(at.missing("options"))?;
-    words.find(|word| *word == b"-").ok_or(at.missing("separator"))?;
-    let fstype = unescape(words.next().ok_or(at.missing("fstype"))?);
+    let root = unescape(words.next().ok_or_else(|| at.missing("root"))?);
+    let mount_point = unescape(words.next().ok_or_else(|| at.missing("mount point"))?);
+    let options = words.next().ok_or_else(|| at.missing("options"))?;
+    words.find(|word| *word == b"-").ok_or_else(|| at.missing("separator"))?;
+    let fstype = unescape(words.next().ok_or_else(|| at.missing("fstype"))?);
     // An empty source is written as nothing at all, so that the options follow at once.
-    let first = words.next().ok_or(at.missing("source"))?;
+    let first = words.next().ok_or_else(|| at.missing("source"))?;
     let (source, super_options) = match words.next() {
         Some(options) => (unescape(first), options),
         None => (PathBytes::default(), first),

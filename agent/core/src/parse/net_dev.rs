@@ -15,7 +15,7 @@ pub fn parse(bytes: &[u8], mut keep: impl FnMut(&[u8]) -> bool) -> Result<Vec<In
     for (line, text) in lines(bytes).filter(|(line, _)| *line > HEADING_LINES) {
         let at = At { file: "net/dev", line };
         // An alias has a colon in its name, and old kernels leave no space after the last one.
-        let colon = text.iter().rposition(|b| *b == b':').ok_or(at.missing("name"))?;
+        let colon = text.iter().rposition(|b| *b == b':').ok_or_else(|| at.missing("name"))?;
         let name = text[..colon].trim_ascii();
         if !keep(name) {
             continue;

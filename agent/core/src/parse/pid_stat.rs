@@ -32,11 +32,12 @@ pub struct PidStat<'a> {
 pub fn parse(bytes: &[u8]) -> Result<PidStat<'_>, ParseError> {
     let at = At { file: "pid/stat", line: 1 };
     // The name may hold anything but NUL, so it ends at the last parenthesis of the file.
-    let open = bytes.iter().position(|b| *b == b'(').ok_or(at.missing("comm"))?;
-    let close = bytes.iter().rposition(|b| *b == b')').filter(|close| *close > open).ok_or(at.missing("comm"))?;
+    let open = bytes.iter().position(|b| *b == b'(').ok_or_else(|| at.missing("comm"))?;
+    let close =
+        bytes.iter().rposition(|b| *b == b')').filter(|close| *close > open).ok_or_else(|| at.missing("comm"))?;
     let rest = bytes[close + 1..].trim_ascii();
     let mut words = words(rest);
-    let mut field = |name, skip: usize| words.nth(skip).ok_or(at.missing(name)).map(|word| (name, word));
+    let mut field = |name, skip: usize| words.nth(skip).ok_or_else(|| at.missing(name)).map(|word| (name, word));
     // (proc(5) numbers the fields from 1; state is 3.)
     let (_, state) = field("state", 0)?;
     let (_, ppid) = field("ppid", 0)?;

@@ -19,7 +19,7 @@ pub fn parse(bytes: &[u8]) -> Result<Pressure, ParseError> {
             _ => {}
         }
     }
-    let some = some.ok_or(At { file: "pressure", line: 1 }.missing("some"))?;
+    let some = some.ok_or_else(|| At { file: "pressure", line: 1 }.missing("some"))?;
     Ok(Pressure { some, full })
 }
 
@@ -37,12 +37,12 @@ fn stall<'a>(at: At, words: impl Iterator<Item = &'a [u8]>) -> Result<Stall, Par
             _ => {}
         }
     }
-    let ratio = |percent: Option<f64>, field| Ok(percent.ok_or(at.missing(field))? / 100.0);
+    let ratio = |percent: Option<f64>, field| Ok(percent.ok_or_else(|| at.missing(field))? / 100.0);
     Ok(Stall {
         avg10_ratio: ratio(avg10, "avg10")?,
         avg60_ratio: ratio(avg60, "avg60")?,
         avg300_ratio: ratio(avg300, "avg300")?,
-        total_us: total.ok_or(at.missing("total"))?,
+        total_us: total.ok_or_else(|| at.missing("total"))?,
     })
 }
 
