@@ -155,7 +155,7 @@ impl World {
 
     /// Something goes wrong with the machinery.
     pub(super) fn fault(&mut self, fault: &Fault) {
-        if self.is_healed() && !matches!(fault, Fault::DiskFree(_) | Fault::CollectorBack) {
+        if self.is_calm() && !matches!(fault, Fault::DiskFree(_) | Fault::CollectorBack) {
             return;
         }
         let host = match fault {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mainstay_core::id::BootId;
-use mainstay_core::sample::{ActiveState, Filesystem, FilesystemUsage, Probe, Sample, Unit};
+use mainstay_core::sample::{ActiveState, CpuTimes, Filesystem, FilesystemUsage, Memory, Probe, Sample, Unit};
 use mainstay_core::subject::{PathBytes, UnitName};
 use mainstay_core::time::Now;
 
@@ -160,8 +160,22 @@ impl Machine {
             read_only: false,
             usage: Some(usage),
         };
+        // An idle machine: what hosts share is not what is simulated here.
+        let seconds = now.boot_ns / 1_000_000_000;
+        let cpu = CpuTimes { user: seconds, system: seconds, idle: seconds * 98, ..CpuTimes::default() };
+        let memory =
+            Memory { total_bytes: 8 << 30, free_bytes: 4 << 30, available_bytes: 6 << 30, ..Memory::default() };
         let units = self.services.iter().map(|(name, service)| (name.clone(), service.unit.clone())).collect();
-        Sample { at: now, filesystems: vec![root], units: Some(units), probes, ..Sample::default() }
+        Sample {
+            at: now,
+            cpu: Some(cpu),
+            cpus: Some(1),
+            memory: Some(memory),
+            filesystems: vec![root],
+            units: Some(units),
+            probes,
+            ..Sample::default()
+        }
     }
 }
 

@@ -20,7 +20,7 @@ mode = "auto"
 cooldown = "20s"
 backoff = 2.0
 cooldown_max = "5m"
-budget = { count = 4, per = "1h" }
+budget = "4 per 1h"
 start_over = "1m"
 ladder = [{ do = "unit.restart" }, { do = "notify", to = "ops", after = "10m" }]
 verify = { stable_for = "15s", within = "60s" }
@@ -31,7 +31,7 @@ on = ["disk.full"]
 mounts = ["/srv"]
 mode = "auto"
 cooldown = "1m"
-budget = { count = 2, per = "1h" }
+budget = "2 per 1h"
 ladder = [{ do = "disk.reclaim", from = ["journal"], until = "used < 80%" }]
 verify = { stable_for = "15s", within = "60s" }
 "#;

@@ -30,9 +30,9 @@ impl Season {
     #[must_use]
     pub fn rough() -> Self {
         Self {
-            kill_every: 12,
-            freeze_every: 60,
-            fill_every: 90,
+            kill_every: 5,
+            freeze_every: 30,
+            fill_every: 40,
             crash_every: 15,
             jump_every: 30,
             disk_full_every: 45,
@@ -45,6 +45,7 @@ impl Season {
 impl World {
     /// Draws what will go wrong from now on within `seconds`.
     pub fn befall(&mut self, season: &Season, seconds: u64) {
+        self.turn_rough();
         self.strew(season.kill_every, seconds, |world, node| {
             let unit = world.any_unit(node);
             Event::Trouble(node, Trouble::Kill(unit))

@@ -81,7 +81,7 @@ impl World {
         let latency = self.rng.between(MILLI, 40 * MILLI);
         let latency = (self.nodes[node].arrives_at + 1).max(self.at + latency) - self.at;
         self.nodes[node].arrives_at = self.at + latency;
-        if self.rng.once_in(self.config.duplicate_once_in) && !self.is_healed() {
+        if self.rng.once_in(self.config.duplicate_once_in) && !self.is_calm() {
             // A batch of a session that is about to break arrives late, and again.
             let late = latency + self.rng.between(0, 3 * SECOND);
             self.after(late, Event::Arrive(node, session, batch.clone()));
@@ -116,7 +116,7 @@ impl World {
             return; // it died before the commit
         }
         let upto = self.collector.commit(batch);
-        if self.rng.once_in(self.config.lost_ack_once_in) && !self.is_healed() {
+        if self.rng.once_in(self.config.lost_ack_once_in) && !self.is_calm() {
             // The acknowledgement is lost with the session.
             return self.after(MILLI, Event::Ack(node, session, Seq(u64::MAX)));
         }

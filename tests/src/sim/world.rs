@@ -96,7 +96,7 @@ pub struct World {
     events: BTreeMap<u64, Event>,
     serial: u64,
     trace: Sha256,
-    healed: bool,
+    calm: bool,
 }
 
 impl World {
@@ -118,7 +118,7 @@ impl World {
             events: BTreeMap::new(),
             serial: 0,
             trace: Sha256::new(),
-            healed: false,
+            calm: true,
             rng,
             config,
         };
@@ -155,7 +155,7 @@ impl World {
 
     /// From now on nothing new goes wrong, and everything that is down comes up again.
     pub fn heal(&mut self) {
-        self.healed = true;
+        self.calm = true;
         self.cut.clear();
         for node in &mut self.nodes {
             node.disk_full = false;
@@ -165,10 +165,15 @@ impl World {
         }
     }
 
-    /// Whether no more faults are to happen.
+    /// From now on things go wrong at the boundaries, as the configuration says.
+    pub fn turn_rough(&mut self) {
+        self.calm = false;
+    }
+
+    /// Whether nothing is to go wrong: before and after the rough time.
     #[must_use]
-    pub fn is_healed(&self) -> bool {
-        self.healed
+    pub fn is_calm(&self) -> bool {
+        self.calm
     }
 
     /// Whether every agent has told everything and has nothing under way.
@@ -236,7 +241,7 @@ impl World {
 
     /// Draws whether the agent crashes at a boundary, and lets it.
     pub fn crashes_here(&mut self, node: usize, boundary: &str) -> bool {
-        if self.healed || !self.rng.once_in(self.config.crash_once_in) {
+        if self.calm || !self.rng.once_in(self.config.crash_once_in) {
             return false;
         }
         self.crash_agent(node, boundary);

@@ -33,7 +33,7 @@ impl Agent {
         let Some(answered) = self.journal.persisted(token) else { return };
         self.book.apply(&answered.record);
         if let Waiting::Intent(decision) = answered.waiting {
-            self.intent_answered(decision, token, &answered.record, None, now);
+            self.intent_answered(decision, token, None, now);
         }
     }
 
@@ -41,22 +41,14 @@ impl Agent {
     pub(super) fn persist_failed(&mut self, token: Token, text: String, now: Now) {
         let Some(answered) = self.journal.failed(token, text.clone(), now) else { return };
         if let Waiting::Intent(decision) = answered.waiting {
-            self.intent_answered(decision, token, &answered.record, Some(&text), now);
+            self.intent_answered(decision, token, Some(&text), now);
         }
     }
 
     /// Hands the step over if its intent, and the decision before it, are durable.
-    fn intent_answered(
-        &mut self,
-        decision: DecisionId,
-        token: Token,
-        record: &Record,
-        failure: Option<&str>,
-        now: Now,
-    ) {
+    fn intent_answered(&mut self, decision: DecisionId, token: Token, failure: Option<&str>, now: Now) {
         let Some(flow) = self.flows.get_mut(&decision) else { return };
-        let is_intent = matches!(record.body, Body::Intent { .. });
-        let Some(answer) = flow.recorded(token, is_intent, failure) else { return };
+        let Some(answer) = flow.recorded(token, failure) else { return };
         match answer.map_or_else(Some, |()| self.stopped()) {
             None => self.hand_over(decision, now),
             Some(why) => self.not_run(decision, &why, now),
@@ -68,11 +60,11 @@ impl Agent {
         self.hold_file.then(|| "the hold file appeared".to_owned())
     }
 
-    /// An intent may be durable, but its step is not carried out: this is said, and the plan ends.
+    /// A step is not carried out. Where the ledger says that it was about to be, this is said too.
     fn not_run(&mut self, decision: DecisionId, why: &str, now: Now) {
         let Some(flow) = self.flows.remove(&decision) else { return };
         let Some(step) = flow.step() else { return };
-        if flow.intent_is_durable {
+        if flow.is_on_record {
             let outcome = Outcome { text: format!("not carried out: {why}"), ..unknown(Ended::Refused) };
             self.record(Body::Outcome { decision, action: step.action, outcome }, now);
         }
@@ -119,7 +111,7 @@ impl Agent {
             let token = self.offer(Record { at: now, body: intent }, Waiting::Intent(decision));
             if let Some(flow) = self.flows.get_mut(&decision) {
                 flow.stage = Stage::Recording { tokens: [token].into(), refused: None };
-                flow.intent_is_durable = false;
+                flow.is_on_record = false;
             }
         } else if is_message(&flow.plan) {
             self.flows.remove(&decision); // a message mends nothing that could be proved

@@ -70,7 +70,8 @@ impl Agent {
                     self.ask_for_lease(&decision, now);
                 }
             }
-            Choice::Hold { reason: HoldReason::Busy, .. } if self.is_mending(finding) => {}
+            // What is held while it is being mended goes without saying.
+            Choice::Hold { .. } if self.is_mending(finding) => {}
             Choice::Act(_) | Choice::Hold { .. } => {
                 let key = (finding.kind, finding.subject.clone());
                 if self.said.get(&key).is_none_or(|said| !says_the_same(said, &decision)) {
@@ -87,8 +88,7 @@ impl Agent {
         }
     }
 
-    /// Whether a plan about this very trouble is on its way: then that it is busy goes without
-    /// saying.
+    /// Whether a plan about this very trouble is on its way.
     fn is_mending(&self, finding: &Finding) -> bool {
         self.flows.values().any(|flow| flow.kind == finding.kind && flow.subject == finding.subject)
     }

@@ -84,8 +84,8 @@ pub(super) struct Flow {
     pub(super) at: usize,
     /// Where it stands.
     pub(super) stage: Stage,
-    /// Whether the intent of the step at hand is durable.
-    pub(super) intent_is_durable: bool,
+    /// Whether anything is durable that says that the step at hand is about to be taken.
+    pub(super) is_on_record: bool,
     /// The words of the message, if a step is one.
     pub(super) message: String,
 }
@@ -102,7 +102,7 @@ impl Flow {
             plan,
             at: 0,
             stage: Stage::Recording { tokens, refused: None },
-            intent_is_durable: false,
+            is_on_record: false,
             message,
         }
     }
@@ -122,14 +122,9 @@ impl Flow {
 
     /// The ledger answered one record. `Some` when it has answered all: whether the step may be
     /// handed over, or why not.
-    pub(super) fn recorded(
-        &mut self,
-        token: Token,
-        is_intent: bool,
-        failure: Option<&str>,
-    ) -> Option<Result<(), String>> {
+    pub(super) fn recorded(&mut self, token: Token, failure: Option<&str>) -> Option<Result<(), String>> {
         let Stage::Recording { tokens, refused } = &mut self.stage else { return None };
-        self.intent_is_durable |= is_intent && failure.is_none();
+        self.is_on_record |= failure.is_none();
         tokens.remove(&token);
         if let Some(text) = failure {
             refused.get_or_insert_with(|| text.to_owned());

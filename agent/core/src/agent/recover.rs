@@ -36,11 +36,11 @@ impl Agent {
     }
 
     fn resume(&mut self, decided: &Decision, plan: &Plan, steps: &[(ActionId, Option<&Outcome>)], now: Now) {
-        let Some((action, outcome)) = steps.last() else { return }; // it was never begun
+        let Some((action, outcome)) = steps.last() else { return self.never_begun(decided, plan, now) };
         let Some(at) = plan.steps.iter().position(|step| step.action == *action) else { return };
         let mut flow = Flow::begun(decided, plan.clone(), self.words(decided), [].into());
         flow.at = at;
-        flow.intent_is_durable = true;
+        flow.is_on_record = true;
         let is_last = at + 1 == plan.steps.len();
         match outcome {
             None => {
@@ -53,15 +53,21 @@ impl Agent {
                 flow.stage = Stage::Proving(Proof::new(plan.verify, now));
                 self.flows.insert(decided.id, flow);
             }
-            Some(Outcome { ended: Ended::Unknown, .. }) => {}
+            // It ended with its outcome.
+            Some(Outcome { ended: Ended::Failed | Ended::Refused | Ended::Unknown, .. }) => {}
             Some(Outcome { ended: Ended::Done, .. }) => {
                 let text = format!("broken off after step {} of {}: the agent was restarted", at + 1, plan.steps.len());
                 self.verified(decided.id, Verification::not_helped(text), now);
             }
-            Some(outcome @ Outcome { ended: Ended::Failed | Ended::Refused, .. }) => {
-                self.verified(decided.id, Verification::not_helped(outcome.text.clone()), now);
-            }
         }
+    }
+
+    /// The decision is durable, its first intent is not: nothing was handed over.
+    fn never_begun(&mut self, decided: &Decision, plan: &Plan, now: Now) {
+        let Some(first) = plan.steps.first() else { return };
+        let text = "not carried out: the agent was restarted before its intent was durable".to_owned();
+        let outcome = Outcome { text, ..unknown(Ended::Refused) };
+        self.record(Body::Outcome { decision: decided.id, action: first.action, outcome }, now);
     }
 
     /// Ends steps whose decision is older than what was read: nothing can be proved of them.
@@ -92,8 +98,9 @@ fn begun(records: &[Record]) -> BTreeMap<DecisionId, Begun<'_>> {
             }
             Body::Outcome { decision, action, outcome } => {
                 let steps = all.entry(*decision).or_insert_with(new);
-                if let Some(step) = steps.steps.iter_mut().find(|(id, _)| id == action) {
-                    step.1 = Some(outcome);
+                match steps.steps.iter_mut().find(|(id, _)| id == action) {
+                    Some(step) => step.1 = Some(outcome),
+                    None => steps.steps.push((*action, Some(outcome))),
                 }
             }
             Body::Verified { decision, .. } => drop(all.remove(decision)),
