@@ -1,0 +1,138 @@
+//! Items as they stand in a segment: number, wall clock, kind, and bytes that need nothing else to
+//! be read. Compression against earlier messages happens only when sending.
+
+use mainstay_core::finding::Finding;
+use mainstay_core::id::Seq;
+use mainstay_core::series::Summary;
+use mainstay_proto::convert::{ConvertError, Dictionary, summary_from_wire};
+use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
+use prost::Message as _;
+
+/// Bytes before the body: number, wall clock, kind.
+const HEADER_BYTES: usize = 8 + 8 + 1;
+
+/// zstd's level for one summary: what comes higher costs more time than it saves here.
+const ZSTD_LEVEL: i32 = 3;
+
+/// What an item is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// A summary: zstd over a `Push` that defines its series and holds the one item.
+    Summary(Vec<u8>),
+    /// A finding as it opened, changed or closed: an encoded `Finding`.
+    Finding(Vec<u8>),
+    /// The number of a record in the ledger, where its bytes are.
+    Record(u64),
+    /// Items that will never come: an encoded `Gap`.
+    Gap(Vec<u8>),
+}
+
+/// An item with its number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// Its number.
+    pub seq: Seq,
+    /// When it was put in, by the wall clock.
+    pub wall_ms: i64,
+    /// What it is.
+    pub body: Body,
+}
+
+impl Stored {
+    /// As it stands in a frame.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let (kind, body): (u8, &[u8]) = match &self.body {
+            Body::Summary(bytes) => (1, bytes),
+            Body::Finding(bytes) => (2, bytes),
+            Body::Record(index) => (3, &index.to_le_bytes()),
+            Body::Gap(bytes) => (4, bytes),
+        };
+        let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+        out.extend_from_slice(&self.seq.0.to_le_bytes());
+        out.extend_from_slice(&self.wall_ms.to_le_bytes());
+        out.push(kind);
+        out.extend_from_slice(body);
+        out
+    }
+
+    /// Reads the payload of a frame; `None` if it is of a kind that this build does not know.
+    pub(super) fn decode(payload: &[u8]) -> Option<Self> {
+        let (seq, rest) = payload.split_first_chunk::<8>()?;
+        let (wall_ms, rest) = rest.split_first_chunk::<8>()?;
+        let (kind, body) = rest.split_first()?;
+        let body = match kind {
+            1 => Body::Summary(body.to_vec()),
+            2 => Body::Finding(body.to_vec()),
+            3 => Body::Record(u64::from_le_bytes(body.try_into().ok()?)),
+            4 => Body::Gap(body.to_vec()),
+            _ => return None,
+        };
+        Some(Self { seq: Seq(u64::from_le_bytes(*seq)), wall_ms: i64::from_le_bytes(*wall_ms), body })
+    }
+
+    /// Roughly how many bytes of a message it will be.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        HEADER_BYTES
+            + match &self.body {
+                Body::Summary(bytes) | Body::Finding(bytes) | Body::Gap(bytes) => bytes.len(),
+                Body::Record(_) => 8,
+            }
+    }
+}
+
+/// A summary as the spool keeps it.
+pub(super) fn summary_body(summary: &Summary) -> std::io::Result<Body> {
+    let mut define = Vec::new();
+    let wire = Dictionary::default().summary(summary, &mut define);
+    let item = v1::Item { seq: 0, of: Some(v1::item::Of::Summary(wire)) };
+    let push = v1::Push { define, items: vec![item], ..v1::Push::default() };
+    zstd::bulk::compress(&push.encode_to_vec(), ZSTD_LEVEL).map(Body::Summary)
+}
+
+/// A finding as the spool keeps it.
+pub(super) fn finding_body(finding: &Finding) -> Body {
+    Body::Finding(v1::Finding::from(finding).encode_to_vec())
+}
+
+/// Why an item of the spool cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum BadItem {
+    /// Its bytes do not unpack.
+    #[error("item {seq} does not unpack: {why}", seq = seq.0)]
+    Packed {
+        /// Its number.
+        seq: Seq,
+        /// Why.
+        why: String,
+    },
+    /// It is not what it should be.
+    #[error("item {seq} cannot be read", seq = seq.0)]
+    Convert {
+        /// Its number.
+        seq: Seq,
+        /// Why.
+        #[source]
+        source: ConvertError,
+    },
+}
+
+/// Reads a summary back. `bytes` are those of a [`Body::Summary`].
+///
+/// # Errors
+/// If they are no such.
+pub fn read_summary(seq: Seq, bytes: &[u8]) -> Result<Summary, BadItem> {
+    let packed = |why: &dyn std::fmt::Display| BadItem::Packed { seq, why: why.to_string() };
+    let bytes = zstd::bulk::decompress(bytes, MESSAGE_BYTES_MAX).map_err(|error| packed(&error))?;
+    let push = v1::Push::decode(&*bytes).map_err(|error| packed(&error))?;
+    let mut dictionary = Dictionary::default();
+    for def in push.define {
+        dictionary.define(def).map_err(|source| BadItem::Convert { seq, source })?;
+    }
+    match push.items.into_iter().next().and_then(|item| item.of) {
+        Some(v1::item::Of::Summary(summary)) => {
+            summary_from_wire(summary, &dictionary).map_err(|source| BadItem::Convert { seq, source })
+        }
+        _ => Err(packed(&"no summary in it")),
+    }
+}
