@@ -13,4 +13,5 @@ pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod spool;
 pub mod uplink;

@@ -286,13 +286,7 @@ impl Lane {
         };
         durable::sync_dir(&self.dir)?;
         self.file = Some(file);
-        self.segments.push_back(Segment {
-            first,
-            runs: Vec::new(),
-            end: HEADER_BYTES,
-            findings: 0,
-            acked_at_ns: None,
-        });
+        self.segments.push_back(Segment { first, runs: Vec::new(), end: HEADER_BYTES, findings: 0, acked_at_ns: None });
         self.make_spare();
         Ok(())
     }
@@ -334,7 +328,8 @@ impl Lane {
     /// Reads on from a position, about 64 KiB at a time. Empty at the end.
     pub(super) fn read(&self, from: &mut Position) -> io::Result<Vec<Stored>> {
         let mut items = Vec::new();
-        for segment in self.segments.iter().skip_while(|segment| segment.first < from.segment) {
+        let start = from.segment;
+        for segment in self.segments.iter().skip_while(|segment| segment.first < start) {
             if segment.first != from.segment {
                 *from = Position { segment: segment.first, offset: HEADER_BYTES };
             }

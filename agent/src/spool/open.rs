@@ -139,12 +139,12 @@ impl Spool {
         for segment in &self.keep.segments {
             self.keep.items(segment)?.iter().for_each(|item| seen.item(item));
         }
-        let referred = self.referred;
+        let (referred, acked) = (self.referred, self.marks.acked);
         self.gaps.clear();
-        for (seq, wall_ms, gap) in seen.gaps.into_iter().filter(|(seq, ..)| seq.0 > self.marks.acked) {
+        for (seq, wall_ms, gap) in seen.gaps.into_iter().filter(|(seq, ..)| seq.0 > acked) {
             self.hold_gap(seq, wall_ms, gap);
         }
-        self.records = seen.records.into_iter().filter(|(seq, _)| *seq > self.marks.acked).collect();
+        self.records = seen.records.into_iter().filter(|(seq, _)| *seq > acked).collect();
         let present: BTreeSet<u64> = self.records.iter().map(|(_, index)| *index).collect();
         self.refer_again = (self.marks.record_acked + 1..=referred).filter(|index| !present.contains(index)).collect();
         Ok(())
@@ -179,7 +179,12 @@ impl Spool {
             let _ = fs::remove_dir_all(old);
         }
         let notes = std::mem::take(&mut self.notes);
-        *self = Self::open_in(SpoolSettings { countersigned: self.marks.record_acked, ..self.settings.clone() }, &dir, epoch, now)?;
+        *self = Self::open_in(
+            SpoolSettings { countersigned: self.marks.record_acked, ..self.settings.clone() },
+            &dir,
+            epoch,
+            now,
+        )?;
         self.notes.extend(notes);
         Ok(())
     }

@@ -142,6 +142,7 @@ impl Spool {
         self.read_pending()?;
         self.cursor.write(self.marks)
     }
+}
 
 /// The parts of runs that lie beyond a number.
 fn beyond(runs: &[Run], after: u64) -> Vec<Run> {
