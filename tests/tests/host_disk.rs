@@ -70,7 +70,7 @@ fn a_full_disk_is_brought_under_its_target_and_undo_brings_the_files_back() -> R
     }
 
     host.must("rm /srv/data/fill")?;
-    site.mainstay(&["undo", &step.action, "--reason", "the test wants its files"])?.ok()?;
+    site.mainstay(&["undo", &step.action, "--host", "db-1", "--reason", "the test wants its files"])?.ok()?;
     wait_until(HEALED_MAX, "undo to bring the files back", || {
         let now = host.must("cd /srv/data && find . -type f -name '*.*' -print0 | sort -z | xargs -0 sha256sum")?;
         anyhow::ensure!(before.lines().all(|line| now.contains(line)), "before:\n{before}\nnow:\n{now}");

@@ -38,7 +38,8 @@ fn a_policy_signed_by_another_key_is_refused_with_the_reason_shown() -> Result<(
     let file = other.join("web.toml");
     fs::write(&file, GOOD.replace("sleeper", "anything"))?;
     // The command line or the collector may refuse already; what must never happen is that the host takes it.
-    let pushed = site.mainstay(&["policy", "push", &file.to_string_lossy(), "--key", &key.to_string_lossy()])?;
+    let pushed =
+        site.mainstay(&["policy", "push", "--yes", &file.to_string_lossy(), "--key", &key.to_string_lossy()])?;
     if pushed.is_success() {
         wait_until(SOON, "the refusal at the collector", || {
             let status = site.mainstay(&["policy", "status"])?.ok()?;
@@ -78,8 +79,7 @@ fn rollback_is_the_old_content_under_a_new_generation() -> Result<()> {
     site.enforce(&[("web.toml", &GOOD.replace("auto", "observe"))], &["web-1"])?;
     let second = generation(&site)?;
     assert!(second > first);
-    let key = site.policy_key();
-    site.mainstay(&["policy", "rollback", "--to", &first.to_string(), "--key", &key.to_string_lossy()])?.ok()?;
+    site.mainstay(&["policy", "rollback", "--yes", "--to", &first.to_string()])?.ok()?;
     wait_until(SOON, "the rollback to be in force", || Ok((generation(&site)? > second).then_some(())))
 }
 

@@ -128,6 +128,28 @@ fn the_hold_file_stops_acting_at_once() -> Result<()> {
     host.wait_unit("sleeper.service", "active", HEALED_MAX)
 }
 
+#[test]
+fn an_operators_hold_reaches_the_host_and_is_lifted_again() -> Result<()> {
+    if !hosts::may_run("an_operators_hold_reaches_the_host_and_is_lifted_again") {
+        return Ok(());
+    }
+    let site = Site::enrolled(&["web-1"])?;
+    let host = site.host("web-1");
+    start_unit(host, "sleeper.service", SLEEPER)?;
+    site.enforce(&[("services.toml", RESTART)], &["web-1"])?;
+    let hold = ["hold", "--host", "web-1", "--unit", "sleeper.service"];
+    site.mainstay(&[&hold[..], &["--for", "2h", "--reason", "somebody works on it"]].concat())?.ok()?;
+    host.must("systemctl kill -s SIGKILL sleeper.service")?;
+    let held = site.wait_decision("web-1", "a hold", HEALED_MAX, |decision| {
+        decision.is_about("service.failed", "sleeper.service") && decision.choice == "hold"
+    })?;
+    assert!(site.explain(&held.id)?.contains("hold"), "{}", site.explain(&held.id)?);
+    assert_eq!(host.unit_property("sleeper.service", "ActiveState")?, "failed");
+
+    site.mainstay(&[&hold[..], &["--lift", "--reason", "done"]].concat())?.ok()?;
+    host.wait_unit("sleeper.service", "active", HEALED_MAX)
+}
+
 /// A service whose binary always fails, and which counts its starts.
 const FAILING: &str = "[Service]\nExecStart=/bin/sh -c 'echo started >> /var/lib/starts; exit 1'\n";
 

@@ -65,7 +65,7 @@ impl Demo {
         let (site, screen) = (&self.site, &self.screen);
         site.make_operator()?;
         screen.typed("root@collector", "mainstay operator create ops --role admin");
-        screen.typed("ops", "mainstay policy keygen --out ops.key");
+        screen.typed("ops", "mainstay policy keygen");
         site.make_policy_key()?;
         screen.typed("ops", "mainstay token create --uses 3 --ttl 1h > token");
         let token = site.token(3)?;
@@ -154,7 +154,7 @@ impl Demo {
         self.screen.say("the old logs can be brought back for a day; once there is room again:");
         host.must("rm /srv/data/fill")?;
         let step = helped.steps.iter().find(|step| step.kind == "disk.reclaim").context("a reclaim has a step")?;
-        self.type_and_show(&["undo", &step.action, "--reason", "wanted for the demo"])?;
+        self.type_and_show(&["undo", &step.action, "--host", "web-2", "--reason", "wanted for the demo"])?;
         let back = wait_until(HEALED_MAX, "the old logs to be back", || {
             Ok(host.run("test -s /srv/data/logs/old-1.log")?.is_success().then_some(()))
         });
@@ -211,7 +211,7 @@ impl Demo {
     }
 
     fn enforce(&self, mode: &str) -> Result<()> {
-        self.screen.typed("ops", "mainstay policy push web.toml --key ops.key");
+        self.screen.typed("ops", "mainstay policy push web.toml");
         let policy = POLICY.replace("MODE", mode);
         self.screen.output(&policy.lines().filter(|line| line.starts_with("mode")).collect::<Vec<_>>().join("\n"));
         self.site.enforce(&[("web.toml", &policy)], &AGENTS)?;

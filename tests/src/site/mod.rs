@@ -95,7 +95,7 @@ impl Site {
     /// The policy key's private half: only the operator has it.
     #[must_use]
     pub fn policy_key(&self) -> PathBuf {
-        self.fleet.operator().home().join("ops.key")
+        self.operator_folder().join("policy.key")
     }
 
     /// First certificate, made on the collector's machine as root, then carried to the operator's seat.
@@ -123,8 +123,7 @@ impl Site {
     /// # Errors
     /// When the command line refuses.
     pub fn make_policy_key(&self) -> Result<()> {
-        let key = self.policy_key();
-        self.mainstay(&["policy", "keygen", "--out", &key.to_string_lossy()])?.ok()?;
+        self.mainstay(&["policy", "keygen"])?.ok()?;
         Ok(())
     }
 
@@ -236,17 +235,14 @@ impl Site {
     pub fn push_policy(&self, files: &[(&str, &str)]) -> Result<Output> {
         let folder = self.fleet.operator().home().join("policy");
         fs::create_dir_all(&folder)?;
-        let key = self.policy_key();
         let mut paths = Vec::new();
         for (name, text) in files {
             let path = folder.join(name);
             fs::write(&path, text)?;
             paths.push(path.to_string_lossy().into_owned());
         }
-        let mut args = vec!["policy", "push"];
+        let mut args = vec!["policy", "push", "--yes"];
         args.extend(paths.iter().map(String::as_str));
-        let key = key.to_string_lossy();
-        args.extend(["--key", &key]);
         self.mainstay(&args)
     }
 
