@@ -2,7 +2,8 @@
 //!
 //! What changes fast and is cheap (`memory.current`, `cpu.stat`) is read at every sample, the rest
 //! (pressure, events, I/O, limits) every fifth one, spread evenly over the units, and the last
-//! reading stands in between. A controller that is not there leaves its values unknown and is not
+//! reading stands in between. `memory.stat`, for which the kernel adds up every counter of every
+//! CPU, is read once a minute: the growth that it shows takes hours. A controller that is not there leaves its values unknown and is not
 //! asked for again until the cgroup is a new one.
 
 use std::collections::BTreeMap;
@@ -20,11 +21,14 @@ use super::processes::Processes;
 /// Every so many samples the slow files of a unit are read.
 const SLOW_EVERY: u64 = 5;
 
+/// Every so many samples `memory.stat` of a unit is read.
+const MEMORY_STAT_EVERY: u64 = 60;
+
 /// Most units whose cgroups are read.
 pub const CGROUPS_MAX: usize = 1_000;
 
 /// The files of a cgroup, each with a bit in what is known to be absent.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "memory.current",
     "cpu.stat",
     "memory.peak",
@@ -36,6 +40,7 @@ const FILES: [&str; 11] = [
     "cpu.pressure",
     "memory.pressure",
     "io.pressure",
+    "memory.stat",
 ];
 
 /// Reads the cgroups of units.
@@ -87,7 +92,9 @@ impl Cgroups {
             self.known.insert(unit.clone(), known);
         }
         let spread = unit.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        let slow = is_new || (self.round.wrapping_add(spread)).is_multiple_of(SLOW_EVERY);
+        let turn = self.round.wrapping_add(spread);
+        let slow = is_new || turn.is_multiple_of(SLOW_EVERY);
+        let memory_stat = is_new || turn.is_multiple_of(MEMORY_STAT_EVERY);
         let known = self.known.get_mut(unit)?;
         known.seen = self.round;
         if !known.read_fast(buffer) {
@@ -97,6 +104,9 @@ impl Cgroups {
         }
         if slow {
             known.read_slow(processes, buffer);
+        }
+        if memory_stat {
+            known.last.memory_anon_bytes = known.take(11, buffer, cgroup::memory_stat_anon);
         }
         Some(known.last)
     }
@@ -238,6 +248,18 @@ mod tests {
         let readings: Vec<Cgroup> = (0..SLOW_EVERY).map(|_| tree.read().unwrap()).collect();
         assert!(readings.iter().all(|cgroup| cgroup.memory_current_bytes == Some(8192)));
         assert_eq!(readings.last().unwrap().pids, Some(4));
+    }
+
+    #[test]
+    fn memory_that_is_no_cache_is_read_at_first_and_once_a_minute() {
+        let mut tree = Tree::new();
+        tree.write("cpu.stat", "usage_usec 1\n");
+        tree.write("memory.stat", "anon 4096\nfile 9\n");
+        assert_eq!(tree.read().unwrap().memory_anon_bytes, Some(4096));
+        tree.write("memory.stat", "anon 8192\nfile 9\n");
+        let readings: Vec<_> = (0..MEMORY_STAT_EVERY).map(|_| tree.read().unwrap().memory_anon_bytes).collect();
+        assert_eq!(readings.last(), Some(&Some(8192)));
+        assert!(readings.iter().all(|anon| anon.is_some()), "the last reading stands in between");
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl ProcReader {
     pub fn read(&mut self, sample: &mut Sample, buffer: &mut Vec<u8>, errors: &mut ReadErrors) {
         if let Some(stat) = take(&mut self.stat, buffer, errors, parse::stat::parse) {
             (sample.cpu, sample.cpus, sample.kernel) = (Some(stat.cpu), Some(stat.cpus), Some(stat.kernel));
+            sample.cpu_each = stat.cpu_each;
         }
         sample.load = take(&mut self.loadavg, buffer, errors, parse::loadavg::parse);
         sample.memory = take(&mut self.meminfo, buffer, errors, parse::meminfo::parse);
