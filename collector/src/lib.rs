@@ -1,4 +1,22 @@
 //! The collector: what the agents of a fleet say, stored, put together and answered.
+//!
+//! An agent's session comes in at [`listen`], is admitted and taken apart in [`ingest`], made durable
+//! in [`store`], and put together by mainstay-fleet; operators ask and order through [`services`].
+//! [`enrol`] decides who is who, [`notify`] tells people outside, [`hub`] is what all of them share.
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod collector;
+pub mod config;
+pub mod enrol;
+pub mod hub;
+pub mod ingest;
+pub mod listen;
+pub mod metrics;
+pub mod notify;
+pub mod random;
+pub mod run;
+pub mod services;
 pub mod store;
+pub mod supervise;
+pub mod web;

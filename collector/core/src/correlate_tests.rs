@@ -1,7 +1,8 @@
 //! Tables of findings and the incidents that they come to.
 
+use mainstay_core::policy::{Depends as Declared, Glob, Target};
+
 use super::*;
-use crate::depends::{Dependency, Endpoint};
 
 const NOW: i64 = 1_000_000;
 
@@ -33,12 +34,8 @@ fn failed(n: u8, opened_ms: i64) -> Symptom {
 }
 
 fn web_needs_db() -> Depends {
-    Depends {
-        list: vec![Dependency {
-            of: Endpoint { host: Some("web-*".to_owned()), ..Endpoint::default() },
-            on: Endpoint { host: Some("db-*".to_owned()), ..Endpoint::default() },
-        }],
-    }
+    let hosts = |glob| Target { host: Glob::new(glob), ..Target::default() };
+    Depends { list: vec![Declared { from: hosts("web-*"), on: hosts("db-*") }] }
 }
 
 fn observe_all(correlator: &mut Correlator, symptoms: impl IntoIterator<Item = Symptom>) -> Vec<Change> {

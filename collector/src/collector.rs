@@ -1,0 +1,204 @@
+//! The collector as a value: started from settings, running until it is stopped.
+//!
+//! `run` and the tests start it the same way. Nothing is bound before the store and the CA are open,
+//! and nothing is left running when [`Collector::stop`] returns.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::clock;
+use crate::config::{Settings, hostname};
+use crate::enrol::authority::{Authority, AuthorityError};
+use crate::hub::Hub;
+use crate::ingest::silent;
+use crate::listen::{Tls, serve_admin, serve_tls};
+use crate::notify;
+use crate::store::{Store, StoreError};
+use crate::{services, web};
+
+/// How often old data is removed.
+const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
+/// How often the server certificate is made anew: well within its life.
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(86_400);
+/// Longest that sessions and requests may take to end.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Why the collector cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("cannot make the folder {path}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store.
+    #[error("cannot open the store")]
+    Store(#[from] StoreError),
+    /// The CA.
+    #[error("cannot open the CA")]
+    Authority(#[from] AuthorityError),
+    /// A port or the socket.
+    #[error("cannot listen on {at}")]
+    Listen {
+        /// Where.
+        at: String,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A running collector.
+#[derive(Debug)]
+pub struct Collector {
+    /// What it knows.
+    pub hub: Arc<Hub>,
+    /// Where agents and operators connect.
+    pub address: SocketAddr,
+    /// Where `/metrics` is.
+    pub http: SocketAddr,
+    tls: Tls,
+    serving: Vec<JoinHandle<()>>,
+    tickers: Vec<JoinHandle<()>>,
+}
+
+impl Collector {
+    /// Opens everything and starts to listen.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let data = settings.data.clone();
+        std::fs::create_dir_all(&data).map_err(|source| StartError::Folder { path: data.clone(), source })?;
+        let authority = Authority::open_or_make(&data.join("ca"), clock::wall_ms())?;
+        let store = Store::open(&data.join("db"), settings.cache_bytes)?;
+        let (notices, waiting) = mpsc::channel(notify::QUEUE_MAX);
+        let listener = bind(settings.listen).await?;
+        let http_listener = bind(settings.http).await?;
+        let (address, http) = (local(&listener)?, local(&http_listener)?);
+        let mut settings = settings;
+        if settings.address.ends_with(":0") {
+            settings.address = address.to_string(); // a free port was asked for: only now it is known
+        }
+        let config = authority.server_config(&names(&settings), clock::wall_ms())?;
+        let tls: Tls = Arc::new(RwLock::new(Arc::new(config)));
+        let hub = Hub::start(store, authority, Arc::new(settings), notices).await?;
+        services::policy::use_depends(&hub);
+        let admin = hub.settings().admin_socket.clone();
+        let listen = |source| StartError::Listen { at: admin.display().to_string(), source };
+        let serving = vec![
+            serve_admin(hub.clone(), &admin).map_err(listen)?,
+            serve_tls(hub.clone(), listener, tls.clone()),
+            web::serve(hub.clone(), http_listener),
+        ];
+        let tickers = vec![
+            tokio::spawn(notify::send_notices(hub.clone(), waiting)),
+            tokio::spawn(notify::beat(hub.clone())),
+            tokio::spawn(watch_silence(hub.clone())),
+            tokio::spawn(retain(hub.clone())),
+            tokio::spawn(renew_certificate(hub.clone(), tls.clone())),
+        ];
+        tracing::info!(%address, %http, hosts = hub.state().hosts.len(), "the collector is ready");
+        Ok(Self { hub, address, http, tls, serving, tickers })
+    }
+
+    /// Takes other settings: names, limits, notices and retention at once; what is bound stays.
+    ///
+    /// # Errors
+    /// If a name cannot stand in a certificate; the old settings stay in force.
+    pub fn reload(&self, settings: Settings) -> Result<(), AuthorityError> {
+        let config = self.hub.authority.server_config(&names(&settings), clock::wall_ms())?;
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.hub.set_settings(Arc::new(settings));
+        Ok(())
+    }
+
+    /// Ends sessions with a word, lets requests finish, and closes the store.
+    pub async fn stop(self) {
+        let Self { hub, serving, tickers, .. } = self;
+        hub.ending.send_replace(true);
+        for ticker in tickers {
+            ticker.abort();
+            let _ = ticker.await;
+        }
+        for mut task in serving {
+            if tokio::time::timeout(STOP_MAX, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+        let socket = hub.settings().admin_socket.clone();
+        let _ = std::fs::remove_file(socket);
+        // Sessions hold the hub for a moment longer than their streams.
+        let deadline = tokio::time::Instant::now() + STOP_MAX;
+        while Arc::strong_count(&hub) > 1 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if Arc::strong_count(&hub) > 1 {
+            tracing::warn!("something still uses the store; it is closed when that ends");
+        }
+        let _ = tokio::task::spawn_blocking(move || drop(hub)).await;
+    }
+}
+
+/// The names of the server certificate: what is configured, and what the machine is called.
+fn names(settings: &Settings) -> Vec<String> {
+    let mut names = settings.names.clone();
+    names.extend(settings.address.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
+    names.push(hostname());
+    names.retain(|name| !name.is_empty());
+    names.sort();
+    names.dedup();
+    names
+}
+
+async fn bind(at: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(at).await.map_err(|source| StartError::Listen { at: at.to_string(), source })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { at: "a bound port".to_owned(), source })
+}
+
+async fn watch_silence(hub: Arc<Hub>) {
+    let mut ticks = tokio::time::interval(silent::LOOK_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = silent::look(&hub).await {
+            tracing::warn!(%error, "silent hosts could not be stored");
+        }
+        hub.state().correlator.forget_old(clock::wall_ms());
+    }
+}
+
+async fn retain(hub: Arc<Hub>) {
+    let mut ticks = tokio::time::interval(RETAIN_EVERY);
+    loop {
+        ticks.tick().await;
+        let hosts: Vec<_> = hub.state().hosts.keys().copied().collect();
+        let retention = hub.settings().retention;
+        match hub.store.retain(&hosts, retention, clock::wall_ms()).await {
+            Ok(gone) => tracing::info!(gone, "old data removed"),
+            Err(error) => tracing::error!(%error, "old data could not be removed"),
+        }
+    }
+}
+
+async fn renew_certificate(hub: Arc<Hub>, tls: Tls) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_EVERY).await;
+        match hub.authority.server_config(&names(&hub.settings()), clock::wall_ms()) {
+            Ok(config) => *tls.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config),
+            Err(error) => tracing::error!(%error, "the server certificate could not be made anew"),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Settings: `collector.toml` and its drop-ins, read so that every mistake is named with its place.
+//!
+//! In: files. Out: [`Settings`] that need no further check. Nothing is opened or bound before they
+//! are valid; on SIGHUP a bad file leaves the old settings in force.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_core::config::{Document, Problem, Problems, TableReader};
+
+use crate::store::retention::Retention;
+
+/// Where the settings are.
+pub const CONFIG_FILE: &str = "/etc/mainstay/collector.toml";
+/// Where the drop-ins are, read in order of their names.
+pub const DROP_INS: &str = "/etc/mainstay/collector.d";
+
+/// All settings of the collector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where agents and operators connect (default `0.0.0.0:7443`).
+    pub listen: SocketAddr,
+    /// Web page, `/metrics` and health (default `127.0.0.1:7444`).
+    pub http: SocketAddr,
+    /// Host and port that tokens give to agents; by default the first of `names`, or the machine's name.
+    pub address: String,
+    /// Names and addresses that the server certificate carries besides the fixed one.
+    pub names: Vec<String>,
+    /// Store, CA and backups live below (default `/var/lib/mainstay-collector`).
+    pub data: PathBuf,
+    /// Root's own socket (default `/run/mainstay-collector/admin.sock`).
+    pub admin_socket: PathBuf,
+    /// What RocksDB may keep in memory (default 512 MiB; at least 32 MiB).
+    pub cache_bytes: usize,
+    /// How long data is kept.
+    pub retention: Retention,
+    /// A host quiet for longer is silent (default 45 s; at least 20 s).
+    pub silent_after: Duration,
+    /// Most sessions at once (default 20,000).
+    pub sessions_max: usize,
+    /// Most new sessions a second; more are told when to come back (default 200).
+    pub sessions_per_second: u32,
+    /// Told about incidents that open and clear.
+    pub webhook: Option<String>,
+    /// Posted to every interval, so that the collector's own death is noticed outside.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// Where and how often the collector says that it lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The URL that is posted to.
+    pub url: String,
+    /// How often (default 60 s).
+    pub every: Duration,
+}
+
+impl Settings {
+    /// The defaults, with everything below one folder and on free ports of loopback: for tests.
+    #[must_use]
+    pub fn for_tests(folder: &Path) -> Self {
+        let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Self {
+            listen: loopback,
+            http: loopback,
+            address: "127.0.0.1:0".to_owned(),
+            names: vec!["127.0.0.1".to_owned()],
+            data: folder.join("data"),
+            admin_socket: folder.join("admin.sock"),
+            cache_bytes: 32 * 1024 * 1024,
+            retention: Retention::default(),
+            silent_after: Duration::from_secs(45),
+            sessions_max: 1_000,
+            sessions_per_second: 1_000,
+            webhook: None,
+            heartbeat: None,
+        }
+    }
+
+    /// Reads the file and its drop-ins. A file that is not there is one without settings.
+    ///
+    /// # Errors
+    /// Every mistake, with its place.
+    pub fn load(file: &Path, drop_ins: &Path) -> Result<Self, Vec<Problem>> {
+        let mut documents = Vec::new();
+        let mut problems = Vec::new();
+        for path in [file.to_owned()].into_iter().chain(toml_files(drop_ins)) {
+            let name = path.display().to_string();
+            match fs::read_to_string(&path) {
+                Ok(text) => match Document::parse(&name, &text) {
+                    Ok(document) => documents.push(document),
+                    Err(found) => problems.extend(found),
+                },
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => problems.push(Problem::of_file(&name, format!("cannot be read: {error}"))),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let document = Document::merged(documents).unwrap_or_else(|| Document::empty(&file.display().to_string()));
+        read(&document)
+    }
+}
+
+fn toml_files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
+    let problems = Problems::new();
+    let mut table = document.reader(&problems);
+    let listen = table.opt_parsed::<SocketAddr>("listen");
+    let http = table.opt_parsed::<SocketAddr>("http");
+    let names: Vec<String> =
+        table.opt_strs("names").map(|list| list.value.into_iter().map(|n| n.value).collect()).unwrap_or_default();
+    let address = table.opt_str("address");
+    let data = table.opt_str("data");
+    let admin_socket = table.opt_str("admin_socket");
+    let cache = table.opt_bytes("cache");
+    let cache = table.within("cache", cache, 32 * MIB..=64 * 1024 * MIB);
+    let silent_after = table.opt_duration("silent_after");
+    let silent_after =
+        table.within("silent_after", silent_after, Duration::from_secs(20)..=Duration::from_secs(86_400));
+    let sessions_max = table.opt_u64("sessions_max");
+    let sessions_max = table.within("sessions_max", sessions_max, 1..=1_000_000);
+    let sessions_per_second = table.opt_u64("sessions_per_second");
+    let sessions_per_second = table.within("sessions_per_second", sessions_per_second, 1..=100_000);
+    let retention = table.opt_table("retention").map(retention).unwrap_or_default();
+    let heartbeat = table.opt_table("heartbeat").and_then(heartbeat);
+    let webhook = table.opt_table("webhook").and_then(|mut table| {
+        let url = url(&mut table, "url");
+        table.finish();
+        url
+    });
+    table.finish();
+    let listen = listen.map_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7443), |l| l.value);
+    let settings = Settings {
+        listen,
+        http: http.map_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7444), |h| h.value),
+        address: address.map_or_else(|| default_address(&names, listen.port()), |a| a.value),
+        names,
+        data: data.map_or_else(|| PathBuf::from("/var/lib/mainstay-collector"), |d| d.value.into()),
+        admin_socket: admin_socket
+            .map_or_else(|| PathBuf::from("/run/mainstay-collector/admin.sock"), |s| s.value.into()),
+        cache_bytes: cache.map_or(512 * MIB, |c| c.value).try_into().unwrap_or(usize::MAX),
+        retention,
+        silent_after: silent_after.map_or(Duration::from_secs(45), |s| s.value),
+        sessions_max: sessions_max.map_or(20_000, |n| n.value).try_into().unwrap_or(usize::MAX),
+        sessions_per_second: sessions_per_second.map_or(200, |n| n.value).try_into().unwrap_or(u32::MAX),
+        webhook,
+        heartbeat,
+    };
+    problems.into_result(settings)
+}
+
+const MIB: u64 = 1024 * 1024;
+
+fn retention(mut table: TableReader<'_>) -> Retention {
+    let defaults = Retention::default();
+    let hour = Duration::from_secs(3_600);
+    let mut age = |key: &str, default: Duration| {
+        let value = table.opt_duration(key);
+        table.within(key, value, hour..=hour * 24 * 3_660).map_or(default, |age| age.value)
+    };
+    let retention = Retention {
+        series: age("series", defaults.series),
+        findings: age("findings", defaults.findings),
+        decisions: age("decisions", defaults.decisions),
+    };
+    table.finish();
+    retention
+}
+
+fn heartbeat(mut table: TableReader<'_>) -> Option<Heartbeat> {
+    let url = url(&mut table, "url");
+    let every = table.opt_duration("every");
+    let every = table.within("every", every, Duration::from_secs(1)..=Duration::from_secs(86_400));
+    table.finish();
+    Some(Heartbeat { url: url?, every: every.map_or(Duration::from_secs(60), |e| e.value) })
+}
+
+fn url(table: &mut TableReader<'_>, key: &str) -> Option<String> {
+    let text = table.str(key)?;
+    match crate::notify::Target::parse(&text.value) {
+        Ok(_) => Some(text.value),
+        Err(error) => {
+            table.problem(&text.place, format!("`{key}` {error}"));
+            None
+        }
+    }
+}
+
+/// What agents are told to connect to when nothing is configured: the first name, else the machine's.
+fn default_address(names: &[String], port: u16) -> String {
+    format!("{}:{port}", names.first().cloned().unwrap_or_else(hostname))
+}
+
+/// The machine's name.
+#[must_use]
+pub fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Problems as lines for a person.
+#[must_use]
+pub fn lines(problems: &[Problem]) -> Arc<str> {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, Vec<String>> {
+        let document = Document::parse("collector.toml", text)
+            .map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        read(&document).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn nothing_configured_gives_the_documented_defaults() {
+        let settings = parse("").unwrap();
+        assert_eq!(settings.listen.to_string(), "0.0.0.0:7443");
+        assert_eq!(settings.http.to_string(), "127.0.0.1:7444");
+        assert!(settings.address.ends_with(":7443"));
+        assert_eq!(settings.retention, Retention::default());
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_place() {
+        let problems = parse(
+            "listen = \"here\"\nlisen = 1\ncache = \"1MiB\"\n[retention]\nseries = \"1s\"\n[heartbeat]\nurl = \"ftp://x\"\n",
+        )
+        .unwrap_err();
+        for part in ["collector.toml:1:10", "did you mean `listen`?", "3:9", "`series`", "6:", "http"] {
+            assert!(problems.iter().any(|p| p.contains(part)), "{part}: {problems:#?}");
+        }
+        assert_eq!(problems.len(), 5, "{problems:#?}");
+    }
+
+    #[test]
+    fn the_packaged_file_is_good() {
+        assert!(parse(include_str!("../../packaging/collector/etc/mainstay/collector.toml")).is_ok());
+    }
+}

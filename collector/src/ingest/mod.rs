@@ -1,0 +1,10 @@
+//! What agents say: admitted, checked, stored once, acknowledged when durable, put together.
+
+pub mod admission;
+pub mod chain;
+pub mod incidents;
+pub mod ledger;
+pub mod push;
+pub mod session;
+pub mod silent;
+pub mod summary;

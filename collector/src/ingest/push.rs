@@ -1,0 +1,330 @@
+//! A push: unpacked within bounds, checked, stored once, durable, acknowledged. In this order.
+//!
+//! Everything that a push changes of its host is one durable batch with the host's marks; what is
+//! known in memory changes only afterwards. So a crash at any point leaves marks and items in step,
+//! and an item that is sent again is known.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use mainstay_core::id::{Epoch, FindingId, HostId, Seq};
+use mainstay_fleet::dedup::{Admit, Gap, Marks};
+use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
+use prost::Message;
+
+use super::ledger::LedgerPass;
+use super::summary::SeriesBook;
+use super::{chain, incidents};
+use crate::clock;
+use crate::hub::Hub;
+use crate::metrics::{add, count};
+use crate::store::keys::{FindingByTimeKey, FindingKey, MarkKey};
+use crate::store::values::MarkRow;
+use crate::store::{Batch, StoreError};
+
+/// Most items of one push.
+pub const ITEMS_MAX: usize = 20_000;
+/// Most gaps of a host that are kept with their times: the latest.
+pub const GAPS_MAX: usize = 256;
+/// How many bytes an agent may have unacknowledged.
+pub const CREDIT_BYTES: u32 = 4 * 1024 * 1024;
+/// zstd's window: what a frame may ask for in memory.
+const WINDOW_LOG_MAX: u32 = 23;
+
+/// One session's way into the store.
+#[derive(Debug)]
+pub struct Ingest {
+    hub: Arc<Hub>,
+    host: HostId,
+    session: u64,
+    epoch: u64,
+    book: SeriesBook,
+}
+
+/// What one push comes to before it is durable.
+struct Pass {
+    mark: MarkRow,
+    marks: Marks,
+    batch: Batch,
+    findings: Vec<v1::Finding>,
+    stored: u64,
+    duplicates: u64,
+    lost: u64,
+    points: u64,
+}
+
+impl Ingest {
+    /// For one session.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, host: HostId, session: u64, epoch: u64) -> Self {
+        Self { hub, host, session, epoch, book: SeriesBook::default() }
+    }
+
+    /// Takes one push.
+    ///
+    /// # Errors
+    /// Why it is not taken; the session then ends.
+    pub async fn push(&mut self, push: v1::Push) -> Result<v1::Ack, v1::Reject> {
+        let bytes = push.encoded_len().max(push.zstd.len());
+        let push = unpack(push)?;
+        if push.epoch != self.epoch {
+            return Err(malformed(format!("a push of epoch {:016x} in a session of {:016x}", push.epoch, self.epoch)));
+        }
+        if push.items.len() > ITEMS_MAX {
+            return Err(reject("too_large", format!("a push of {} items (at most {ITEMS_MAX})", push.items.len()), 0));
+        }
+        for def in push.define {
+            self.book.define(def).map_err(|error| malformed(error.to_string()))?;
+        }
+        let lock = self.lock()?;
+        let guard = lock.lock().await;
+        let ack = self.store(push.items).await;
+        drop(guard);
+        count(&self.hub.metrics.pushes);
+        add(&self.hub.metrics.push_bytes, bytes as u64);
+        ack
+    }
+
+    fn lock(&self) -> Result<Arc<tokio::sync::Mutex<()>>, v1::Reject> {
+        let state = self.hub.state();
+        let host =
+            state.hosts.get(&self.host).ok_or_else(|| reject("not_enrolled", "the host is not known here", 0))?;
+        Ok(host.lock.clone())
+    }
+
+    /// Stores the items and answers when they are durable. Under the host's lock.
+    async fn store(&mut self, items: Vec<v1::Item>) -> Result<v1::Ack, v1::Reject> {
+        let now_ms = clock::wall_ms();
+        let (mark, short, hostname) = {
+            let state = self.hub.state();
+            let host =
+                state.hosts.get(&self.host).ok_or_else(|| reject("not_enrolled", "the host is not known here", 0))?;
+            if host.live.as_ref().is_none_or(|live| live.id != self.session) {
+                return Err(reject("duplicate_identity", "another session of this host has taken over", 10_000));
+            }
+            (host.mark.clone(), host.row.short, host.hostname().to_owned())
+        };
+        let hub = self.hub.clone();
+        let mut records = LedgerPass::new(&hub.store, self.host, hostname, now_ms);
+        let marks = mark.marks();
+        let mut pass = Pass {
+            mark,
+            marks,
+            batch: Batch::default(),
+            findings: Vec::new(),
+            stored: 0,
+            duplicates: 0,
+            lost: 0,
+            points: 0,
+        };
+        self.book.seal(&hub.store, &mut pass.batch, short).map_err(|error| broken(&error))?;
+        for item in items {
+            self.item(&mut pass, &mut records, short, item, now_ms)?;
+        }
+        records.finish(&mut pass.batch);
+        self.commit(pass, records, now_ms).await
+    }
+
+    fn item(
+        &mut self,
+        pass: &mut Pass,
+        records: &mut LedgerPass<'_>,
+        short: u32,
+        item: v1::Item,
+        now_ms: i64,
+    ) -> Result<(), v1::Reject> {
+        let epoch = Epoch(self.epoch);
+        match pass.marks.admit(epoch, Seq(item.seq)) {
+            Admit::New => pass.stored += 1,
+            Admit::Duplicate => {
+                pass.duplicates += 1;
+                return Ok(());
+            }
+            Admit::Refused { expected } => {
+                return Err(malformed(format!(
+                    "item {} cannot be taken, {} is the first that is missing",
+                    item.seq, expected.0
+                )));
+            }
+        }
+        match item.of {
+            Some(v1::item::Of::Summary(summary)) => {
+                let stored = self.book.store(&self.hub.store, &mut pass.batch, short, summary, now_ms);
+                let points = stored.map_err(|error| broken(&error))?;
+                pass.points += points.map_err(|error| malformed(format!("item {}: {error}", item.seq)))?;
+            }
+            Some(v1::item::Of::Finding(finding)) => self.finding(pass, finding, now_ms),
+            Some(v1::item::Of::Ledger(entry)) => {
+                let taken = records.take(&mut pass.batch, &mut pass.mark, entry).map_err(|error| broken(&error))?;
+                taken.map_err(|why| malformed(format!("item {}: {why}", item.seq)))?;
+            }
+            Some(v1::item::Of::Gap(gap)) => {
+                let range = Gap { first: Seq(gap.seq_from), last: Seq(gap.seq_to) };
+                if range.is_empty() || gap.seq_to >= item.seq {
+                    return Err(malformed(format!(
+                        "item {} declares {} to {} lost",
+                        item.seq, gap.seq_from, gap.seq_to
+                    )));
+                }
+                pass.lost += pass.marks.declare_lost(epoch, range);
+                pass.mark.gaps.push(gap);
+                let old = pass.mark.gaps.len().saturating_sub(GAPS_MAX);
+                pass.mark.gaps.drain(..old);
+            }
+            // Of a newer version, which Welcome did not agree on: counted, so that the stream goes on.
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn finding(&self, pass: &mut Pass, finding: v1::Finding, now_ms: i64) {
+        let opened_ms = finding.opened.as_ref().map_or(now_ms, |at| at.wall_ms);
+        let (host, id) = (self.host, FindingId(finding.id));
+        pass.batch.put(&FindingKey { host, finding: id }, &finding);
+        pass.batch.put_raw(&FindingByTimeKey { opened_ms, host, finding: id }, Vec::new());
+        pass.findings.push(finding);
+    }
+
+    async fn commit(&self, mut pass: Pass, records: LedgerPass<'_>, now_ms: i64) -> Result<v1::Ack, v1::Reject> {
+        let hub = &self.hub;
+        let LedgerPass { doubts, healing, unread, .. } = records;
+        for doubt in &doubts {
+            tracing::error!(host = %self.host, doubt, "the host's ledger is doubtful");
+            note(&mut pass.mark.doubts, doubt, now_ms);
+        }
+        pass.mark.set_marks(&pass.marks);
+        pass.mark.epoch = self.epoch;
+        pass.mark.last_seen_ms = now_ms;
+        pass.mark.stored += pass.stored;
+        pass.mark.lost += pass.lost;
+        let Pass { mark, marks, mut batch, findings, .. } = pass;
+        batch.put(&MarkKey { host: self.host }, &mark);
+        hub.store.commit(batch).await.map_err(|error| broken(&error))?;
+        let ack = v1::Ack {
+            epoch: self.epoch,
+            durable_seq: marks.acknowledged(Epoch(self.epoch)).0,
+            ledger: mark.ledger.clone(),
+            credit_bytes: CREDIT_BYTES,
+        };
+        if let Some(host) = hub.state().hosts.get_mut(&self.host) {
+            // What other messages of this session changed meanwhile stays.
+            host.mark = MarkRow {
+                policy: host.mark.policy.clone(),
+                clock_offset_ms: host.mark.clock_offset_ms,
+                back_by_ms: host.mark.back_by_ms,
+                ..mark
+            };
+            host.heard_ms = now_ms;
+            for finding in &findings {
+                if finding.state == "open" {
+                    host.findings.insert(finding.id, finding.clone());
+                } else {
+                    host.findings.remove(&finding.id);
+                }
+            }
+            for (decision, acts) in healing {
+                if acts {
+                    host.healing.insert(decision, now_ms)
+                } else {
+                    host.healing.remove(&decision)
+                };
+            }
+            host.healing.retain(|_, at| now_ms.saturating_sub(*at) < 900_000);
+        }
+        let metrics = &hub.metrics;
+        add(&metrics.items, pass.stored);
+        add(&metrics.duplicates, pass.duplicates);
+        add(&metrics.lost, pass.lost);
+        add(&metrics.samples, pass.points);
+        add(&metrics.doubts, doubts.len() as u64);
+        add(&metrics.records_unread, unread);
+        if let Err(error) = incidents::observe(hub, self.host, &findings).await {
+            tracing::warn!(host = %self.host, %error, "incidents could not be stored");
+        }
+        Ok(ack)
+    }
+}
+
+/// Adds a doubt with its time, once.
+pub(super) fn note(doubts: &mut Vec<String>, doubt: &str, now_ms: i64) {
+    if doubts.len() < chain::DOUBTS_MAX && !doubts.iter().any(|known| known.ends_with(doubt)) {
+        doubts.push(format!("{now_ms}: {doubt}"));
+    }
+}
+
+/// Unpacks a compressed push. Never more than [`MESSAGE_BYTES_MAX`] come out of it.
+fn unpack(push: v1::Push) -> Result<v1::Push, v1::Reject> {
+    if push.zstd.is_empty() {
+        return Ok(push);
+    }
+    if !push.items.is_empty() || !push.define.is_empty() {
+        return Err(malformed("a push is compressed or not, but not both".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let mut decoder = zstd::Decoder::new(&push.zstd[..]).map_err(|error| malformed(format!("zstd: {error}")))?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(|error| malformed(format!("zstd: {error}")))?;
+    let limit = MESSAGE_BYTES_MAX as u64 + 1;
+    decoder.take(limit).read_to_end(&mut bytes).map_err(|error| malformed(format!("zstd: {error}")))?;
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return Err(reject("too_large", format!("a push is more than {MESSAGE_BYTES_MAX} bytes when unpacked"), 0));
+    }
+    let inner = v1::Push::decode(&bytes[..]).map_err(|error| malformed(error.to_string()))?;
+    if !inner.zstd.is_empty() {
+        return Err(malformed("a push is compressed twice".to_owned()));
+    }
+    Ok(v1::Push { epoch: push.epoch, ..inner })
+}
+
+/// A refusal.
+#[must_use]
+pub fn reject(reason: &str, text: impl Into<String>, retry_after_ms: u64) -> v1::Reject {
+    v1::Reject { reason: reason.to_owned(), text: text.into(), retry_after_ms }
+}
+
+/// A refusal of what no honest agent of this version sends. It may try again: after an upgrade.
+pub(super) fn malformed(text: String) -> v1::Reject {
+    reject("malformed", text, 60_000)
+}
+
+/// A refusal because of the store: the agent keeps what it has.
+pub(super) fn broken(error: &StoreError) -> v1::Reject {
+    match error {
+        StoreError::Full(_) => reject("storage_full", "the collector's disk is full; nothing is lost, keep it", 30_000),
+        StoreError::Closed => reject("shutting_down", "the collector is stopping", 5_000),
+        other => {
+            tracing::error!(error = %other, "the store failed");
+            reject("overloaded", "the collector's store failed; nothing is lost, keep it", 30_000)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(bytes: &[u8]) -> v1::Push {
+        v1::Push { epoch: 7, zstd: zstd::encode_all(bytes, 3).unwrap(), ..v1::Push::default() }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_without_unpacking_it() {
+        let bomb = packed(&vec![0; 64 * MESSAGE_BYTES_MAX]);
+        assert!(bomb.zstd.len() < 100_000, "{} bytes", bomb.zstd.len());
+        assert_eq!(unpack(bomb).unwrap_err().reason, "too_large");
+    }
+
+    #[test]
+    fn what_is_packed_comes_out_and_nothing_else() {
+        let inner = v1::Push { items: vec![v1::Item { seq: 1, of: None }], ..v1::Push::default() };
+        let out = unpack(packed(&inner.encode_to_vec())).unwrap();
+        assert_eq!((out.epoch, out.items.len()), (7, 1));
+        let twice = packed(&packed(&inner.encode_to_vec()).encode_to_vec());
+        for bad in
+            [twice, packed(b"no protobuf \xff\xff"), v1::Push { zstd: b"no zstd".to_vec(), ..v1::Push::default() }]
+        {
+            assert_eq!(unpack(bad).unwrap_err().reason, "malformed");
+        }
+        let both = v1::Push { items: inner.items.clone(), ..packed(&inner.encode_to_vec()) };
+        assert_eq!(unpack(both).unwrap_err().reason, "malformed");
+    }
+}

@@ -1,0 +1,137 @@
+//! Summaries: from a session's numbers to rows of the host's open block.
+//!
+//! In: definitions and summaries in the order in which they were sent. Out: rows of a schema that is
+//! the sorted set of all series this session has named with a value, so that it changes rarely and
+//! hosts that are alike share it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mainstay_core::series::{Point, SeriesKey};
+use mainstay_proto::convert::{ConvertError, Dictionary, summary_from_wire};
+use mainstay_proto::v1;
+
+use crate::store::block::Row;
+use crate::store::series::{Schema, slot_of};
+use crate::store::{Batch, Store, StoreError};
+
+/// Most series that one session may name.
+pub const SERIES_MAX: usize = 10_000;
+/// Most bytes of a series' name and labels together.
+pub const KEY_BYTES_MAX: usize = 4_096;
+/// A summary from further ahead of our clock than this is stored under the time it came.
+const AHEAD_MS_MAX: i64 = 3_600_000;
+
+/// Why a definition or a summary is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BadSummary {
+    /// It does not say what it should.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// Too many series.
+    #[error("a session may name {SERIES_MAX} series, not more")]
+    Series,
+    /// A name that is too long.
+    #[error("a series' name and labels may have {KEY_BYTES_MAX} bytes, not {0}")]
+    Key(usize),
+}
+
+/// The series of one session.
+#[derive(Debug, Default)]
+pub struct SeriesBook {
+    dictionary: Dictionary,
+    used: BTreeMap<Arc<SeriesKey>, bool>,
+    schema: Option<Arc<Schema>>,
+    /// The slot of the last row, once one was stored by this session.
+    slot: Option<u32>,
+    /// Whether rows of other slots may lie unsealed.
+    unsealed: bool,
+}
+
+impl SeriesBook {
+    /// Takes the definition of a series.
+    ///
+    /// # Errors
+    /// If it is none, or one too many.
+    pub fn define(&mut self, def: v1::SeriesDef) -> Result<(), BadSummary> {
+        let bytes = def
+            .key
+            .as_ref()
+            .map_or(0, |key| key.name.len() + key.labels.iter().map(|l| l.name.len() + l.value.len()).sum::<usize>());
+        if bytes > KEY_BYTES_MAX {
+            return Err(BadSummary::Key(bytes));
+        }
+        if self.dictionary.len() >= SERIES_MAX && self.dictionary.key(def.id).is_none() {
+            return Err(BadSummary::Series);
+        }
+        Ok(self.dictionary.define(def)?)
+    }
+
+    /// Adds a summary to the batch; says how many points it has.
+    ///
+    /// # Errors
+    /// If it is malformed (inner), or the store cannot be read.
+    pub fn store(
+        &mut self,
+        store: &Store,
+        batch: &mut Batch,
+        host: u32,
+        summary: v1::Summary,
+        received_ms: i64,
+    ) -> Result<Result<u64, BadSummary>, StoreError> {
+        let summary = match summary_from_wire(summary, &self.dictionary) {
+            Ok(summary) => summary,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let schema = self.schema_for(&summary.points);
+        store.put_schema(batch, &schema)?;
+        let at_ms = summary.at.wall_ms;
+        let at_ms = if at_ms > received_ms + AHEAD_MS_MAX || at_ms < 0 { received_ms } else { at_ms };
+        let mut points = summary.points.into_iter().peekable();
+        let mut count = 0;
+        let cells = schema.keys.iter().map(|key| {
+            let point = points.next_if(|(of, _)| of == key)?.1;
+            // A series named twice in one summary: the later one is dropped, as Prometheus does.
+            while points.next_if(|(of, _)| of == key).is_some() {}
+            count += 1;
+            Some(point)
+        });
+        let row = Row { at_ms, window_ms: summary.window_ms, samples: summary.samples, cells: cells.collect() };
+        store.put_row(batch, host, &schema, &row);
+        let slot = slot_of(at_ms);
+        self.unsealed |= self.slot != Some(slot);
+        self.slot = Some(slot);
+        Ok(Ok(count))
+    }
+
+    /// Seals what lies before the slot of the last row, if there may be any: rows of this session
+    /// that are durable, or what an earlier one left.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn seal(&mut self, store: &Store, batch: &mut Batch, host: u32) -> Result<(), StoreError> {
+        if let Some(slot) = self.slot.filter(|_| self.unsealed) {
+            store.seal_except(batch, host, slot)?;
+            self.unsealed = false;
+        }
+        Ok(())
+    }
+
+    fn schema_for(&mut self, points: &[(Arc<SeriesKey>, Point)]) -> Arc<Schema> {
+        let before = self.used.len();
+        let mut changed = self.schema.is_none();
+        for (key, point) in points {
+            let gauge = matches!(point, Point::Gauge { .. });
+            changed |= self.used.insert(key.clone(), gauge).is_some_and(|was| was != gauge);
+        }
+        changed |= self.used.len() != before;
+        match &self.schema {
+            Some(schema) if !changed => schema.clone(),
+            _ => {
+                let schema = Arc::new(Schema::of(&self.used));
+                self.schema = Some(schema.clone());
+                schema
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The collector's own counters, and how they are written out for Prometheus.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($name:ident = $metric:literal: $help:literal,)+) => {
+        /// Counts since the start.
+        #[derive(Debug, Default)]
+        pub struct Metrics { $(#[doc = $help] pub $name: AtomicU64,)+ }
+
+        impl Metrics {
+            /// Adds the counters in Prometheus' text format.
+            pub fn write(&self, out: &mut String) {
+                $(counter(out, $metric, $help, self.$name.load(Ordering::Relaxed));)+
+            }
+        }
+    };
+}
+
+counters! {
+    sessions = "mainstay_collector_sessions_total": "Sessions that were opened.",
+    rejects = "mainstay_collector_rejects_total": "Sessions and messages that were refused.",
+    handshakes_failed = "mainstay_collector_handshakes_failed_total": "TLS handshakes that failed or took too long.",
+    pushes = "mainstay_collector_pushes_total": "Pushes that were stored.",
+    push_bytes = "mainstay_collector_push_bytes_total": "Bytes of pushes after decompression.",
+    items = "mainstay_collector_items_total": "Items that were stored.",
+    duplicates = "mainstay_collector_duplicates_total": "Items that were stored already.",
+    lost = "mainstay_collector_lost_total": "Items that agents declared lost.",
+    samples = "mainstay_collector_samples_total": "Points of series that were stored.",
+    doubts = "mainstay_collector_ledger_doubts_total": "Reasons to doubt a host's ledger.",
+    records_unread = "mainstay_collector_records_unread_total": "Ledger records that are stored but could not be read.",
+    leases_granted = "mainstay_collector_leases_granted_total": "Leases granted.",
+    leases_denied = "mainstay_collector_leases_denied_total": "Leases denied.",
+    enrolled = "mainstay_collector_enrolled_total": "Hosts enrolled.",
+    enrol_refused = "mainstay_collector_enrol_refused_total": "Enrolments refused.",
+    commands = "mainstay_collector_commands_total": "Operators' commands.",
+    notices_sent = "mainstay_collector_notices_sent_total": "Messages to the webhook that were taken.",
+    notices_dropped = "mainstay_collector_notices_dropped_total": "Messages to the webhook that were given up.",
+    heartbeats_failed = "mainstay_collector_heartbeats_failed_total": "Heartbeats that were not taken.",
+}
+
+/// Adds one.
+pub fn count(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+/// Adds several.
+pub fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Writes one counter.
+pub fn counter(out: &mut String, name: &str, help: &str, value: u64) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+}
+
+/// Writes one gauge.
+pub fn gauge(out: &mut String, name: &str, help: &str, value: u64) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+}

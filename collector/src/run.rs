@@ -1,0 +1,92 @@
+//! The program: settings in, a running collector, signals until the end.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::collector::Collector;
+use crate::config::{Settings, lines};
+use crate::supervise::{notify, watchdog};
+
+/// Where the settings are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Paths {
+    /// The settings
+    #[arg(long, value_name = "FILE", default_value = crate::config::CONFIG_FILE)]
+    pub config: std::path::PathBuf,
+    /// A folder of more settings, read in order of their names
+    #[arg(long, value_name = "FOLDER", default_value = crate::config::DROP_INS)]
+    pub drop_ins: std::path::PathBuf,
+}
+
+impl Paths {
+    fn load(&self) -> anyhow::Result<Settings> {
+        load(&self.config, &self.drop_ins)
+    }
+}
+
+fn load(config: &Path, drop_ins: &Path) -> anyhow::Result<Settings> {
+    Settings::load(config, drop_ins).map_err(|problems| {
+        let count = problems.len();
+        anyhow::anyhow!("{}\n{count} {}", lines(&problems), if count == 1 { "error" } else { "errors" })
+    })
+}
+
+/// Says whether the settings are good.
+///
+/// # Errors
+/// Every mistake, with its place.
+pub fn check_config(paths: &Paths) -> anyhow::Result<()> {
+    let settings = paths.load()?;
+    println!(
+        "{} is good: agents and operators on {}, {} in tokens",
+        paths.config.display(),
+        settings.listen,
+        settings.address
+    );
+    Ok(())
+}
+
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the settings again.
+///
+/// # Errors
+/// If it cannot start.
+pub async fn run(paths: &Paths) -> anyhow::Result<()> {
+    let collector = Collector::start(paths.load()?).await.context("the collector cannot start")?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let alive = watchdog();
+    let mut beat = tokio::time::interval(alive.unwrap_or(Duration::from_secs(3_600)));
+    notify("READY=1\nSTATUS=taking sessions");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&collector, paths),
+            _ = beat.tick() => if alive.is_some() { notify("WATCHDOG=1") },
+        }
+    }
+    notify("STOPPING=1\nSTATUS=ending sessions");
+    tracing::info!("the collector is stopping");
+    collector.stop().await;
+    Ok(())
+}
+
+/// A bad file leaves the old settings in force, and says so where the operator looks.
+fn reload(collector: &Collector, paths: &Paths) {
+    notify("RELOADING=1");
+    let reloaded = paths.load().and_then(|settings| Ok(collector.reload(settings)?));
+    match reloaded {
+        Ok(()) => {
+            tracing::info!("settings are read again");
+            notify("READY=1\nSTATUS=taking sessions");
+        }
+        Err(error) => {
+            tracing::error!("the settings were not taken, the old ones stay in force:\n{error:#}");
+            notify("READY=1\nSTATUS=taking sessions; the settings on disk are wrong, see the journal");
+        }
+    }
+}

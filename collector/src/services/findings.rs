@@ -1,0 +1,182 @@
+//! Findings and incidents, as operators see them.
+
+use std::collections::BTreeSet;
+
+use mainstay_core::id::{FindingId, HostId, IncidentId};
+use mainstay_proto::v1;
+use prost::Message;
+use tonic::Status;
+
+use super::{decisions, failed, find};
+use crate::clock;
+use crate::hub::Hub;
+use crate::ingest::incidents::symptom_id;
+use crate::store::StoreError;
+use crate::store::keys::{FindingByTimeKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, Key};
+use crate::store::values::IncidentRow;
+
+/// Most that one answer holds, whatever was asked for.
+const LIMIT_MAX: usize = 10_000;
+/// What is answered when no limit is asked for.
+const LIMIT_DEFAULT: usize = 1_000;
+/// Decisions that are shown with an incident.
+const DECISIONS_SHOWN: usize = 100;
+/// Steps from an incident to the one it was joined with.
+const MERGES_MAX: usize = 32;
+
+/// A limit within bounds.
+#[must_use]
+pub fn limit(asked: u32) -> usize {
+    if asked == 0 { LIMIT_DEFAULT } else { usize::try_from(asked).unwrap_or(LIMIT_MAX).min(LIMIT_MAX) }
+}
+
+fn incident_of(hub: &Hub, host: HostId, finding: FindingId) -> Result<Option<u64>, StoreError> {
+    let stored = hub.store.get_raw(&IncidentOfKey { host, finding })?;
+    Ok(stored.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes))
+}
+
+fn view(hub: &Hub, host: HostId, hostname: &str, finding: v1::Finding) -> Result<v1::FindingView, StoreError> {
+    let incident = incident_of(hub, host, FindingId(finding.id))?;
+    Ok(v1::FindingView { host_id: host.0.to_vec(), hostname: hostname.to_owned(), finding: Some(finding), incident })
+}
+
+/// Answers `ListFindings`: open ones, or all since a time; newest first.
+///
+/// # Errors
+/// If the selector names a host that is not there, or the store fails.
+pub fn list(hub: &Hub, request: &v1::ListFindingsRequest) -> Result<v1::ListFindingsResponse, Status> {
+    let now_ms = clock::wall_ms();
+    let hosts = find::hosts(&hub.state(), request.selector.as_ref())?;
+    let limit = limit(request.limit);
+    let wanted = |finding: &v1::Finding| request.kind.is_empty() || finding.kind == request.kind;
+    let mut findings = Vec::new();
+    if request.all {
+        let selected: std::collections::BTreeMap<HostId, &str> =
+            hosts.iter().map(|(id, h)| (*id, h.hostname())).collect();
+        for item in hub.store.scan_back::<FindingByTimeKey>(&FindingByTimeKey::all()) {
+            let (key, _) = item.map_err(|error| failed(&error))?;
+            if findings.len() >= limit {
+                break;
+            }
+            let Some(hostname) = selected.get(&key.host) else { continue };
+            let full = FindingKey { host: key.host, finding: key.finding };
+            let finding: Option<v1::Finding> = hub.store.get(&full).map_err(|error| failed(&error))?;
+            let lately = |f: &v1::Finding| {
+                f.state == "open" || f.changed.as_ref().is_some_and(|c| c.wall_ms >= request.since_ms)
+            };
+            if let Some(finding) = finding.filter(|f| wanted(f) && lately(f)) {
+                findings.push(view(hub, key.host, hostname, finding).map_err(|error| failed(&error))?);
+            }
+        }
+    } else {
+        for (id, host) in &hosts {
+            for finding in host.findings.values().filter(|f| wanted(f)) {
+                findings.push(view(hub, *id, host.hostname(), finding.clone()).map_err(|error| failed(&error))?);
+            }
+        }
+        let opened =
+            |v: &v1::FindingView| v.finding.as_ref().and_then(|f| f.opened.as_ref()).map_or(0, |at| at.wall_ms);
+        findings.sort_by_key(|v| std::cmp::Reverse(opened(v)));
+        findings.truncate(limit);
+    }
+    Ok(v1::ListFindingsResponse { findings, now_ms })
+}
+
+/// Answers `ListIncidents`: open ones, or all since a time; newest first.
+///
+/// # Errors
+/// If the store fails.
+pub fn list_incidents(hub: &Hub, request: &v1::ListIncidentsRequest) -> Result<v1::ListIncidentsResponse, Status> {
+    let now_ms = clock::wall_ms();
+    let limit = limit(request.limit);
+    let mut incidents = Vec::new();
+    let mut seen = BTreeSet::new();
+    for item in hub.store.scan_back::<IncidentByTimeKey>(&IncidentByTimeKey::all()) {
+        let (key, _) = item.map_err(|error| failed(&error))?;
+        if incidents.len() >= limit {
+            break;
+        }
+        if !seen.insert(key.incident) {
+            continue; // its opening moved back when an earlier member joined
+        }
+        let row: Option<IncidentRow> =
+            hub.store.get(&IncidentKey { incident: key.incident }).map_err(|error| failed(&error))?;
+        let wanted = |row: &IncidentRow| {
+            row.merged_into == 0 && (row.cleared_ms == 0 || (request.all && row.cleared_ms >= request.since_ms))
+        };
+        if let Some(row) = row.filter(wanted) {
+            incidents.push(incident_view(hub, key.incident, row).map_err(|error| failed(&error))?);
+        }
+    }
+    Ok(v1::ListIncidentsResponse { incidents, now_ms })
+}
+
+/// Answers `GetIncident`. One that was joined with another leads to it.
+///
+/// # Errors
+/// If there is none, or the store fails.
+pub fn get_incident(hub: &Hub, request: &v1::GetIncidentRequest) -> Result<v1::GetIncidentResponse, Status> {
+    let mut id = find::incident(&hub.store, &request.id)?;
+    let gone = || Status::not_found(format!("incident {} is past its retention", request.id));
+    let mut row: IncidentRow =
+        hub.store.get(&IncidentKey { incident: id }).map_err(|error| failed(&error))?.ok_or_else(gone)?;
+    for _ in 0..MERGES_MAX {
+        if row.merged_into == 0 {
+            break;
+        }
+        id = IncidentId(row.merged_into);
+        row = hub.store.get(&IncidentKey { incident: id }).map_err(|error| failed(&error))?.ok_or_else(gone)?;
+    }
+    let members: BTreeSet<(HostId, u64)> =
+        row.members.iter().filter_map(symptom_id).map(|m| (m.host, m.finding.0)).collect();
+    let incident = incident_view(hub, id, row).map_err(|error| failed(&error))?;
+    let hosts: BTreeSet<HostId> = members.iter().map(|(host, _)| *host).collect();
+    let mut shown = Vec::new();
+    for host in hosts {
+        let about = |v: &v1::DecisionView| v.decision.as_ref().is_some_and(|d| members.contains(&(host, d.finding)));
+        shown.extend(decisions::of_host(hub, host, DECISIONS_SHOWN, about).map_err(|error| failed(&error))?);
+        if shown.len() >= DECISIONS_SHOWN {
+            break;
+        }
+    }
+    shown.truncate(DECISIONS_SHOWN);
+    Ok(v1::GetIncidentResponse { incident: Some(incident), decisions: shown, now_ms: clock::wall_ms() })
+}
+
+fn incident_view(hub: &Hub, id: IncidentId, row: IncidentRow) -> Result<v1::IncidentView, StoreError> {
+    let mut members = Vec::new();
+    let mut hosts = BTreeSet::new();
+    for member in row.members.iter().filter_map(symptom_id) {
+        hosts.insert(member.host);
+        let key = FindingKey { host: member.host, finding: member.finding };
+        let Some(bytes) = hub.store.get_raw(&key)? else { continue };
+        let Ok(finding) = v1::Finding::decode(&bytes[..]) else {
+            tracing::warn!(key = ?key.encode(), "a finding cannot be read");
+            continue;
+        };
+        let hostname = hub.state().hosts.get(&member.host).map(|h| h.hostname().to_owned()).unwrap_or_default();
+        members.push(v1::FindingView {
+            host_id: member.host.0.to_vec(),
+            hostname,
+            finding: Some(finding),
+            incident: Some(id.0),
+        });
+    }
+    let opened = |v: &v1::FindingView| v.finding.as_ref().and_then(|f| f.opened.as_ref()).map_or(0, |at| at.wall_ms);
+    members.sort_by_key(opened);
+    let mut evidence = row.evidence;
+    if row.more > 0 {
+        evidence.push(format!("and {} more findings that are not listed", row.more));
+    }
+    Ok(v1::IncidentView {
+        id: id.0,
+        state: if row.cleared_ms == 0 { "open" } else { "cleared" }.to_owned(),
+        opened_ms: row.opened_ms,
+        changed_ms: row.changed_ms,
+        members,
+        cause: row.cause.map_or(0, |cause| cause.finding),
+        cause_confidence: row.cause_confidence,
+        evidence,
+        hosts: u32::try_from(hosts.len()).unwrap_or(u32::MAX),
+    })
+}

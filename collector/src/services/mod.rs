@@ -1,0 +1,32 @@
+//! What operators ask and order. Every answer is made from the store or the hub; every refusal says
+//! what to do next.
+
+pub mod approvals;
+pub mod command;
+pub mod decisions;
+pub mod explain;
+pub mod find;
+pub mod findings;
+pub mod hosts;
+pub mod ledger;
+pub mod orders;
+pub mod policy;
+pub mod query;
+pub mod range;
+
+use tonic::Status;
+
+use crate::store::StoreError;
+
+/// A store that failed, as an operator is told.
+#[must_use]
+pub fn failed(error: &StoreError) -> Status {
+    tracing::error!(%error, "the store failed a request");
+    match error {
+        StoreError::Closed => Status::unavailable("the collector is stopping; try again in a moment"),
+        StoreError::Full(_) => {
+            Status::resource_exhausted("the collector's disk is full; make room under its data folder")
+        }
+        other => Status::internal(format!("{other}; the collector's journal says more")),
+    }
+}

@@ -1,0 +1,238 @@
+//! Range queries: a metric by name and matchers, straight from the host blocks.
+//!
+//! In: a name (`name`, `name:min` …), matchers on its labels and on the host's, a range. Out: points
+//! as they are stored or the last of each step, with what is missing. Only the asked series' bytes
+//! of a block are read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mainstay_core::series::SeriesKey;
+use mainstay_proto::v1;
+use regex::Regex;
+use tonic::Status;
+
+use super::failed;
+use crate::hub::{HostState, Hub};
+use crate::store::series::pick;
+
+/// Most points of one answer.
+const POINTS_MAX: usize = 1_000_000;
+/// Most series of one answer.
+const SERIES_MAX: usize = 10_000;
+/// Longest range: blocks of more hours are not looked for.
+const RANGE_MS_MAX: i64 = 400 * 86_400_000;
+/// Most bytes of a compiled pattern.
+const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+/// Most matchers of one query.
+const MATCHERS_MAX: usize = 64;
+
+/// What a label has to be.
+enum Test {
+    Is(String),
+    IsNot(String),
+    Matches(Regex),
+    MatchesNot(Regex),
+}
+
+struct Matcher {
+    label: String,
+    test: Test,
+}
+
+impl Matcher {
+    fn read(matcher: &v1::Matcher) -> Result<Self, Status> {
+        let pattern = || {
+            // As Prometheus does: the whole value has to match.
+            regex::RegexBuilder::new(&format!("^(?:{})$", matcher.value))
+                .size_limit(PATTERN_BYTES_MAX)
+                .build()
+                .map_err(|error| Status::invalid_argument(format!("{}: {error}", matcher.label)))
+        };
+        let test = match matcher.op.as_str() {
+            "=" => Test::Is(matcher.value.clone()),
+            "!=" => Test::IsNot(matcher.value.clone()),
+            "=~" => Test::Matches(pattern()?),
+            "!~" => Test::MatchesNot(pattern()?),
+            other => return Err(Status::invalid_argument(format!("`{other}` is not a matcher (=, !=, =~, !~)"))),
+        };
+        Ok(Self { label: matcher.label.clone(), test })
+    }
+
+    /// A label that is not there is empty, as in Prometheus.
+    fn holds(&self, value: &str) -> bool {
+        match &self.test {
+            Test::Is(wanted) => value == wanted,
+            Test::IsNot(wanted) => value != wanted,
+            Test::Matches(pattern) => pattern.is_match(value),
+            Test::MatchesNot(pattern) => !pattern.is_match(value),
+        }
+    }
+}
+
+/// A query, checked.
+struct Question<'r> {
+    base: &'r str,
+    suffix: &'r str,
+    name: &'r str,
+    matchers: Vec<Matcher>,
+    from_ms: i64,
+    to_ms: i64,
+    step_ms: i64,
+    points_max: usize,
+}
+
+impl<'r> Question<'r> {
+    fn read(request: &'r v1::QueryRangeRequest) -> Result<Self, Status> {
+        if request.name.is_empty() {
+            return Err(Status::invalid_argument("name a metric, such as node_load1"));
+        }
+        if request.matchers.len() > MATCHERS_MAX {
+            return Err(Status::invalid_argument(format!("a query has at most {MATCHERS_MAX} matchers")));
+        }
+        if request.to_ms < request.from_ms || request.to_ms.saturating_sub(request.from_ms) > RANGE_MS_MAX {
+            return Err(Status::invalid_argument("the range ends before it begins, or is longer than 400 days"));
+        }
+        let (base, suffix) = match request.name.rsplit_once(':') {
+            Some((base, suffix @ ("min" | "max" | "mean"))) => (base, suffix),
+            _ => (request.name.as_str(), ""),
+        };
+        let points_max = usize::try_from(request.points_max).unwrap_or(POINTS_MAX);
+        Ok(Self {
+            base,
+            suffix,
+            name: &request.name,
+            matchers: request.matchers.iter().map(Matcher::read).collect::<Result<_, _>>()?,
+            from_ms: request.from_ms.max(0),
+            to_ms: request.to_ms.max(0),
+            step_ms: i64::from(request.step_ms),
+            points_max: if points_max == 0 { POINTS_MAX } else { points_max.min(POINTS_MAX) },
+        })
+    }
+
+    /// The labels of a series on a host, if the query means it: its own, then the host's name and labels.
+    fn labels(&self, key: &SeriesKey, host: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+        if key.name != self.base {
+            return None;
+        }
+        let mut labels = host.clone();
+        labels.extend(key.labels.iter().cloned());
+        let value = |label: &str| labels.get(label).map_or("", String::as_str);
+        self.matchers.iter().all(|m| m.holds(value(&m.label))).then_some(labels)
+    }
+}
+
+type Points = BTreeMap<i64, f64>;
+
+/// Answers `QueryRange`.
+///
+/// # Errors
+/// If the query is none, or the store fails.
+pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRangeResponse, Status> {
+    let question = Question::read(request)?;
+    let hosts: Vec<(Vec<u8>, HostState)> = {
+        let state = hub.state();
+        state.hosts.iter().map(|(id, host)| (id.0.to_vec(), host.clone())).collect()
+    };
+    let mut answer = v1::QueryRangeResponse::default();
+    let mut covered = Vec::new();
+    let mut points = 0;
+    for (id, host) in &hosts {
+        let mut labels = host.labels();
+        labels.insert("host".to_owned(), host.hostname().to_owned());
+        // A matcher on the host's own labels decides without reading a block.
+        let refused = question.matchers.iter().any(|m| m.label == "host" && !m.holds(host.hostname()));
+        if refused || (host.is_revoked() && host.mark.last_seen_ms < question.from_ms) {
+            continue;
+        }
+        let (series, share) = of_host(hub, host, &labels, &question)?;
+        if series.is_empty() {
+            continue;
+        }
+        covered.push(share);
+        answer.gaps.extend(gaps(id, host, &question));
+        for (labels, found) in series {
+            if answer.series.len() >= SERIES_MAX || points >= question.points_max {
+                answer.truncated = true;
+                break;
+            }
+            let room = question.points_max - points;
+            answer.truncated |= found.len() > room;
+            let (at_ms, values): (Vec<i64>, Vec<f64>) = found.into_iter().take(room).unzip();
+            points += at_ms.len();
+            let labels = labels.into_iter().map(|(name, value)| v1::Label { name, value }).collect();
+            let key = v1::SeriesKey { name: question.name.to_owned(), labels };
+            answer.series.push(v1::SeriesPoints { key: Some(key), at_ms, values });
+        }
+    }
+    answer.completeness = if covered.is_empty() { 1.0 } else { covered.iter().sum::<f64>() / covered.len() as f64 };
+    Ok(answer)
+}
+
+type Found = (Vec<(BTreeMap<String, String>, Points)>, f64);
+
+/// The series of one host, and the share of the range that its rows cover.
+fn of_host(
+    hub: &Hub,
+    host: &HostState,
+    labels: &BTreeMap<String, String>,
+    question: &Question<'_>,
+) -> Result<Found, Status> {
+    let slice =
+        hub.store.read_series(host.row.short, question.from_ms, question.to_ms).map_err(|error| failed(&error))?;
+    for damaged in &slice.damaged {
+        tracing::error!(host = host.hostname(), damaged, "a part of the series cannot be read");
+    }
+    let mut series: BTreeMap<Arc<SeriesKey>, (BTreeMap<String, String>, Points)> = BTreeMap::new();
+    let mut windows: BTreeMap<i64, i64> = BTreeMap::new();
+    for (schema, block) in &slice.blocks {
+        let within = |at: i64| (question.from_ms..=question.to_ms).contains(&at);
+        windows
+            .extend(block.times().iter().copied().zip(block.windows().iter().copied()).filter(|(at, _)| within(*at)));
+        let meant = schema.keys.iter().zip(&schema.gauge).enumerate();
+        for (at, (key, gauge)) in meant {
+            let Some(all) = question.labels(key, labels) else { continue };
+            let Ok(cells) = block.series(at, *gauge) else { continue };
+            let points = &mut series.entry(key.clone()).or_insert_with(|| (all, Points::new())).1;
+            for (at_ms, cell) in block.times().iter().zip(cells) {
+                if let Some(value) = cell.and_then(|point| pick(point, question.suffix)).filter(|_| within(*at_ms)) {
+                    points.insert(*at_ms, value);
+                }
+            }
+        }
+    }
+    let range = (question.to_ms - question.from_ms).max(1) as f64;
+    // A host that came or went within the range misses only what it should have sent.
+    let since = host.row.enrolled_ms.max(question.from_ms);
+    let until = question.to_ms.min(host.heard_ms.max(host.mark.last_seen_ms));
+    let expected = ((until - since).max(1) as f64).min(range);
+    let share = (windows.values().sum::<i64>() as f64 / expected).clamp(0.0, 1.0);
+    let share = if 1.0 - share < EDGE { 1.0 } else { share };
+    let stepped = series.into_values().filter(|(_, points)| !points.is_empty());
+    Ok((stepped.map(|(labels, points)| (labels, by_step(points, question))).collect(), share))
+}
+
+/// A window at each end of a range is cut by it; that is not a gap.
+const EDGE: f64 = 0.02;
+
+/// The last point of each step, under the step's end.
+fn by_step(points: Points, question: &Question<'_>) -> Points {
+    if question.step_ms == 0 {
+        return points;
+    }
+    let end = |at: i64| {
+        let steps = (at - question.from_ms + question.step_ms - 1).div_euclid(question.step_ms);
+        question.from_ms + steps * question.step_ms
+    };
+    points.into_iter().map(|(at, value)| (end(at), value)).collect()
+}
+
+fn gaps<'h>(id: &'h [u8], host: &'h HostState, question: &Question<'_>) -> impl Iterator<Item = v1::HostGap> + use<'h> {
+    let (from, to) = (question.from_ms, question.to_ms);
+    let within = move |gap: &&v1::Gap| gap.wall_to_ms >= from && gap.wall_from_ms <= to;
+    host.mark.gaps.iter().filter(within).map(move |gap| v1::HostGap {
+        host_id: id.to_vec(),
+        hostname: host.hostname().to_owned(),
+        gap: Some(gap.clone()),
+    })
+}

@@ -1,0 +1,120 @@
+//! HTTP on loopback: `/metrics` for Prometheus, `/-/healthy` and `/-/ready` for whoever watches.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::hub::Hub;
+use crate::metrics::{counter, gauge};
+
+/// Most connections at once.
+const CONNECTIONS_MAX: usize = 64;
+/// Longest that a client may take to send its request's head.
+const HEAD_MAX: Duration = Duration::from_secs(10);
+
+/// Serves a bound port until the collector ends.
+#[must_use]
+pub fn serve(hub: Arc<Hub>, listener: TcpListener) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut ending = hub.ending.subscribe();
+        loop {
+            let Ok(permit) = connections.clone().acquire_owned().await else { return };
+            let stream = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept an HTTP connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+                _ = ending.changed() => return,
+            };
+            let hub = hub.clone();
+            tokio::spawn(async move {
+                let answer = service_fn(move |request| {
+                    let hub = hub.clone();
+                    async move { Ok::<_, Infallible>(answer(&hub, &request)) }
+                });
+                let served = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_MAX)
+                    .serve_connection(TokioIo::new(stream), answer)
+                    .await;
+                if let Err(error) = served {
+                    tracing::debug!(%error, "an HTTP connection broke");
+                }
+                drop(permit);
+            });
+        }
+    })
+}
+
+fn answer(hub: &Hub, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+    }
+    match request.uri().path() {
+        "/metrics" => text(StatusCode::OK, metrics(hub)),
+        "/-/healthy" => text(StatusCode::OK, "the collector is healthy\n"),
+        "/-/ready" if !*hub.ending.borrow() => text(StatusCode::OK, "the collector is ready\n"),
+        "/-/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "the collector is stopping\n"),
+        _ => text(StatusCode::NOT_FOUND, "nothing here; try /metrics, /-/healthy or /-/ready\n"),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let plain = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, plain);
+    response
+}
+
+fn metrics(hub: &Hub) -> String {
+    let mut out = String::new();
+    hub.metrics.write(&mut out);
+    let writer = hub.store.writer_counts();
+    for (name, help, value) in [
+        ("mainstay_collector_store_groups_total", "Groups of batches that were synced.", &writer.groups),
+        ("mainstay_collector_store_batches_total", "Batches that were written.", &writer.batches),
+        ("mainstay_collector_store_bytes_total", "Bytes that were written.", &writer.bytes),
+        ("mainstay_collector_store_failures_total", "Groups that could not be written.", &writer.failures),
+    ] {
+        counter(&mut out, name, help, value.load(Ordering::Relaxed));
+    }
+    gauge(&mut out, "mainstay_collector_store_live_bytes", "Bytes of table files.", hub.store.live_bytes());
+    let (hosts, connected, findings, incidents, dropped) = {
+        let state = hub.state();
+        let connected = state.hosts.values().filter(|h| h.live.is_some()).count();
+        let findings: usize = state.hosts.values().map(|h| h.findings.len()).sum();
+        let open = state.correlator.incidents().filter(|i| i.cleared_ms.is_none()).count();
+        (state.hosts.len(), connected, findings, open, state.correlator.dropped())
+    };
+    for (name, help, value) in [
+        ("mainstay_collector_hosts", "Hosts that were enrolled.", hosts),
+        ("mainstay_collector_sessions", "Sessions that are open.", connected),
+        ("mainstay_collector_findings", "Findings that are open.", findings),
+        ("mainstay_collector_incidents", "Incidents that are open.", incidents),
+    ] {
+        gauge(&mut out, name, help, value as u64);
+    }
+    counter(
+        &mut out,
+        "mainstay_collector_uncorrelated_total",
+        "Open findings dropped from correlation for lack of room.",
+        dropped,
+    );
+    out
+}
