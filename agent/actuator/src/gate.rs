@@ -14,9 +14,9 @@ use mainstay_core::plan::{AgedFiles, DiskReclaim, ReclaimPlace, Undo};
 use mainstay_core::subject::UnitName;
 use mainstay_core::verb::{Refusal, RefusalReason, Verb};
 
-use crate::glob::Glob;
 use crate::protect::protecting_pattern;
 use crate::settings::{ReclaimRoot, Settings};
+use mainstay_core::policy::Glob;
 
 /// Most places in one plan.
 pub const PLACES_MAX: usize = 16;

@@ -24,8 +24,6 @@ pub mod dispatch;
 #[cfg(feature = "server")]
 pub mod gate;
 #[cfg(feature = "server")]
-pub mod glob;
-#[cfg(feature = "server")]
 pub mod inspect;
 #[cfg(feature = "server")]
 pub mod journal;

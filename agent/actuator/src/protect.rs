@@ -3,34 +3,25 @@
 //! What a host needs to be reached, logged in to and repaired by a person, and Mainstay itself. Root's file adds to the
 //! list and cannot take from it.
 
-use crate::glob::Glob;
+use mainstay_core::policy::{Glob, PROTECTED_UNITS};
 
-/// Globs on unit names. Each names a way in, a way to see what happened, or what everything else stands on.
-pub const ALWAYS_PROTECTED: &[&str] = &[
-    // The manager and what it needs; journald, logind, networkd, resolved and udevd are among these.
-    "init.scope",
+/// Globs on unit names, besides [`PROTECTED_UNITS`] of the policies. This list stands behind every policy, so it is wider:
+/// more ways in, and whatever brings up the network that a person comes in over.
+pub const MORE_PROTECTED: [&str; 22] = [
     "-.mount",
-    "-.slice",
-    "system.slice",
-    "user.slice",
-    "systemd-*",
+    "*.automount",
     "dbus*",
     "polkit*",
-    // Ways in.
     "ssh*",
     "dropbear*",
     "getty*",
     "serial-getty*",
     "console-getty*",
     "container-getty*",
-    "user@*",
-    "user-runtime-dir@*",
     "session-*",
     "rescue*",
     "emergency*",
     "debug-shell*",
-    // The network that a person comes in over.
-    "networking.service",
     "network*",
     "NetworkManager*",
     "wpa_supplicant*",
@@ -38,22 +29,13 @@ pub const ALWAYS_PROTECTED: &[&str] = &[
     "cloud-init*",
     "cloud-config*",
     "cloud-final*",
-    // Whole-system states: starting one of these is a reboot, a halt or a loss of everything else.
-    "*.target",
-    "*.slice",
-    "*.scope",
-    "*.mount",
-    "*.automount",
-    "*.swap",
-    "*.device",
-    // Mainstay itself.
-    "mainstay-*",
+    "plymouth*",
 ];
 
 /// The pattern that protects a unit, if one does.
 #[must_use]
 pub fn protecting_pattern<'p>(unit: &str, more: &'p [Glob]) -> Option<&'p str> {
-    let always = ALWAYS_PROTECTED.iter().copied().find(|pattern| glob_matches(pattern, unit));
+    let always = PROTECTED_UNITS.into_iter().chain(MORE_PROTECTED).find(|pattern| glob_matches(pattern, unit));
     always.or_else(|| more.iter().find(|glob| glob.matches(unit.as_bytes())).map(Glob::as_str))
 }
 

@@ -4,6 +4,7 @@
 //! connections; a peer that sends nothing is let go.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -81,7 +82,7 @@ enum Woken {
     Nothing,
 }
 
-fn wait(listener: &UnixListener, terminated: &impl std::os::fd::AsFd, idle: Duration) -> io::Result<Woken> {
+fn wait(listener: &UnixListener, terminated: &impl AsFd, idle: Duration) -> io::Result<Woken> {
     let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(terminated, PollFlags::IN)];
     let timeout =
         Timespec { tv_sec: i64::try_from(idle.as_secs()).unwrap_or(i64::MAX), tv_nsec: idle.subsec_nanos().into() };
@@ -132,7 +133,7 @@ fn serve_peer(stream: &UnixStream, actuator: &Actuator, load: &Load) -> io::Resu
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PEER_TIMEOUT))?;
     stream.set_write_timeout(Some(PEER_TIMEOUT))?;
-    let uid = rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw();
+    let uid = sys::peer_uid(stream.as_fd())?;
     let Some(peer) = peer_of(uid, actuator) else {
         log::warn(format_args!("uid={uid} may not ask"));
         let text = format!("uid {uid} is neither the agent's nor root's");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mainstay_core::config::{Document, Problem, Problems, Spanned, TableReader};
 
-use crate::glob::Glob;
+use mainstay_core::policy::Glob;
 
 /// Most actions of one verb in an hour, where root's file names no other number.
 pub const PER_HOUR_DEFAULT: u32 = 30;
@@ -34,7 +34,7 @@ pub struct Settings {
     pub idle_exit: Duration,
     /// Units that may be touched.
     pub units_allow: Vec<Glob>,
-    /// Units that may not be, besides [`crate::protect::ALWAYS_PROTECTED`].
+    /// Units that may not be, besides what [`crate::protect`] always protects.
     pub units_protect: Vec<Glob>,
     /// Longest wait for one systemd job (default 5 min). Beyond it the action failed; the job goes on.
     pub job_deadline: Duration,
@@ -169,10 +169,8 @@ fn read_place(reclaim: &mut TableReader<'_>, key: &str) -> Option<Duration> {
 
 fn read_root(mut root: TableReader<'_>) -> Option<ReclaimRoot> {
     let path = root.str("path");
-    if let Some(path) = &path {
-        if let Some(why) = why_no_root(path) {
-            root.problem(&path.place, format!("`path` {why}"));
-        }
+    if let Some((path, why)) = path.as_ref().and_then(|path| Some((path, why_no_root(path)?))) {
+        root.problem(&path.place, format!("`path` {why}"));
     }
     let is_given = root.has("files");
     let files = globs(&mut root, "files");
@@ -196,7 +194,7 @@ fn why_no_root(path: &str) -> Option<String> {
     let own = ["/var/lib/mainstay", "/var/lib/mainstay-actuator", "/var/lib/mainstay-collector"];
     let lies_in = |parent: &&str| path == *parent || path.starts_with(&format!("{parent}/"));
     // `/` itself is no root, but everything lies in it.
-    let forbidden = never[1..].iter().chain(&own).copied().find(lies_in).or((path == "/").then_some("/"));
+    let forbidden = never[1..].iter().chain(&own).copied().find(lies_in).or_else(|| (path == "/").then_some("/"));
     forbidden.map(|parent| format!("may not lie in `{parent}`"))
 }
 
@@ -204,13 +202,10 @@ fn read_undo(top: &mut TableReader<'_>) -> (Option<PathBuf>, Duration) {
     let default_max = Duration::from_secs(7 * 86_400);
     let Some(mut undo) = top.opt_table("undo") else { return (None, default_max) };
     let dir = undo.opt_str("dir");
-    if let Some(dir) = &dir {
-        if crate::gate::clean_components(dir.as_bytes()).is_none() {
-            undo.problem(
-                &dir.place,
-                format!("`dir` must be absolute, without `.`, `..` or double slashes, not {:?}", dir.value),
-            );
-        }
+    let is_wrong = |dir: &&Spanned<String>| crate::gate::clean_components(dir.as_bytes()).is_none();
+    if let Some(dir) = dir.as_ref().filter(is_wrong) {
+        let message = format!("`dir` must be absolute, without `.`, `..` or double slashes, not {:?}", dir.value);
+        undo.problem(&dir.place, message);
     }
     let time = undo.opt_duration("for_max");
     let time = undo.within("for_max", time, HOUR..=UNDO_TIME_MAX).map_or(default_max, Spanned::into_inner);
@@ -228,7 +223,7 @@ fn read_probe(top: &mut TableReader<'_>) -> Duration {
 fn bounded(table: &mut TableReader<'_>, key: &str, default_s: u64, low_s: u64, high_s: u64) -> Duration {
     let value = table.opt_duration(key);
     let range = Duration::from_secs(low_s)..=Duration::from_secs(high_s);
-    table.within(key, value, range).map_or(Duration::from_secs(default_s), Spanned::into_inner)
+    table.within(key, value, range).map_or_else(|| Duration::from_secs(default_s), Spanned::into_inner)
 }
 
 fn globs(table: &mut TableReader<'_>, key: &str) -> Vec<Glob> {

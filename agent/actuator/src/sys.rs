@@ -88,6 +88,22 @@ pub fn wait_for_termination(at_most: Duration) -> bool {
     signal > 0
 }
 
+/// The user id of the process at the other end of a unix socket, as it was when it connected.
+///
+/// # Errors
+/// What the kernel says.
+pub fn peer_uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut cred = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
+    // SAFETY: both pointers are to initialised values of the sizes told, and the descriptor is open during the call.
+    // JUSTIFICATION: rustix's `socket_peercred` holds the pid as non-zero, and a peer outside our PID namespace has 0.
+    let result = unsafe {
+        let out = (&raw mut cred).cast::<libc::c_void>();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, out, &raw mut len)
+    };
+    if result == 0 { Ok(cred.uid) } else { Err(io::Error::last_os_error()) }
+}
+
 fn signal_set(signals: &[libc::c_int]) -> libc::sigset_t {
     // SAFETY: a sigset_t is plain data, and sigemptyset initialises all of it.
     // JUSTIFICATION: libc gives no safe constructor.

@@ -31,7 +31,7 @@ pub enum SystemdError {
         /// What was tried.
         what: String,
         /// What zbus said. Shown with `what`, because replies carry one text.
-        source: zbus::Error,
+        source: Box<zbus::Error>,
     },
     /// The job did not end in time; it goes on.
     #[error("job did not end within {0} s")]
@@ -109,7 +109,7 @@ impl Manager {
         match self.proxy.call_method("ResetFailedUnit", &(unit,)) {
             Ok(_) => Ok(()),
             Err(zbus::Error::MethodError(name, ..)) if name.ends_with(".NoSuchUnit") => Ok(()),
-            Err(source) => Err(SystemdError::Call { what: format!("reset-failed {unit}"), source }),
+            Err(error) => Err(failed(&format!("reset-failed {unit}"))(error)),
         }
     }
 
@@ -193,5 +193,5 @@ fn job_result(word: &str) -> JobResult {
 
 fn failed(what: &str) -> impl FnOnce(zbus::Error) -> SystemdError {
     let what = what.to_owned();
-    move |source| SystemdError::Call { what, source }
+    move |error| SystemdError::Call { what, source: Box::new(error) }
 }

@@ -57,7 +57,7 @@ impl UnitControl for Systemd {
         let begun = Instant::now();
         let Some(job) = Job::of(verb) else { return Reply::refused(RefusalReason::BadRequest, "not a unit verb") };
         match job.carry_out(settings.job_deadline) {
-            Ok((result, main_pid)) => job.reply(result, main_pid, elapsed_ms(begun)),
+            Ok(ended) => job.reply(ended, elapsed_ms(begun)),
             Err(error) => Reply::failed(error.to_string(), elapsed_ms(begun)),
         }
     }
@@ -83,30 +83,47 @@ impl<'v> Job<'v> {
         Some(Self { unit, method, reset })
     }
 
-    fn carry_out(&self, deadline: Duration) -> Result<(JobResult, Option<u32>), SystemdError> {
+    fn carry_out(&self, deadline: Duration) -> Result<Ended, SystemdError> {
         let manager = Manager::connect()?;
         if self.reset == ResetFailed::Clear {
             manager.reset_failed(self.unit.as_str())?;
         }
         let job = manager.start_job(self.method, self.unit.as_str())?;
         let result = manager.wait_for_job(&job, deadline)?;
-        Ok((result, main_pid(&manager, self.unit)))
+        let (main_pid, why_failed) = state_of(&manager, self.unit);
+        Ok(Ended { job: result, main_pid, why_failed })
     }
 
-    fn reply(&self, job: JobResult, main_pid: Option<u32>, elapsed_ms: u64) -> Reply {
+    fn reply(&self, ended: Ended, elapsed_ms: u64) -> Reply {
+        let Ended { job, main_pid, why_failed } = ended;
         if matches!(job, JobResult::Done | JobResult::Skipped) {
             return Reply::Done(Detail::Unit(UnitDone { job, elapsed_ms, main_pid }));
         }
-        let text = format!("job of {} ended {job}", self.unit);
+        let hint = match why_failed {
+            Some(result) if result == "start-limit-hit" => {
+                "; its start limit was hit, and `reset_failed = true` would clear it".to_owned()
+            }
+            Some(result) => format!(" ({result})"),
+            None => String::new(),
+        };
+        let text = format!("job of {} ended {job}{hint}", self.unit);
         Reply::Failed(Failure { text, job: Some(job), elapsed_ms })
     }
 }
 
-/// Main PID of a service; units of other types have none.
-fn main_pid(manager: &Manager, unit: &UnitName) -> Option<u32> {
-    let properties = manager.unit(unit.as_str()).ok()?.properties("Service").ok()?;
-    let pid = properties.get("MainPID").and_then(|value| u32::try_from(value).ok())?;
-    (pid != 0).then_some(pid)
+/// How a job ended, and what the unit shows after it.
+struct Ended {
+    job: JobResult,
+    main_pid: Option<u32>,
+    why_failed: Option<String>,
+}
+
+/// Main PID of a service, and systemd's word for its failure; units of other types have neither.
+fn state_of(manager: &Manager, unit: &UnitName) -> (Option<u32>, Option<String>) {
+    let properties = manager.unit(unit.as_str()).and_then(|unit| unit.properties("Service")).unwrap_or_default();
+    let pid = properties.get("MainPID").and_then(|value| u32::try_from(value).ok()).filter(|pid| *pid != 0);
+    let result = text(&properties, "Result");
+    (pid, (!result.is_empty() && result != "success").then_some(result))
 }
 
 fn text(properties: &BTreeMap<String, OwnedValue>, key: &str) -> String {

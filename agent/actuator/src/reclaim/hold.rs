@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, mkdirat, openat2, un
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::manifest::{self, Entry, Header, MANIFEST, Stored, copy_name, source_name};
+use super::manifest::{self, Entry, Header, MANIFEST, Stored, copy_name};
 use super::root::{BELOW, Root, device, open_absolute, open_dir_at};
 use super::target::Keep;
 use super::{Context, HOLD_DIR};

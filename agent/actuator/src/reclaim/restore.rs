@@ -159,7 +159,7 @@ enum Restored {
 }
 
 fn restore(store: BorrowedFd<'_>, root: &Root, staging: BorrowedFd<'_>, entry: &Entry) -> Result<Restored, String> {
-    let folder = entry.path.parent().unwrap_or(Path::new(""));
+    let folder = entry.path.parent().unwrap_or_else(|| Path::new(""));
     let name = entry.path.file_name().map(Path::new).ok_or("its name is gone")?;
     let parent = root.dir(folder).map_err(|error| format!("cannot open its folder: {error}"))?;
     // The actuator died between moving the file aside and deleting it: here it is, untouched.

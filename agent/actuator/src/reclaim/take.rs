@@ -49,7 +49,7 @@ struct Found<'c> {
 }
 
 fn open<'c>(root: &Root, target: &Target, candidate: &'c Candidate, newest_s: i64) -> Result<Found<'c>, SkipReason> {
-    let folder = candidate.path.parent().unwrap_or(Path::new(""));
+    let folder = candidate.path.parent().unwrap_or_else(|| Path::new(""));
     let name = candidate.path.file_name().map(Path::new).ok_or(SkipReason::Error)?;
     let parent = root.dir(folder).map_err(reason_of)?;
     // Looked at before it is opened, because opening a device can have effects.

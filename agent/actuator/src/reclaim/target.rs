@@ -8,8 +8,8 @@ use mainstay_core::verb::{Refusal, RefusalReason};
 
 use super::Places;
 use crate::gate;
-use crate::glob::Glob;
 use crate::settings::Settings;
+use mainstay_core::policy::Glob;
 
 /// What becomes of a file that is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -88,7 +88,7 @@ proptest! {
 
         let selected = |file: &Planted| {
             let name = file.path.rsplit('/').next().unwrap();
-            let is_like = |glob: &str| mainstay_actuator::glob::Glob::new(glob).unwrap().matches(name.as_bytes());
+            let is_like = |glob: &str| mainstay_core::policy::Glob::new(glob).unwrap().matches(name.as_bytes());
             globs.iter().any(|glob| is_like(glob))
                 // Root's own globs.
                 && ["*.log*", "*.gz"].iter().any(|glob| is_like(glob))

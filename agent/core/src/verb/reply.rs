@@ -384,6 +384,11 @@ impl Reply {
         let (ended, elapsed_ms, freed_bytes) = match self {
             Self::Done(Detail::Unit(done)) => (Ended::Done, done.elapsed_ms, None),
             Self::Done(Detail::Reclaim(done)) => (Ended::Done, done.elapsed_ms, Some(done.freed_bytes)),
+            // The command ran; what it said is what was asked.
+            Self::Done(Detail::Probe(done)) if done.exit_status != 0 || done.timed_out => {
+                (Ended::Failed, done.elapsed_ms, None)
+            }
+            Self::Done(Detail::Probe(done)) => (Ended::Done, done.elapsed_ms, None),
             Self::Done(_) => (Ended::Done, 0, None),
             // Begun under this id by an actuator that died: what it did is not known.
             Self::Refused(Refusal { reason: RefusalReason::Interrupted, .. }) => (Ended::Unknown, 0, None),

@@ -191,6 +191,10 @@ fn replies_become_outcomes() {
     let done = Reply::Done(Detail::Unit(UnitDone { job: JobResult::Done, elapsed_ms: 180, main_pid: Some(4127) }));
     assert_eq!(done.outcome().text, "job done in 0.18 s, main PID 4127");
     assert_eq!(done.outcome().ended, Ended::Done);
+    let probe = |exit_status, timed_out| {
+        Reply::Done(Detail::Probe(ProbeDone { exit_status, elapsed_ms: 3, timed_out })).outcome().ended
+    };
+    assert_eq!((probe(0, false), probe(3, false), probe(0, true)), (Ended::Done, Ended::Failed, Ended::Failed));
     let refused = Reply::refused(RefusalReason::Protected, "sshd.service is protected");
     assert_eq!(refused.outcome().ended, Ended::Refused);
     assert_eq!(Reply::Status(ActionStatus::Interrupted).outcome().ended, Ended::Unknown);
