@@ -6,12 +6,15 @@
 pub mod actuate;
 pub mod config;
 pub mod durable;
-pub mod durable_file;
+pub mod failpoint;
 pub mod host;
 pub mod http;
+pub mod keeper;
 pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod panics;
+pub mod run;
 pub mod spool;
 pub mod uplink;

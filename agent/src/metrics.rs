@@ -171,6 +171,11 @@ impl Exposition {
         self.add(name, labels, SeriesKind::Counter, value as f64);
     }
 
+    /// Adds a counter of the agent's own that does not count in ones.
+    pub fn counter_f64(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.add(name, labels, SeriesKind::Counter, value);
+    }
+
     /// Adds a gauge of the agent's own.
     pub fn gauge(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         self.add(name, labels, SeriesKind::Gauge, value);

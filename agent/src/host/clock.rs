@@ -10,6 +10,13 @@ pub fn now() -> Now {
     Now { boot_ns: nanos(clock_gettime(ClockId::Boottime)), wall_ms: wall.tv_sec * 1_000 + wall.tv_nsec / 1_000_000 }
 }
 
+/// CPU time that this process has used.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    std::time::Duration::from_nanos(nanos(used)).as_secs_f64()
+}
+
 /// The boot clock never goes below zero.
 fn nanos(time: Timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

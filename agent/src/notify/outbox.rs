@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use mainstay_core::id::ActionId;
 use serde::{Deserialize, Serialize};
 
-use crate::durable_file;
+use crate::durable;
 
 /// Most messages that wait. What comes when it is full is refused, and the ledger says so: an
 /// operator who cannot be reached a thousand times is not reached by one more message.
@@ -131,7 +131,7 @@ impl Outbox {
         let path = self.folder.join(format!("{name}.json"));
         let disk = |source| OutboxError::Disk { path: path.clone(), source };
         let bytes = serde_json::to_vec(&message).map_err(|error| disk(io::Error::other(error)))?;
-        durable_file::replace(&path, &bytes).map_err(disk)?;
+        durable::write_atomic(&path, &bytes, 0o600).map_err(disk)?;
         self.waiting.insert(name, message);
         Ok(Put::New)
     }
@@ -169,7 +169,7 @@ impl Outbox {
             let oldest = self.done.remove(0);
             fs::remove_file(self.folder.join(format!("{oldest}.done")))?;
         }
-        durable_file::sync_folder(&path)
+        durable::sync_dir(&self.folder)
     }
 }
 

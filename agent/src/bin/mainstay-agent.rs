@@ -1,0 +1,61 @@
+//! The Mainstay agent: samples this host, finds trouble, repairs what policy allows.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use mainstay_agent::config::{self, Settings};
+use mainstay_agent::run::{self, Paths};
+use mainstay_agent::{actuate, log};
+
+/// Watches this host and repairs what policy allows.
+#[derive(Parser)]
+#[command(version, about)]
+struct Args {
+    /// Folder of agent.toml, agent.d, policy.d and the hold file.
+    #[arg(long, global = true, default_value = "/etc/mainstay", value_name = "DIR")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run until told to stop (the default).
+    Run,
+    /// Name every mistake in the settings, with file, line and column. Exit status 1 if there is one.
+    CheckConfig,
+    /// Show what the running agent sees, decided and would do.
+    Status,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let paths = Paths { etc: args.config, ..Paths::default() };
+    let settings = match config::load(&paths.settings()) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match command(args.command.unwrap_or(Command::Run), paths, settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mainstay-agent: {}", actuate::chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn command(command: Command, paths: Paths, settings: Settings) -> anyhow::Result<()> {
+    match command {
+        Command::Run => {
+            log::start(&settings.log);
+            run::run(paths, settings).await
+        }
+        Command::CheckConfig => Ok(()),
+        Command::Status => Ok(print!("{}", run::ask_status(&paths).await?)),
+    }
+}

@@ -1,0 +1,430 @@
+//! The loop: everything that happens becomes an input of the core, and what the core wants done is
+//! carried out.
+//!
+//! One thread and one closed list of events ([`Event`]). Nothing in here waits: what may take long
+//! has a thread or a task of its own and comes back as an event. The tick does not drift, and a
+//! unit that died is handed to the core when the signal comes, not at the next tick.
+
+mod effects;
+mod exposition;
+mod restore;
+mod status;
+mod uplink;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use mainstay_core::agent::{Agent, Input, StepStatus};
+use mainstay_core::finding::Finding;
+use mainstay_core::id::{ActionId, FindingId};
+use mainstay_core::record::{Ended, Outcome};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tracing::{error, info, warn};
+
+use crate::actuate::{self, Actuator};
+use crate::config::{Files, Settings};
+use crate::host::probes::{Probed, Probes};
+use crate::host::sd_notify::SdNotify;
+use crate::host::systemd::{self, UnitsEvent};
+use crate::host::{Host, clock};
+use crate::keeper::{Keeper, Kept};
+use crate::log::Causes;
+use crate::metrics::{self, Answer, Asked, Question};
+use crate::notify::{self, Sender};
+
+use status::Said;
+use uplink::Uplink;
+use watch::Watch;
+
+/// How long a step in hand may take to end when the agent is told to stop.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+
+/// Events that wait for the loop before their makers wait.
+const EVENTS_QUEUED_MAX: usize = 1_024;
+
+/// Where everything is. [`Paths::default`] on an installed host.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// What is read of the host lies below it.
+    pub root: PathBuf,
+    /// Settings, root's local policy, the hold file.
+    pub etc: PathBuf,
+    /// Sockets.
+    pub run: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self { root: "/".into(), etc: "/etc/mainstay".into(), run: "/run/mainstay".into() }
+    }
+}
+
+impl Paths {
+    /// The files of the settings.
+    #[must_use]
+    pub fn settings(&self) -> Files {
+        Files::below(&self.etc)
+    }
+
+    /// Where `mainstay-agent status` asks.
+    #[must_use]
+    pub fn status_socket(&self) -> PathBuf {
+        self.run.join("agent.sock")
+    }
+
+    fn actuator_socket(&self) -> PathBuf {
+        self.run.join(Path::new(actuate::SOCKET).file_name().unwrap_or_default())
+    }
+}
+
+/// What a task of the shell tells the loop.
+#[derive(Debug)]
+enum Event {
+    StepDone { action: ActionId, outcome: Outcome },
+    StepStatus { action: ActionId, status: StepStatus },
+    UndoDone { action: ActionId, outcome: Outcome },
+    Actuator(Result<(), String>),
+}
+
+/// What the loop listens to besides its tasks.
+struct Sources {
+    units: Receiver<UnitsEvent>,
+    probed: Receiver<Probed>,
+    kept: UnboundedReceiver<Kept>,
+    events: Receiver<Event>,
+    asked: Receiver<Asked>,
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    tick: Interval,
+}
+
+/// What the loop counts for `/metrics`.
+#[derive(Debug, Default)]
+struct Counts {
+    samples: u64,
+    ticks_late: u64,
+    sample_seconds: f64,
+    bus_lost: u64,
+    actions: BTreeMap<(&'static str, Ended), u64>,
+    reload_failed: bool,
+    reloaded_ms: i64,
+}
+
+struct Shell {
+    paths: Paths,
+    settings: Settings,
+    agent: Agent,
+    host: Host,
+    probes: Probes,
+    actuator: Actuator,
+    actuator_state: Result<(), String>,
+    sender: Sender,
+    keeper: Keeper,
+    uplink: Uplink,
+    watch: Watch,
+    sd: SdNotify,
+    events: mpsc::Sender<Event>,
+    hostname: String,
+    observe_only: Option<String>,
+    state_note: Option<String>,
+    /// Steps that were handed over and have not come back.
+    in_hand: BTreeMap<ActionId, &'static str>,
+    findings: BTreeMap<FindingId, Finding>,
+    said: Said,
+    causes: Causes,
+    counts: Counts,
+    last_tick: Option<Instant>,
+    saved: Instant,
+    status_line: String,
+}
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// Where it cannot start at all: settings, state folder, ledger.
+pub async fn run(paths: Paths, settings: Settings) -> anyhow::Result<()> {
+    let sd = SdNotify::from_env();
+    let (mut shell, mut sources) = restore::start(paths, settings, sd).await?;
+    shell.drain();
+    let ended = shell.run(&mut sources).await;
+    shell.stop(&mut sources).await;
+    ended
+}
+
+impl Shell {
+    async fn run(&mut self, sources: &mut Sources) -> anyhow::Result<()> {
+        let mut ready = false;
+        loop {
+            let wakeup = self.until_wakeup();
+            tokio::select! {
+                biased;
+                Some(event) = sources.units.recv() => self.units(event),
+                Some(kept) = sources.kept.recv() => self.kept(kept),
+                Some(event) = sources.events.recv() => self.event(event),
+                inbound = self.uplink.recv() => self.inbound(inbound),
+                _ = sources.terminate.recv() => return Ok(()),
+                _ = sources.interrupt.recv() => return Ok(()),
+                _ = sources.hang_up.recv() => self.reload(sources),
+                _ = sources.tick.tick() => {
+                    self.tick();
+                    if !ready {
+                        ready = true;
+                        self.tell_status();
+                        self.sd.ready(&self.status_line);
+                    }
+                }
+                Some((name, probe)) = sources.probed.recv() => self.probed(name, probe),
+                () = sleep(wakeup.unwrap_or_default()), if wakeup.is_some() => self.feed(Input::Tick),
+                Some(asked) = sources.asked.recv() => self.answer(asked),
+            }
+        }
+    }
+
+    /// Hands one thing that happened to the core and carries out what follows.
+    fn feed(&mut self, input: Input) {
+        self.agent.handle(input, clock::now());
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.agent.poll_effect() {
+            self.carry_out(effect);
+        }
+    }
+
+    /// How long until the core wants to be woken, if it does before the next input.
+    fn until_wakeup(&self) -> Option<Duration> {
+        let at_ns = self.agent.next_wakeup()?;
+        Some(Duration::from_nanos(at_ns.saturating_sub(clock::now().boot_ns)))
+    }
+
+    fn tick(&mut self) {
+        let begun = Instant::now();
+        if let Some(last) = self.last_tick.replace(begun)
+            && begun - last >= self.settings.sample_every * 2
+        {
+            self.counts.ticks_late += 1;
+        }
+        self.sd.alive();
+        self.look_around();
+        let sample = self.host.sample(clock::now());
+        self.note_errors();
+        self.counts.samples += 1;
+        self.counts.sample_seconds = begun.elapsed().as_secs_f64();
+        self.feed(Input::Sample(Box::new(sample)));
+        if self.saved.elapsed() >= self.settings.state.save_every {
+            self.save();
+        }
+    }
+
+    /// What root may have changed: hold file, local rules, the actuator's socket.
+    fn look_around(&mut self) {
+        if let Some(held) = self.watch.hold_file_changed() {
+            self.feed(Input::HoldFile(held));
+        }
+        if let Some(files) = self.watch.local_policy_changed() {
+            info!(files = files.len(), "local rules changed");
+            self.feed(Input::LocalPolicyChanged(files));
+        }
+        match self.watch.actuator_changed() {
+            Some(true) => self.ping_actuator(),
+            Some(false) => self.actuator_is(Err("its socket is not there".to_owned())),
+            None => {}
+        }
+    }
+
+    fn ping_actuator(&self) {
+        let (actuator, events) = (self.actuator.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let _ = events.send(Event::Actuator(actuator.ping().await)).await;
+        });
+    }
+
+    fn actuator_is(&mut self, state: Result<(), String>) {
+        if self.actuator_state != state {
+            match &state {
+                Ok(()) => info!("actuator can be reached"),
+                Err(why) => warn!(error = why, "actuator cannot be reached: every action is held"),
+            }
+        }
+        let available = state.is_ok();
+        if available != self.actuator_state.is_ok() || self.counts.samples == 0 {
+            self.actuator_state = state;
+            self.feed(Input::ActuatorAvailable(available));
+        } else {
+            self.actuator_state = state;
+        }
+    }
+
+    fn units(&mut self, event: UnitsEvent) {
+        match &event {
+            UnitsEvent::Loaded(units) => {
+                info!(units = units.len(), "following systemd");
+                self.causes.end("dbus");
+            }
+            UnitsEvent::Lost(why) => {
+                self.counts.bus_lost += 1;
+                self.causes.begin("dbus", why);
+            }
+            UnitsEvent::Changed(..) | UnitsEvent::Removed(_) => {}
+        }
+        if let Some((name, unit)) = self.host.units_changed(event) {
+            self.feed(Input::UnitChanged { name, unit: unit.map(Box::new) });
+        }
+    }
+
+    fn kept(&mut self, kept: Kept) {
+        self.feed(match kept {
+            Kept::Persisted(token) => Input::Persisted { token },
+            Kept::Failed(token, text) => {
+                error!(error = text, "record cannot be made durable");
+                Input::PersistFailed { token, text }
+            }
+        });
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::StepDone { action, outcome } => {
+                let kind = self.in_hand.remove(&action).unwrap_or("other");
+                info!(%action, kind, ended = ?outcome.ended, elapsed_ms = outcome.elapsed_ms, outcome = outcome.text, "step ended");
+                *self.counts.actions.entry((kind, outcome.ended)).or_default() += 1;
+                if outcome.ended != Ended::Done && kind != "notify" {
+                    self.ping_actuator();
+                }
+                self.feed(Input::StepDone { action, outcome });
+            }
+            Event::StepStatus { action, status } => self.feed(Input::StepStatus { action, status }),
+            Event::UndoDone { action, outcome } => {
+                info!(%action, ended = ?outcome.ended, outcome = outcome.text, "undo ended");
+                self.feed(Input::UndoDone { action, outcome });
+            }
+            Event::Actuator(state) => self.actuator_is(state),
+        }
+    }
+
+    fn probed(&mut self, name: String, probe: mainstay_core::sample::Probe) {
+        // The result of a probe that was stopped meanwhile is dropped.
+        if self.probes.runs(&name) {
+            self.host.probed(name, probe);
+        }
+    }
+
+    /// Says once what cannot be read, and once that it can be again.
+    fn note_errors(&mut self) {
+        let (host, causes) = (&self.host, &mut self.causes);
+        let stuck = host.stuck_mounts();
+        for (path, text) in host.errors().iter() {
+            causes.begin(path, text);
+        }
+        if stuck > 0 {
+            causes.begin("mounts", &format!("{stuck} do not answer; their usage is unknown"));
+        }
+        let failing: Vec<&str> = host.errors().iter().map(|(path, _)| path).collect();
+        causes.end_all_but(|what| what == "dbus" || (what == "mounts" && stuck > 0) || failing.contains(&what));
+    }
+
+    fn answer(&mut self, (question, answer): Asked) {
+        let text: Answer = match question {
+            Question::Metrics(format) => Ok(self.exposition().render(format)),
+            Question::Ready => self.readiness(),
+            Question::Status => Ok(self.report()),
+        };
+        // Whoever asked may have gone away.
+        let _ = answer.send(text);
+    }
+
+    /// Reads the settings again. A mistake changes nothing, and is said.
+    fn reload(&mut self, sources: &mut Sources) {
+        self.sd.reloading(clock::now().boot_ns);
+        self.counts.reloaded_ms = clock::now().wall_ms;
+        match crate::config::load(&self.paths.settings()) {
+            Ok(new) => {
+                self.counts.reload_failed = false;
+                let later = self.settings.needing_restart(&new);
+                if !later.is_empty() {
+                    warn!(tables = later.join(", "), "these settings count from the next start on");
+                }
+                self.host.set_filesystems(new.filesystems.clone());
+                self.sender.set_targets(new.notify.clone());
+                if new.sample_every != self.settings.sample_every {
+                    sources.tick = ticks(new.sample_every);
+                }
+                // What needs a restart stays as it is, so that a later reload names it again.
+                self.settings.filesystems = new.filesystems;
+                self.settings.notify = new.notify;
+                self.settings.sample_every = new.sample_every;
+                info!("settings are in force");
+                self.state_note = None;
+            }
+            Err(problems) => {
+                self.counts.reload_failed = true;
+                for problem in &problems {
+                    error!(problem = %problem, "settings refused");
+                }
+                let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                self.state_note = Some(format!("old settings in force, {} mistakes: {first}", problems.len()));
+            }
+        }
+        self.tell_status();
+        self.sd.ready(&self.status_line);
+    }
+
+    /// Tells systemd how things stand, in one line.
+    fn tell_status(&mut self) {
+        self.status_line = self.status_text();
+        self.sd.status(&self.status_line);
+    }
+
+    /// Has what was learned written down.
+    fn save(&mut self) {
+        self.saved = Instant::now();
+        self.keeper.file(restore::learned_file(&self.settings.state.dir), self.agent.snapshot());
+    }
+
+    /// Waits for the steps in hand, within bounds, and leaves everything durable.
+    async fn stop(&mut self, sources: &mut Sources) {
+        self.sd.stopping();
+        info!(steps = self.in_hand.len(), "stopping");
+        let settled = async {
+            while !self.agent.is_settled() {
+                tokio::select! {
+                    Some(kept) = sources.kept.recv() => self.kept(kept),
+                    Some(event) = sources.events.recv() => self.event(event),
+                    else => return,
+                }
+            }
+        };
+        if tokio::time::timeout(STOP_GRACE, settled).await.is_err() {
+            warn!(
+                steps = self.in_hand.len(),
+                "steps in hand are left to the actuator; their outcome is asked for at the next start"
+            );
+        }
+        self.uplink.bye().await;
+        self.save();
+        self.keeper.flush().await;
+        info!("stopped");
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    // A late tick is followed by the next one at its own time: no bursts, no drift.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+/// Shows what the running agent says of itself: `mainstay-agent status`.
+///
+/// # Errors
+/// Where no agent answers.
+pub async fn ask_status(paths: &Paths) -> anyhow::Result<String> {
+    status::ask(&paths.status_socket()).await
+}

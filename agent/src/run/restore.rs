@@ -1,0 +1,180 @@
+//! Start: opens what the agent before left behind, starts every task, and makes the core.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use mainstay_core::agent::{self, Restored};
+use mainstay_core::detect;
+use mainstay_core::id::HostId;
+use mainstay_core::record::Record;
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::*;
+use crate::host::facts;
+use crate::ledger::{Ledger, LedgerSettings};
+use crate::notify::Outbox;
+use crate::{durable, failpoint, panics};
+
+/// What the detectors learned.
+pub(super) fn learned_file(state: &Path) -> PathBuf {
+    state.join("learned")
+}
+
+/// The policy in force, as the core wants it kept.
+pub(super) fn policy_file(state: &Path) -> PathBuf {
+    state.join("policy")
+}
+
+/// Brings everything up to the point where the loop can begin.
+pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> anyhow::Result<(Shell, Sources)> {
+    let state = settings.state.dir.clone();
+    durable::make_dir(&state).with_context(|| format!("cannot make {}", state.display()))?;
+    keep_others_out(&state)?;
+    panics::end_on_panic(&state);
+    failpoint::arm(&paths.etc, &state);
+    let now = clock::now();
+
+    let identity = uplink::identity(&settings)?;
+    let host_id = identity.as_ref().map(uplink::host_id);
+    let ledger_settings = LedgerSettings {
+        root: state.join("ledger"),
+        host: host_id.unwrap_or_default(),
+        bytes_max: settings.state.ledger_bytes_max,
+    };
+    let ledger = Ledger::open(&ledger_settings).context("cannot open the ledger")?;
+    for note in ledger.notes() {
+        warn!(note, "ledger");
+    }
+    let observe_only = panics::too_many(&state, now.wall_ms);
+    if let Some(why) = &observe_only {
+        error!(why, "observing only");
+    }
+
+    let (told, kept) = unbounded_channel();
+    let restored = restored(&paths, &state, &ledger)?;
+    let core = core_settings(&paths, &settings, identity.as_ref(), host_id, observe_only.clone())?;
+    let hostname = core.facts.hostname.clone();
+    let (uplink, spooling) = Uplink::start(&settings, identity, &core.facts, &ledger)?;
+    let keeper = Keeper::start(ledger, spooling, told).context("cannot start a thread")?;
+    info!(host = ?host_id.map(|id| id.to_string()), hostname, records = restored.records.len(), "starting");
+    let agent = Agent::new(core, restored, now);
+
+    let sender = open_outbox(&settings, &state)?;
+    let actuator = Actuator::at(paths.actuator_socket());
+    let (probe_results, probed) = mpsc::channel(EVENTS_QUEUED_MAX);
+    let (unit_events, units) = mpsc::channel(EVENTS_QUEUED_MAX);
+    let (events, event_queue) = mpsc::channel(EVENTS_QUEUED_MAX);
+    let (questions, asked) = mpsc::channel(16);
+    tokio::spawn(systemd::follow(unit_events));
+    tokio::spawn(notify::deliver(sender.clone()));
+    if let Some(address) = settings.metrics {
+        let listener = metrics::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        tokio::spawn(metrics::serve(listener, questions.clone()));
+    }
+    status::listen(&paths.status_socket(), questions);
+
+    let sources = Sources {
+        units,
+        probed,
+        kept,
+        events: event_queue,
+        asked,
+        hang_up: signal(SignalKind::hangup())?,
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        tick: ticks(settings.sample_every),
+    };
+    let watch = Watch::new(&paths.etc, &paths.actuator_socket());
+    let shell = Shell {
+        agent,
+        host: Host::at(&paths.root, settings.filesystems.clone()),
+        probes: Probes::new(probe_results, actuator.clone()),
+        actuator,
+        actuator_state: Err("not asked yet".to_owned()),
+        sender,
+        keeper,
+        uplink,
+        watch,
+        sd,
+        events,
+        hostname,
+        observe_only,
+        state_note: None,
+        in_hand: BTreeMap::new(),
+        findings: BTreeMap::new(),
+        said: Said::default(),
+        causes: Causes::default(),
+        counts: Counts::default(),
+        last_tick: None,
+        saved: Instant::now(),
+        status_line: "starting".to_owned(),
+        paths,
+        settings,
+    };
+    Ok((shell, sources))
+}
+
+/// Two agents on one state folder would number their records twice.
+fn keep_others_out(state: &Path) -> anyhow::Result<()> {
+    let path = state.join("lock");
+    let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!("another agent runs on {}", state.display());
+    }
+    // Held until the process ends.
+    std::mem::forget(lock);
+    Ok(())
+}
+
+fn restored(paths: &Paths, state: &Path, ledger: &Ledger) -> anyhow::Result<Restored> {
+    let read = |path: PathBuf| match std::fs::read(&path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            error!(path = %path.display(), %error, "cannot be read and is left aside");
+            None
+        }
+    };
+    let records: Vec<Record> = ledger.replay().context("cannot read the ledger")?.into_iter().map(|r| r.1).collect();
+    Ok(Restored {
+        detectors: read(learned_file(state)),
+        records,
+        policy: read(policy_file(state)),
+        local_policy: watch::local_policy(&paths.etc),
+        hold_file: watch::is_held(&paths.etc),
+    })
+}
+
+fn core_settings(
+    paths: &Paths,
+    settings: &Settings,
+    identity: Option<&uplink::Identity>,
+    host: Option<HostId>,
+    observe_only: Option<String>,
+) -> anyhow::Result<agent::Settings> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("cannot draw a seed: {error}"))?;
+    let mut labels = identity.map(uplink::labels).unwrap_or_default();
+    if !settings.labels.is_empty() {
+        labels = settings.labels.clone();
+    }
+    Ok(agent::Settings {
+        ids_seed: u64::from_ne_bytes(seed),
+        host,
+        facts: facts::read(&paths.root, &labels),
+        detect: detect::Settings::default(),
+        operator_keys: identity.map(uplink::operator_keys).unwrap_or_default(),
+        fleet: identity.map(uplink::fleet).unwrap_or_default(),
+        observe_only,
+    })
+}
+
+fn open_outbox(settings: &Settings, state: &Path) -> anyhow::Result<Sender> {
+    let folder = state.join("outbox");
+    let outbox = Outbox::open(&folder).with_context(|| format!("cannot open {}", folder.display()))?;
+    if outbox.damaged() > 0 {
+        error!(messages = outbox.damaged(), "messages that could not be read are set aside as .bad");
+    }
+    Ok(Sender::new(outbox, settings.notify.clone()))
+}

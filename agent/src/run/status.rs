@@ -1,0 +1,148 @@
+//! What the agent says of itself: one line for systemd, a page for `mainstay-agent status`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use mainstay_core::agent::PolicyState;
+use mainstay_core::decision::{Choice, Decision};
+use mainstay_core::id::FindingId;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::Shell;
+use crate::metrics::{Asked, Question, ask as ask_loop};
+
+/// Most decisions that are remembered for the page.
+const DECISIONS_MAX: usize = 256;
+
+/// What the core said last.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    decisions: BTreeMap<FindingId, Decision>,
+    policy: PolicyState,
+}
+
+impl Said {
+    /// The last decision about a finding is the one that counts.
+    pub(super) fn decided(&mut self, decision: &Decision) {
+        if self.decisions.len() >= DECISIONS_MAX && !self.decisions.contains_key(&decision.finding) {
+            self.decisions.pop_first();
+        }
+        self.decisions.insert(decision.finding, decision.clone());
+    }
+
+    pub(super) fn policy(&mut self, state: &PolicyState) {
+        self.policy = state.clone();
+    }
+}
+
+impl Shell {
+    /// The line for systemd.
+    pub(super) fn status_text(&self) -> String {
+        let mut text = self.agent.status().to_string();
+        if let Some(why) = &self.observe_only {
+            let _ = write!(text, "; observing only: {why}");
+        }
+        if let Some(note) = &self.state_note {
+            let _ = write!(text, "; {note}");
+        }
+        text
+    }
+
+    /// Whether everything works that the agent needs to be of use.
+    pub(super) fn readiness(&self) -> Result<String, String> {
+        if self.counts.samples == 0 {
+            return Err("no sample yet".to_owned());
+        }
+        if self.host.units().is_none() {
+            return Err("systemd cannot be asked over D-Bus".to_owned());
+        }
+        Ok("ready".to_owned())
+    }
+
+    /// The page: what stands, what was decided about it and why.
+    pub(super) fn report(&self) -> String {
+        let mut text = String::new();
+        let _ = writeln!(text, "mainstay-agent {} on {}", env!("CARGO_PKG_VERSION"), self.hostname);
+        let _ = writeln!(text, "  {}", self.status_text());
+        let units = self.host.units().map_or("unknown (no D-Bus)".to_owned(), |units| units.to_string());
+        let actuator =
+            self.actuator_state.as_ref().map_or_else(|why| format!("away: {why}"), |()| "reached".to_owned());
+        let _ = writeln!(text, "  units {units}, actuator {actuator}, collector {}", self.uplink.describe());
+        let policy = &self.said.policy;
+        if let Some(refused) = &policy.refused {
+            let _ = writeln!(text, "  policy generation {} refused: {refused}", policy.offered.generation);
+        }
+        if self.findings.is_empty() {
+            let _ = writeln!(text, "\nNothing is wrong as far as it can be seen.");
+        }
+        for finding in self.findings.values() {
+            let _ = writeln!(
+                text,
+                "\n{} {} ({:?}, {:?}, {})",
+                finding.kind, finding.subject, finding.severity, finding.state, finding.id
+            );
+            for evidence in &finding.evidence {
+                let _ = writeln!(text, "  {}", evidence.text);
+            }
+            if let Some(decision) = self.said.decisions.get(&finding.id) {
+                write_decision(&mut text, decision);
+            }
+        }
+        text
+    }
+}
+
+fn write_decision(text: &mut String, decision: &Decision) {
+    let rule = decision.rule.as_deref().unwrap_or("no rule");
+    let plan = match &decision.choice {
+        Choice::Act(plan) => {
+            let _ = writeln!(text, "  {} acts, by {rule}:", decision.id);
+            Some(plan)
+        }
+        Choice::Hold { reason, would } => {
+            let would_word = if would.is_some() { ", would otherwise:" } else { "" };
+            let _ = writeln!(text, "  {} holds ({reason}), by {rule}{would_word}", decision.id);
+            would.as_ref()
+        }
+    };
+    for step in plan.into_iter().flat_map(|plan| &plan.steps) {
+        let _ = writeln!(text, "    {}", step.step);
+    }
+    for verdict in decision.verdicts.iter().filter(|verdict| !verdict.pass) {
+        let _ = writeln!(text, "  {}: {}", verdict.guard, verdict.text);
+    }
+}
+
+/// Answers on a socket with the page. Without the socket the agent runs on.
+pub(super) fn listen(path: &Path, questions: mpsc::Sender<Asked>) {
+    let _ = std::fs::remove_file(path);
+    let listener = match UnixListener::bind(path) {
+        Ok(listener) => listener,
+        Err(error) => {
+            warn!(path = %path.display(), %error, "no socket for `mainstay-agent status`");
+            return;
+        }
+    };
+    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let page = ask_loop(&questions, Question::Status).await.unwrap_or_else(|error| error + "\n");
+            let _ = stream.write_all(page.as_bytes()).await;
+        }
+    });
+}
+
+/// Asks the agent that runs for its page.
+pub(super) async fn ask(path: &Path) -> anyhow::Result<String> {
+    let no_agent = || format!("no agent answers on {}", path.display());
+    let mut stream = UnixStream::connect(path).await.with_context(no_agent)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.with_context(no_agent)?;
+    Ok(text)
+}
