@@ -18,7 +18,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tracing::error;
 
+use crate::host::clock;
 use crate::ledger::Ledger;
+use crate::spool::SpoolHandle;
 use crate::{durable, failpoint};
 
 /// Most records that share one fsync.
@@ -43,24 +45,6 @@ pub enum Kept {
     Persisted(Token),
     /// The record is not in the ledger.
     Failed(Token, String),
-}
-
-/// Where items for the collector go; `None` before the host is enrolled.
-pub type Spooling = Option<Box<dyn SpoolItems>>;
-
-/// Takes what is to be sent to the collector.
-pub trait SpoolItems: Send {
-    /// Keeps an item until it was acknowledged.
-    ///
-    /// # Errors
-    /// Why it could not be kept, in words.
-    fn item(&mut self, item: &Item) -> Result<(), String>;
-
-    /// The ledger has grown to `head`.
-    ///
-    /// # Errors
-    /// Why it could not be kept, in words.
-    fn records(&mut self, head: Head) -> Result<(), String>;
 }
 
 /// Counters that the thread keeps.
@@ -92,11 +76,12 @@ impl std::fmt::Debug for Request {
 }
 
 impl Keeper {
-    /// Starts the thread. What becomes of records is told through `told`.
+    /// Starts the thread. What becomes of records is told through `told`. There is no spool before
+    /// the host is enrolled.
     ///
     /// # Errors
     /// Where no thread can be started.
-    pub fn start(ledger: Ledger, spool: Spooling, told: UnboundedSender<Kept>) -> std::io::Result<Self> {
+    pub fn start(ledger: Ledger, spool: Option<SpoolHandle>, told: UnboundedSender<Kept>) -> std::io::Result<Self> {
         let (requests, queue) = mpsc::channel();
         let counts = Arc::new(KeeperCounts::default());
         let mut work = Work { ledger, spool, told, counts: counts.clone() };
@@ -163,7 +148,7 @@ impl Drop for Keeper {
 
 struct Work {
     ledger: Ledger,
-    spool: Spooling,
+    spool: Option<SpoolHandle>,
     told: UnboundedSender<Kept>,
     counts: Arc<KeeperCounts>,
 }
@@ -207,8 +192,9 @@ impl Work {
         pass_all(group, "after");
         if durable > 0 {
             failpoint::pass("before_spooled");
-            if let Some(Err(error)) = self.spool.as_mut().map(|spool| spool.records(self.ledger.head())) {
-                error!(error, "records are durable here but cannot be queued for the collector");
+            let head = self.ledger.head().index;
+            if let Some(Err(error)) = self.spool.as_ref().map(|spool| spool.refer(head, clock::now())) {
+                error!(%error, "records are durable here but cannot be queued for the collector");
             }
             failpoint::pass("after_spooled");
         }
@@ -228,10 +214,14 @@ impl Work {
         match request {
             Request::Item(item) => {
                 self.counts.queued.fetch_sub(1, Ordering::Relaxed);
-                let Some(spool) = &mut self.spool else { return };
-                if let Err(error) = spool.item(&item) {
+                let Some(spool) = &self.spool else { return };
+                let pushed = match &*item {
+                    Item::Finding(finding) => spool.push_finding(finding, clock::now()),
+                    Item::Summary(summary) => spool.push_summary(summary, clock::now()),
+                };
+                if let Err(error) = pushed {
                     self.counts.items_dropped.fetch_add(1, Ordering::Relaxed);
-                    error!(error, "cannot be queued for the collector");
+                    error!(%error, "cannot be queued for the collector");
                 }
             }
             Request::Countersign(head) => self.ledger.countersign(head),

@@ -409,6 +409,7 @@ impl Shell {
         }
         self.uplink.bye().await;
         self.save();
+        self.keeper.file(restore::stopped_file(&self.settings.state.dir), Vec::new());
         self.keeper.flush().await;
         info!("stopped");
     }

@@ -52,11 +52,12 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     }
 
     let (told, kept) = unbounded_channel();
-    let restored = restored(&paths, &state, &ledger)?;
+    let stopped_cleanly = take_stopped(&state);
+    let restored = restored(stopped_cleanly, &paths, &state, &ledger)?;
     let core = core_settings(&paths, &settings, identity.as_ref(), host_id, observe_only.clone())?;
     let hostname = core.facts.hostname.clone();
-    let (uplink, spooling) = Uplink::start(&settings, identity, &core.facts, &ledger)?;
-    let keeper = Keeper::start(ledger, spooling, told).context("cannot start a thread")?;
+    let (uplink, spool) = Uplink::start(&settings, identity, &core.facts, &ledger)?;
+    let keeper = Keeper::start(ledger, spool, told).context("cannot start a thread")?;
     info!(host = ?host_id.map(|id| id.to_string()), hostname, records = restored.records.len(), "starting");
     let agent = Agent::new(core, restored, now);
 
@@ -127,7 +128,17 @@ fn keep_others_out(state: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn restored(paths: &Paths, state: &Path, ledger: &Ledger) -> anyhow::Result<Restored> {
+/// Says that the agent stopped in order.
+pub(super) fn stopped_file(state: &Path) -> PathBuf {
+    state.join("stopped")
+}
+
+/// Whether the agent before stopped in order; holds for one start.
+fn take_stopped(state: &Path) -> bool {
+    std::fs::remove_file(stopped_file(state)).is_ok()
+}
+
+fn restored(stopped_cleanly: bool, paths: &Paths, state: &Path, ledger: &Ledger) -> anyhow::Result<Restored> {
     let read = |path: PathBuf| match std::fs::read(&path) {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -143,6 +154,7 @@ fn restored(paths: &Paths, state: &Path, ledger: &Ledger) -> anyhow::Result<Rest
         policy: read(policy_file(state)),
         local_policy: watch::local_policy(&paths.etc),
         hold_file: watch::is_held(&paths.etc),
+        stopped_cleanly,
     })
 }
 

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mainstay_core::agent::{Input, OrderId, PolicyState, Signed};
+use mainstay_core::agent::{Input, OrderId, PolicyState};
 use mainstay_core::decision::PolicyRef;
 use mainstay_core::finding::FindingKind;
 use mainstay_core::id::{DecisionId, HostId};
+use mainstay_core::policy::signed::{KeyId, Signed, TrustedKeys};
 use mainstay_core::sample::HostFacts;
 use mainstay_core::subject::Subject;
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -16,9 +17,9 @@ use tracing::{error, info, warn};
 
 use super::Shell;
 use crate::config::Settings;
-use crate::keeper::Spooling;
 use crate::ledger::Ledger;
 use crate::metrics::Exposition;
+use crate::spool::SpoolHandle;
 use crate::uplink::message::{Inbound, OutMessage, PolicyStanding, SignedBytes};
 
 /// The agent expects to be back after a restart.
@@ -51,8 +52,8 @@ pub(super) fn labels(_: &Identity) -> BTreeMap<String, String> {
     BTreeMap::new()
 }
 
-pub(super) fn operator_keys(_: &Identity) -> Vec<[u8; 32]> {
-    Vec::new()
+pub(super) fn operator_keys(_: &Identity) -> TrustedKeys {
+    TrustedKeys::default()
 }
 
 pub(super) fn fleet(_: &Identity) -> [u8; 16] {
@@ -66,7 +67,7 @@ impl Uplink {
         _identity: Option<Identity>,
         _facts: &HostFacts,
         _ledger: &Ledger,
-    ) -> anyhow::Result<(Self, Spooling)> {
+    ) -> anyhow::Result<(Self, Option<SpoolHandle>)> {
         Ok((Self::default(), None))
     }
 
@@ -171,8 +172,8 @@ impl Shell {
     }
 }
 
-/// A key id of a wrong length is of no key.
+/// A key id or a signature of a wrong length is of no key, and the core refuses it as such.
 fn signed(bytes: SignedBytes) -> Signed {
-    let key_id = bytes.key_id.try_into().unwrap_or_default();
-    Signed { bytes: bytes.bytes, key_id, signature: bytes.signature }
+    let key_id = KeyId(bytes.key_id.try_into().unwrap_or_default());
+    Signed { bytes: bytes.bytes, key_id, signature: bytes.signature.try_into().unwrap_or([0; 64]) }
 }
