@@ -100,8 +100,8 @@ impl Actuator {
                 Ok(Reply::Done(Detail::Pong(Pong { version, is_held: self.is_held() })))
             }
             Verb::Status { action } => {
-                let status = self.with_journal(|journal| Ok(journal.status(*action)));
-                Ok(Reply::Status(status.unwrap_or(ActionStatus::NotSeen)))
+                // A journal that cannot be read is no proof that nothing was begun.
+                self.with_journal(|journal| Ok(journal.status(*action))).map(Reply::Status)
             }
             Verb::Inspect => Ok(Reply::Done(Detail::Inspection(inspect::inspect(&self.paths.proc)))),
             Verb::PurgeExpired => self.purge(),

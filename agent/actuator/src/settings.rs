@@ -36,7 +36,7 @@ pub struct Settings {
     pub units_allow: Vec<Glob>,
     /// Units that may not be, besides what [`crate::protect`] always protects.
     pub units_protect: Vec<Glob>,
-    /// Longest wait for one systemd job (default 5 min). Beyond it the action failed; the job goes on.
+    /// Longest wait for one systemd job (default 3 min). Beyond it the action failed; the job goes on.
     pub job_deadline: Duration,
     /// Most actions in an hour, by verb.
     pub per_hour: BTreeMap<&'static str, u32>,
@@ -112,10 +112,10 @@ impl Settings {
 }
 
 fn read_units(top: &mut TableReader<'_>) -> (Vec<Glob>, Vec<Glob>, Duration) {
-    let default_deadline = Duration::from_secs(300);
+    let default_deadline = Duration::from_secs(180);
     let Some(mut units) = top.opt_table("units") else { return (Vec::new(), Vec::new(), default_deadline) };
     let read =
-        (globs(&mut units, "allow"), globs(&mut units, "protect"), bounded(&mut units, "job_deadline", 300, 1, 3600));
+        (globs(&mut units, "allow"), globs(&mut units, "protect"), bounded(&mut units, "job_deadline", 180, 1, 3600));
     units.finish();
     read
 }

@@ -16,7 +16,7 @@ use super::Context;
 use super::hold::{Hold, HoldError};
 use super::root::{Root, RootError, device, open_absolute};
 use super::space::Space;
-use super::take::{Taken, take};
+use super::take::{Limits, Taken, take};
 use super::target::{Keep, Target, target};
 use super::walk::{Skips, find};
 use crate::settings::Settings;
@@ -174,13 +174,14 @@ impl<'e> Engine<'e> {
             }
         };
         let newest_s = newest_s(self.context.wall_ms, target.older_than);
+        let limits = Limits { newest_s, deadline: self.begun + self.settings.reclaim.time_max };
         let mut stopped = None;
         for candidate in &candidates {
             stopped = self.why_stop();
             if stopped.is_some() {
                 break;
             }
-            match take(root, target, candidate, &mut hold, newest_s) {
+            match take(root, target, candidate, &mut hold, limits) {
                 Taken::Purged(bytes) => {
                     done.purged_files += 1;
                     self.took(bytes);

@@ -157,33 +157,31 @@ impl Hold {
     /// Copies an open file, durably. The file may be deleted once [`Self::record`] has returned too.
     ///
     /// # Errors
-    /// Why the file stays.
-    pub fn copy(&self, number: u64, source: &File, path: &Path, stat: &Stat) -> Result<Entry, SkipReason> {
+    /// Why the file stays; the rest of the copy is then [`Self::drop_copy`]'s.
+    pub fn copy(
+        &self,
+        number: u64,
+        source: &File,
+        path: &Path,
+        stat: &Stat,
+        may_go_on: &dyn Fn() -> Result<(), SkipReason>,
+    ) -> Result<Entry, SkipReason> {
         let (dir, stored) = match &self.store {
             Store::Nowhere => return Err(SkipReason::Error),
             Store::Staging { .. } => (self.staging().ok_or(SkipReason::Error)?, Stored::Zstd),
             Store::Elsewhere { dir, .. } => (dir.as_fd(), Stored::Raw),
         };
-        let copied = create(dir, &copy_name(number)).map_err(io::Error::from).and_then(|copy| {
-            let digest = copy_contents(source, &copy, stored)?;
-            copy.sync_all()?;
-            let copy_stat = fstat(&copy)?;
-            Ok((digest, super::walk::disk_bytes(&copy_stat)))
-        });
-        let (sha256, copy_bytes) = match copied {
-            Ok(copied) => copied,
-            Err(error) => {
-                self.drop_copy(number);
-                return Err(reason_of(&error));
-            }
-        };
+        let copy = create(dir, &copy_name(number)).map_err(|error| reason_of(&error.into()))?;
+        let sha256 = copy_contents(source, &copy, stored, may_go_on)?;
+        copy.sync_all().map_err(|error| reason_of(&error))?;
+        let copy_bytes = fstat(&copy).map(|copy| super::walk::disk_bytes(&copy)).map_err(|_| SkipReason::Error)?;
         let most = super::walk::disk_bytes(stat) / 1000 * WORTHWHILE_PERMILLE;
         if stored == Stored::Zstd && copy_bytes > most {
-            self.drop_copy(number);
             return Err(SkipReason::NoRoomToHold);
         }
         fsync(dir).map_err(|_| SkipReason::Error)?;
-        Ok(Entry::of(number, path.to_owned(), stat, stored, sha256))
+        let xattrs = super::xattr::read(source);
+        Ok(Entry::of(number, path.to_owned(), stat, stored, sha256, xattrs))
     }
 
     /// Writes a file's entry into the manifest, durably.
@@ -306,28 +304,42 @@ pub fn create(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<File> {
     openat2(dir, name, flags, Mode::RUSR | Mode::WUSR, BELOW).map(File::from)
 }
 
-fn copy_contents(mut source: &File, copy: &File, stored: Stored) -> io::Result<[u8; 32]> {
+/// Copies piece by piece; before each it is asked whether to go on, since a large file takes long and somebody may be
+/// waiting to open it.
+fn copy_contents(
+    source: &File,
+    copy: &File,
+    stored: Stored,
+    may_go_on: &dyn Fn() -> Result<(), SkipReason>,
+) -> Result<[u8; 32], SkipReason> {
+    let failed = |error: io::Error| reason_of(&error);
+    match stored {
+        Stored::Raw => copy_pieces(source, copy, may_go_on),
+        Stored::Zstd => {
+            let mut encoder = zstd::stream::write::Encoder::new(copy, ZSTD_LEVEL).map_err(failed)?;
+            let digest = copy_pieces(source, &mut encoder, may_go_on)?;
+            encoder.finish().map_err(failed)?;
+            Ok(digest)
+        }
+    }
+}
+
+fn copy_pieces(
+    mut source: &File,
+    mut out: impl Write,
+    may_go_on: &dyn Fn() -> Result<(), SkipReason>,
+) -> Result<[u8; 32], SkipReason> {
     let mut digest = Sha256::new();
-    let mut buffer = vec![0; 128 << 10];
-    let mut encoder = match stored {
-        Stored::Raw => None,
-        Stored::Zstd => Some(zstd::stream::write::Encoder::new(copy, ZSTD_LEVEL)?),
-    };
+    let mut buffer = vec![0; 1 << 20];
     loop {
-        let read = source.read(&mut buffer)?;
+        may_go_on()?;
+        let read = source.read(&mut buffer).map_err(|error| reason_of(&error))?;
         if read == 0 {
-            break;
+            return Ok(digest.finalize().into());
         }
         digest.update(&buffer[..read]);
-        match &mut encoder {
-            Some(encoder) => encoder.write_all(&buffer[..read])?,
-            None => (&mut &*copy).write_all(&buffer[..read])?,
-        }
+        out.write_all(&buffer[..read]).map_err(|error| reason_of(&error))?;
     }
-    if let Some(encoder) = encoder {
-        encoder.finish()?;
-    }
-    Ok(digest.finalize().into())
 }
 
 fn reason_of(error: &io::Error) -> SkipReason {

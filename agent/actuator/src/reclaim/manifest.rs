@@ -63,12 +63,17 @@ pub struct Entry {
     pub stored: Stored,
     /// SHA-256 of the contents.
     pub sha256: [u8; 32],
+    /// Extended attributes, among them access lists and SELinux labels.
+    pub xattrs: Vec<Xattr>,
 }
+
+/// Name and value of an extended attribute.
+pub type Xattr = (Vec<u8>, Vec<u8>);
 
 impl Entry {
     /// Describes a file by its `stat`.
     #[must_use]
-    pub fn of(number: u64, path: PathBuf, stat: &Stat, stored: Stored, sha256: [u8; 32]) -> Self {
+    pub fn of(number: u64, path: PathBuf, stat: &Stat, stored: Stored, sha256: [u8; 32], xattrs: Vec<Xattr>) -> Self {
         let nanos = |ns: u64| u32::try_from(ns).unwrap_or(0);
         Self {
             number,
@@ -81,6 +86,7 @@ impl Entry {
             mtime: (stat.st_mtime, nanos(stat.st_mtime_nsec)),
             stored,
             sha256,
+            xattrs,
         }
     }
 
@@ -139,7 +145,9 @@ pub fn write_entry(file: &mut File, entry: &Entry) -> io::Result<()> {
         .i64(entry.mtime.0)
         .u32(entry.mtime.1)
         .u8(stored)
-        .bytes(&entry.sha256);
+        .bytes(&entry.sha256)
+        .u32(u32::try_from(entry.xattrs.len()).unwrap_or(0));
+    let fields = entry.xattrs.iter().fold(fields, |fields, (name, value)| fields.bytes(name).bytes(value));
     file.write_all(&fields.into_record())?;
     file.sync_data()
 }
@@ -184,6 +192,10 @@ fn read_entry(body: &[u8]) -> Option<Entry> {
             _ => return None,
         },
         sha256: fields.bytes()?.try_into().ok()?,
+        xattrs: {
+            let count = fields.u32()?;
+            (0..count).map(|_| Some((fields.bytes()?.to_vec(), fields.bytes()?.to_vec()))).collect::<Option<_>>()?
+        },
     })
 }
 
@@ -208,6 +220,7 @@ mod tests {
             mtime,
             stored: Stored::Zstd,
             sha256: [9; 32],
+            xattrs: vec![(b"user.note".to_vec(), path.to_vec()), (b"user.empty".to_vec(), Vec::new())],
         }
     }
 

@@ -19,6 +19,7 @@ pub mod space;
 pub mod take;
 pub mod target;
 pub mod walk;
+pub mod xattr;
 
 use std::path::{Path, PathBuf};
 

@@ -239,6 +239,8 @@ fn build(copy: File, staging: BorrowedFd<'_>, name: &str, entry: &Entry) -> io::
     }
     fchown(&file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
     fchmod(&file, Mode::from_raw_mode(entry.mode))?;
+    // After the mode, which an access list refines; before the times, which it changes.
+    super::xattr::write(&file, &entry.xattrs)?;
     let time = |(s, ns): (i64, u32)| Timespec { tv_sec: s, tv_nsec: ns.into() };
     futimens(&file, &Timestamps { last_access: time(entry.atime), last_modification: time(entry.mtime) })?;
     file.sync_all()

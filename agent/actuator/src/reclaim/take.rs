@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use mainstay_core::verb::SkipReason;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat, fstat, openat2, renameat_with, statat, unlinkat};
@@ -33,10 +34,19 @@ pub enum Taken {
     NoLeases,
 }
 
+/// What bounds the taking of a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// It must not have been changed after this, seconds since 1970.
+    pub newest_s: i64,
+    /// When the whole action has to be over.
+    pub deadline: Instant,
+}
+
 /// Takes one file, or says why it stays.
-pub fn take(root: &Root, target: &Target, candidate: &Candidate, hold: &mut Hold, newest_s: i64) -> Taken {
-    match open(root, target, candidate, newest_s) {
-        Ok(found) => found.take(candidate, hold, target, newest_s),
+pub fn take(root: &Root, target: &Target, candidate: &Candidate, hold: &mut Hold, limits: Limits) -> Taken {
+    match open(root, target, candidate, limits.newest_s) {
+        Ok(found) => found.take(candidate, hold, target, limits),
         Err(reason) => Taken::Left(reason),
     }
 }
@@ -68,7 +78,7 @@ fn open<'c>(root: &Root, target: &Target, candidate: &'c Candidate, newest_s: i6
 }
 
 impl Found<'_> {
-    fn take(&self, candidate: &Candidate, hold: &mut Hold, target: &Target, newest_s: i64) -> Taken {
+    fn take(&self, candidate: &Candidate, hold: &mut Hold, target: &Target, limits: Limits) -> Taken {
         let lease = match WriteLease::take(self.file.as_fd()) {
             Ok(lease) => lease,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::Left(SkipReason::Open),
@@ -80,11 +90,18 @@ impl Found<'_> {
             Ok(stat) => stat,
             Err(error) => return Taken::Left(reason_of(error)),
         };
-        if let Err(reason) = still_selected(target, self.name, &stat, newest_s) {
+        if let Err(reason) = still_selected(target, self.name, &stat, limits.newest_s) {
             return Taken::Left(reason);
         }
         let number = hold.next_number();
-        let result = self.keep(candidate, hold, number, &stat).and_then(|()| self.delete(hold, number, &stat, &lease));
+        let may_go_on = || match (lease.is_undisturbed(), Instant::now() < limits.deadline) {
+            (true, true) => Ok(()),
+            // Whoever waits to open it is let go at once.
+            (false, _) => Err(SkipReason::Open),
+            (true, false) => Err(SkipReason::Bound),
+        };
+        let kept = self.keep(candidate, hold, number, &stat, &may_go_on);
+        let result = kept.and_then(|()| self.delete(hold, number, &stat, &lease));
         match result {
             Ok(()) if hold.keeps() => {
                 hold.held_one();
@@ -99,11 +116,18 @@ impl Found<'_> {
     }
 
     /// Makes copy and manifest entry durable, if files are kept at all.
-    fn keep(&self, candidate: &Candidate, hold: &mut Hold, number: u64, stat: &Stat) -> Result<(), SkipReason> {
+    fn keep(
+        &self,
+        candidate: &Candidate,
+        hold: &mut Hold,
+        number: u64,
+        stat: &Stat,
+        may_go_on: &dyn Fn() -> Result<(), SkipReason>,
+    ) -> Result<(), SkipReason> {
         if !hold.keeps() {
             return Ok(());
         }
-        let entry = hold.copy(number, &self.file, &candidate.path, stat)?;
+        let entry = hold.copy(number, &self.file, &candidate.path, stat, may_go_on)?;
         hold.record(&entry).map_err(|_| SkipReason::NoRoomToHold)
     }
 

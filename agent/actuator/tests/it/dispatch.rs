@@ -99,9 +99,25 @@ fn nothing_begins_that_cannot_be_journalled() {
     fs::remove_dir(&world.paths.state).unwrap();
     assert_eq!(refused(world.ask(restart("nginx.service"))), RefusalReason::JournalUnavailable);
     assert_eq!(world.units.count(), 0);
+    // Nor is it said that an action was not seen when nobody can know.
+    let status = world.ask(Verb::Status { action: ActionId(1) });
+    assert_eq!(refused(status), RefusalReason::JournalUnavailable);
     // And once it can be, it goes on.
     fs::create_dir(&world.paths.state).unwrap();
     assert!(matches!(world.ask(restart("nginx.service")), Reply::Done(_)));
+}
+
+#[test]
+fn check_config_names_every_mistake_of_every_file() {
+    let world = World::new();
+    fs::create_dir(world.paths.config.with_extension("d")).unwrap();
+    fs::write(world.paths.config.with_extension("d").join("10.toml"), "[undo]\nfor_mx = \"1d\"\n").unwrap();
+    fs::write(world.paths.probes.join("pg.toml"), "command = [\"pg_isready\"]\n").unwrap();
+    let problems = mainstay_actuator::check::problems(&world.paths, Ownership::AnyOwner);
+    let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    assert!(shown[0].ends_with("10.toml:2:1: unknown key `for_mx`; did you mean `for_max`?"), "{shown:?}");
+    assert!(shown[1].contains("pg.toml:1:11: `command` must begin with the absolute path"), "{shown:?}");
 }
 
 #[test]

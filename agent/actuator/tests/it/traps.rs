@@ -93,6 +93,29 @@ fn a_file_that_is_only_mapped_counts_as_open() {
     assert!(!path.exists());
 }
 
+/// A large file is being copied when somebody wants to open it: he waits for a moment, not for the copy.
+#[test]
+fn whoever_opens_a_file_that_is_being_taken_gets_it() {
+    let world = World::new();
+    let contents = super::world::log_text(24 << 20);
+    let path = world.plant("large.log", &contents, DAY * 9);
+    let hold = world.data.join(".mainstay-hold");
+    let opener = std::thread::spawn({
+        let path = path.clone();
+        move || {
+            // The copy is under way as soon as there is one.
+            while !hold.join("a-0000000000000001.0/1.copy").exists() {
+                std::thread::yield_now();
+            }
+            fs::read(path)
+        }
+    });
+    let place = reclaimed(world.ask(world.reclaim(0.0, Undo::For(DAY)))).places.remove(0);
+    assert_eq!(opener.join().unwrap().unwrap(), contents);
+    assert_eq!((place.held_files, skipped(&place, SkipReason::Open)), (0, 1));
+    assert_eq!(fs::read(&path).unwrap(), contents);
+}
+
 #[test]
 fn an_open_a_recent_and_an_unlisted_file_stay() {
     let world = World::new();

@@ -32,6 +32,25 @@ fn restores_over_nothing_that_is_there_now() {
 }
 
 #[test]
+fn brings_back_extended_attributes() {
+    let world = World::new();
+    let path = world.plant("a.log.1", &log_text(200_000), DAY * 9);
+    let flags = rustix::fs::XattrFlags::empty();
+    if rustix::fs::setxattr(&path, "user.note", b"kept", flags).is_err() {
+        println!("SKIPPED undo::brings_back_extended_attributes: the filesystem of the temporary folder has none");
+        return;
+    }
+    let before = fs::metadata(&path).unwrap();
+    reclaimed(world.ask_as(ID, world.reclaim(0.0, Undo::For(DAY))));
+    assert!(!path.exists());
+    undone(world.ask(Verb::Undo { action: ID }));
+    let mut value = [0; 16];
+    let len = rustix::fs::getxattr(&path, "user.note", &mut value[..]).unwrap();
+    assert_eq!(&value[..len], b"kept");
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before.modified().unwrap());
+}
+
+#[test]
 fn a_damaged_copy_is_not_given_out_as_the_file() {
     let world = World::new();
     let path = world.plant("a.log.1", &log_text(200_000), DAY * 9);
