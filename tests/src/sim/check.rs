@@ -30,6 +30,10 @@ pub enum Seen {
     },
     /// The collector granted a lease.
     Granted(FindingKind),
+    /// A message was put in the outbox: to whom, and its subject.
+    Told(String, String),
+    /// An operator's order was answered: whether it was carried out, and in words.
+    Answered(bool, String),
     /// The agent started.
     Started,
     /// Something was done to the host or the fleet: a fault, a trouble.
@@ -125,7 +129,7 @@ impl Checker {
                 }
             }
             Seen::Granted(kind) => self.granted(at, host, *kind),
-            Seen::Durable(_) | Seen::Started | Seen::Struck(_) => {}
+            Seen::Durable(_) | Seen::Started | Seen::Struck(_) | Seen::Told(..) | Seen::Answered(..) => {}
         }
     }
 

@@ -12,6 +12,7 @@ pub mod machine;
 pub mod node;
 pub mod plan;
 pub mod rng;
+pub mod scenario;
 pub mod season;
 pub mod session;
 pub mod spool;
@@ -56,6 +57,8 @@ pub struct Config {
     pub duplicate_once_in: u64,
     /// An acknowledgement is lost once in so many.
     pub lost_ack_once_in: u64,
+    /// The text of the policy that the collector offers.
+    pub policy: String,
     /// The bug that is planted, if one is.
     pub bug: Option<Bug>,
 }
@@ -66,7 +69,15 @@ impl Config {
     pub fn quiet(hosts: usize) -> Self {
         let services =
             vec![("web.service", Nature::Sound), ("db.service", Nature::Sound), ("job.service", Nature::Sound)];
-        Self { hosts, services, crash_once_in: 0, duplicate_once_in: 0, lost_ack_once_in: 0, bug: None }
+        Self {
+            hosts,
+            services,
+            crash_once_in: 0,
+            duplicate_once_in: 0,
+            lost_ack_once_in: 0,
+            policy: plan::POLICY.to_owned(),
+            bug: None,
+        }
     }
 
     /// A fleet in which everything goes wrong now and then.
@@ -99,7 +110,7 @@ impl Config {
     /// The policy of the fleet, signed.
     #[must_use]
     pub fn signed_policy(&self) -> Signed {
-        plan::signed()
+        plan::sign(1, &self.policy)
     }
 
     /// What the agents start with, but for who they are.

@@ -182,7 +182,9 @@ impl World {
                 let latency = self.rng.between(MILLI / 2, 3 * MILLI);
                 self.after(latency, Event::Request(node, life, action, Box::new(step)));
             }
-            Effect::Notify { action, text, .. } => {
+            Effect::Notify { action, to, text, .. } => {
+                let subject = text.lines().next().unwrap_or_default().to_owned();
+                self.seen(node, &Seen::Told(to, subject));
                 self.nodes[node].outbox.entry(action).or_insert(text);
                 let outcome = done("in the outbox");
                 self.after(2 * MILLI, Event::Tell(node, life, Box::new(Input::StepDone { action, outcome })));
@@ -207,7 +209,8 @@ impl World {
                 self.send_soon(node);
             }
             Effect::StorePolicy(bytes) => self.nodes[node].policy = Some(bytes),
-            Effect::PolicyState(_) | Effect::SetProbes(_) | Effect::OrderDone { .. } | Effect::Status(_) => {}
+            Effect::OrderDone { done, text, .. } => self.seen(node, &Seen::Answered(done, text)),
+            Effect::PolicyState(_) | Effect::SetProbes(_) | Effect::Status(_) => {}
         }
     }
 

@@ -88,8 +88,8 @@ pub struct World {
     pub cut: BTreeMap<usize, u64>,
     /// What watches.
     pub checker: Checker,
-    /// The lines of the trace, where they are kept.
-    pub lines: Option<Vec<String>>,
+    /// What was seen, where it is kept: when, on which host, what.
+    pub history: Option<Vec<(u64, usize, Seen)>>,
     /// The policy that the collector offers.
     pub policy: Signed,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
@@ -112,7 +112,7 @@ impl World {
             collector_since: 0,
             cut: BTreeMap::new(),
             checker: Checker::new(config.bounds()),
-            lines: None,
+            history: None,
             policy: config.signed_policy(),
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
@@ -203,8 +203,8 @@ impl World {
     pub fn seen(&mut self, host: usize, seen: &Seen) {
         let line = format!("{:>12} {host:>3} {seen:?}", self.at / 1_000);
         self.trace.update(line.as_bytes());
-        if let Some(lines) = &mut self.lines {
-            lines.push(line);
+        if let Some(history) = &mut self.history {
+            history.push((self.at, host, seen.clone()));
         }
         self.checker.see(self.at, host, seen);
     }

@@ -32,32 +32,54 @@ impl Agent {
     pub(super) fn persisted(&mut self, token: Token, now: Now) {
         let Some(answered) = self.journal.persisted(token) else { return };
         self.book.apply(&answered.record);
-        if let Waiting::Intent(decision) = answered.waiting {
-            self.intent_answered(decision, token, None, now);
+        match answered.waiting {
+            Waiting::Intent(decision) => self.intent_answered(decision, token, None, now),
+            Waiting::Order(id) => self.order_recorded(id, Ok(&answered.record)),
+            Waiting::Nobody => {}
         }
+        self.ledger_known(now);
     }
 
     /// The ledger refused a record.
     pub(super) fn persist_failed(&mut self, token: Token, text: String, now: Now) {
         let Some(answered) = self.journal.failed(token, text.clone(), now) else { return };
-        if let Waiting::Intent(decision) = answered.waiting {
-            self.intent_answered(decision, token, Some(&text), now);
+        match answered.waiting {
+            Waiting::Intent(decision) => self.intent_answered(decision, token, Some(&text), now),
+            Waiting::Order(id) => self.order_recorded(id, Err(text)),
+            Waiting::Nobody => {}
         }
+        self.ledger_known(now);
+    }
+
+    /// An agent that cannot write its ledger does not work as it should: this is a finding.
+    fn ledger_known(&mut self, now: Now) {
+        let text = self.journal.error().map(|error| format!("the ledger cannot be written: {error}"));
+        let events = self.detectors.set_degraded("ledger", text, now);
+        self.found(events, now);
     }
 
     /// Hands the step over if its intent, and the decision before it, are durable.
     fn intent_answered(&mut self, decision: DecisionId, token: Token, failure: Option<&str>, now: Now) {
         let Some(flow) = self.flows.get_mut(&decision) else { return };
         let Some(answer) = flow.recorded(token, failure) else { return };
-        match answer.map_or_else(Some, |()| self.stopped()) {
+        let subject = flow.subject.clone();
+        match answer.map_or_else(Some, |()| self.stopped(&subject, now)) {
             None => self.hand_over(decision, now),
             Some(why) => self.not_run(decision, &why, now),
         }
     }
 
     /// What has come up since the decision that keeps a step from being handed over.
-    fn stopped(&self) -> Option<String> {
-        self.hold_file.then(|| "the hold file appeared".to_owned())
+    fn stopped(&self, subject: &Subject, now: Now) -> Option<String> {
+        if self.hold_file {
+            return Some(format!("{} appeared", super::HOLD_FILE));
+        }
+        let unit = match subject {
+            Subject::Unit(unit) => unit.as_str(),
+            _ => "host",
+        };
+        let held = self.book.holds(now).find(|(scope, ..)| matches!(*scope, "fleet" | "host") || *scope == unit);
+        held.map(|(scope, _, by)| format!("{scope} was held by {}", by.name))
     }
 
     /// A step is not carried out. Where the ledger says that it was about to be, this is said too.
@@ -104,7 +126,8 @@ impl Agent {
         let Some(flow) = self.flows.get_mut(&decision) else { return };
         flow.at += 1;
         if let Some(next) = flow.step().cloned() {
-            if let Some(why) = self.stopped() {
+            let subject = flow.subject.clone();
+            if let Some(why) = self.stopped(&subject, now) {
                 return self.verified(decision, Verification::not_helped(format!("broken off: {why}")), now);
             }
             let intent = Body::Intent { decision, action: next.action, step: next.step };

@@ -1,15 +1,15 @@
 //! What is on its way into the ledger.
 //!
-//! Every record is offered to the ledger once; what it refuses is offered again later, except an
-//! intent and its decision, which are given up: an intent that is not durable never happened.
+//! Every record is offered to the ledger once; what it refuses is offered again later, except what
+//! somebody waits for: an intent that is not durable never happened, an order was never taken.
 //! Nothing here decides what a failure means; it is only kept who waits for which answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::agent::input::Token;
+use crate::agent::input::{OrderId, Token};
 use crate::id::DecisionId;
-use crate::record::Record;
+use crate::record::{Body, Record};
 use crate::time::Now;
 
 /// Most records that wait for a ledger that refuses them. Beyond this the agent stops deciding,
@@ -20,13 +20,15 @@ pub(super) const REFUSED_MAX: usize = 256;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// Longest wait before a refused record is offered again.
-const RETRY_MAX: Duration = Duration::from_secs(30);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Who waits for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waiting {
     /// The decision to act and the intent of its next step.
     Intent(DecisionId),
+    /// An operator's order, which is answered when it is durable.
+    Order(OrderId),
     /// Nobody; but it must become durable.
     Nobody,
 }
@@ -100,9 +102,15 @@ impl Journal {
         self.error.as_deref()
     }
 
-    /// Whether a new plan may be begun: nothing of an earlier one is still on its way.
+    /// Whether anything may be decided: the book has, or will not get, all that matters for it.
     pub(super) fn is_clear(&self) -> bool {
-        self.offered.values().all(|answered| answered.waiting == Waiting::Nobody) && self.refused.len() < REFUSED_MAX
+        let matters = |record: &Record| match record.body {
+            Body::Decided(_) | Body::Started { .. } | Body::Policy { .. } | Body::Undone { .. } => false,
+            Body::Intent { .. } | Body::Outcome { .. } | Body::Verified { .. } => true,
+            Body::Answered { .. } | Body::Hold { .. } => true,
+        };
+        let waits = |answered: &Answered| answered.waiting != Waiting::Nobody || matters(&answered.record);
+        !self.offered.values().any(waits) && self.refused.len() < REFUSED_MAX
     }
 
     /// Whether there is something left that is not durable.

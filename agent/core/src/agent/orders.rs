@@ -1,10 +1,11 @@
 //! What operators and root order: approvals, holds and undo.
 
+use super::journal::Waiting;
 use super::{Agent, Effect, OrderId, Undoing};
 use crate::id::{ActionId, DecisionId, HostId};
 use crate::policy::order::Order;
 use crate::policy::signed::Signed;
-use crate::record::{Author, Body, Ended, Outcome};
+use crate::record::{Author, Body, Ended, Outcome, Record};
 use crate::time::Now;
 
 /// Most undos on their way at once.
@@ -27,15 +28,13 @@ impl Agent {
         match Order::take(signed, &self.settings.operator_keys, host, now.wall_ms) {
             Err(refusal) => self.answer(id, false, refusal.to_string()),
             Ok(Order::Approval { decision, plan_hash, until_ms, approved, by }) => {
-                let done = self.approval(decision, plan_hash, until_ms, approved, by, now);
-                let (done, text) = done.map_or_else(|text| (false, text), |text| (true, text));
-                self.answer(id, done, text);
+                match self.approval(decision, plan_hash) {
+                    Err(text) => self.answer(id, false, text),
+                    Ok(()) => self.record_order(id, Body::Answered { decision, approved, until_ms, by }, now),
+                }
             }
             Ok(Order::Hold { scope, until_ms, held, by, .. }) => {
-                let scope = scope.on_host();
-                let text = format!("{scope} {}", if held { "held" } else { "no longer held" });
-                self.record(Body::Hold { scope, until_ms, held, by }, now);
-                self.answer(id, true, text);
+                self.record_order(id, Body::Hold { scope: scope.on_host(), until_ms, held, by }, now);
             }
             Ok(Order::Undo { action, by, .. }) => self.undo(Some(id), action, by),
         }
@@ -45,24 +44,35 @@ impl Agent {
         self.effects.push_back(Effect::OrderDone { id, done, text });
     }
 
-    /// Takes an operator's word on a plan, if it is still the plan that was shown.
-    fn approval(
-        &mut self,
-        decision: DecisionId,
-        plan_hash: [u8; 32],
-        until_ms: i64,
-        approved: bool,
-        by: Author,
-        now: Now,
-    ) -> Result<String, String> {
+    /// Whether an operator's word is about a plan that waits, and about the one that was shown.
+    fn approval(&self, decision: DecisionId, plan_hash: [u8; 32]) -> Result<(), String> {
         let Some(asked) = self.book.asked(decision) else {
             return Err(format!("{decision} does not wait for an answer on this host"));
         };
         if asked.plan_hash != plan_hash {
             return Err(format!("{decision} would do something else than what was answered"));
         }
-        self.record(Body::Answered { decision, approved, until_ms, by }, now);
-        Ok(format!("{decision} {}", if approved { "approved" } else { "denied" }))
+        Ok(())
+    }
+
+    /// An order counts from when it is durable, and is answered then.
+    fn record_order(&mut self, id: OrderId, body: Body, now: Now) {
+        self.offer(Record { at: now, body }, Waiting::Order(id));
+    }
+
+    /// The ledger answered for an order.
+    pub(super) fn order_recorded(&mut self, id: OrderId, answer: Result<&Record, String>) {
+        let text = match answer {
+            Err(error) => return self.answer(id, false, format!("the ledger cannot be written: {error}")),
+            Ok(Record { body: Body::Answered { decision, approved, .. }, .. }) => {
+                format!("{decision} {}", if *approved { "approved" } else { "denied" })
+            }
+            Ok(Record { body: Body::Hold { scope, held, .. }, .. }) => {
+                format!("{scope} {}", if *held { "held" } else { "no longer held" })
+            }
+            Ok(_) => "recorded".to_owned(),
+        };
+        self.answer(id, true, text);
     }
 
     /// Undoes an action, under an id of its own.
