@@ -17,8 +17,8 @@ use mainstay_core::verb::{ActionStatus, Detail, Reply, Request, Verb};
 /// Where the actuator listens on an installed host.
 pub const SOCKET: &str = mainstay_actuator::client::SOCKET_PATH;
 
-/// Longest wait for a unit's job: units may take 90 s to stop and as long to start.
-const UNIT_DEADLINE: Duration = Duration::from_secs(200);
+/// Longest wait for a unit's job: the actuator itself gives up after 5 min, unless root says otherwise.
+const UNIT_DEADLINE: Duration = Duration::from_secs(330);
 
 /// Longest wait for a reclaim or an undo: they copy and compress files.
 const DISK_DEADLINE: Duration = Duration::from_secs(900);

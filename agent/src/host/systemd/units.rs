@@ -72,6 +72,12 @@ impl Units {
     /// are not completely read are kept back.
     pub fn take_change(&mut self, name: &UnitName) -> Option<UnitState> {
         let entry = self.entries.get_mut(name).filter(|entry| entry.complete)?;
+        // A unit that is down and about to be started already has the new invocation and a clean
+        // result, and still its old state: that would look like another failure.
+        let was_down = entry.told.as_ref().is_some_and(|told| is_down(told.unit.active));
+        if entry.job != 0 && was_down && is_down(entry.state.unit.active) {
+            return None;
+        }
         if entry.told.as_ref() == Some(&entry.state) {
             return None;
         }
@@ -209,6 +215,10 @@ fn stopped_on_request(was: &Unit, to: ActiveState, job: u32) -> bool {
         ActiveState::Inactive => was.stopped_on_request || job != 0,
         ActiveState::Failed => was.stopped_on_request || (job != 0 && came_from_up),
     }
+}
+
+fn is_down(state: ActiveState) -> bool {
+    matches!(state, ActiveState::Inactive | ActiveState::Failed)
 }
 
 fn active_state(word: &str) -> Option<ActiveState> {
@@ -383,6 +393,24 @@ mod tests {
         let told = units.take_change(&name()).unwrap();
         assert_eq!((told.unit.active, told.unit.result.as_str()), (ActiveState::Failed, "signal"));
         assert!(units.take_change(&name()).is_none());
+    }
+
+    #[test]
+    fn a_start_of_a_failed_unit_does_not_look_like_another_failure() {
+        let mut units = Units::default();
+        let at = Sequence::default();
+        units.fetched(&name(), &unit_properties("active", "running", 0), &service_properties("success", 7), at);
+        units.type_changed(&name(), &service_properties("signal", 0), at);
+        units.unit_changed(&name(), &unit_properties("failed", "failed", 0), at);
+        assert_eq!(units.take_change(&name()).unwrap().unit.result, "signal");
+        units.type_changed(&name(), &service_properties("success", 0), at);
+        units.unit_changed(&name(), &unit_properties("failed", "failed", 9), at);
+        assert!(units.take_change(&name()).is_none());
+        units.unit_changed(&name(), &unit_properties("activating", "start", 9), at);
+        assert_eq!(units.take_change(&name()).unwrap().unit.active, ActiveState::Activating);
+        units.type_changed(&name(), &service_properties("exit-code", 0), at);
+        units.unit_changed(&name(), &unit_properties("failed", "failed", 9), at);
+        assert_eq!(units.take_change(&name()).unwrap().unit.result, "exit-code");
     }
 
     #[test]
