@@ -63,7 +63,7 @@ impl Writer {
 
     /// Their number, then the bytes.
     pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
-        self.len(value.len());
+        self.count(value.len());
         self.fixed(value)
     }
 
@@ -73,7 +73,7 @@ impl Writer {
     }
 
     /// How many items follow.
-    pub fn len(&mut self, value: usize) -> &mut Self {
+    pub fn count(&mut self, value: usize) -> &mut Self {
         self.u64(value as u64)
     }
 
@@ -174,7 +174,7 @@ impl<'b> Reader<'b> {
     ///
     /// # Errors
     /// [`Truncated`].
-    pub fn len(&mut self) -> Result<usize, Truncated> {
+    pub fn count(&mut self) -> Result<usize, Truncated> {
         let len = usize::try_from(self.u64()?).map_err(|_| self.damaged())?;
         if len <= self.bytes.len() - self.at { Ok(len) } else { Err(self.damaged()) }
     }
@@ -189,7 +189,7 @@ impl<'b> Reader<'b> {
 
     fn take(&mut self, len: usize) -> Result<&'b [u8], Truncated> {
         let rest = &self.bytes[self.at..];
-        let taken = rest.get(..len).ok_or(self.damaged())?;
+        let taken = rest.get(..len).ok_or_else(|| self.damaged())?;
         self.at += len;
         Ok(taken)
     }
@@ -206,14 +206,14 @@ mod tests {
     #[test]
     fn reads_what_it_wrote_and_nothing_else() {
         let mut writer = Writer::new("t");
-        writer.u8(7).u32(8).u64(9).i64(-10).f64(0.5).fixed(&[1, 2]).text("é").len(1);
+        writer.u8(7).u32(8).u64(9).i64(-10).f64(0.5).fixed(&[1, 2]).text("é").count(1);
         let mut bytes = writer.finish();
-        // `len` counts items that are still to come.
+        // `count` counts items that are still to come.
         bytes.push(0xff);
         let mut reader = Reader::new(&bytes, "t").unwrap();
         assert_eq!((reader.u8(), reader.u32(), reader.u64(), reader.i64()), (Ok(7), Ok(8), Ok(9), Ok(-10)));
         assert_eq!(
-            (reader.f64(), reader.fixed(), reader.text(), reader.len()),
+            (reader.f64(), reader.fixed(), reader.text(), reader.count()),
             (Ok(0.5), Ok([1, 2]), Ok("é".into()), Ok(1))
         );
         assert!(reader.clone().finish().is_err());
@@ -228,6 +228,6 @@ mod tests {
         writer.u64(u64::MAX);
         let bytes = writer.finish();
         assert!(Reader::new(&bytes, "t").unwrap().bytes().is_err());
-        assert!(Reader::new(&bytes, "t").unwrap().len().is_err());
+        assert!(Reader::new(&bytes, "t").unwrap().count().is_err());
     }
 }

@@ -197,7 +197,7 @@ impl Plan {
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         let mut writer = Writer::new("mainstay-plan-1");
-        writer.len(self.steps.len());
+        writer.count(self.steps.len());
         for planned in &self.steps {
             write_step(&mut writer, &planned.step);
         }
@@ -225,7 +225,7 @@ fn write_step(writer: &mut Writer, step: &Step) {
 }
 
 fn write_reclaim(writer: &mut Writer, reclaim: &DiskReclaim) {
-    writer.bytes(&reclaim.mount.0).f64(reclaim.until_used_ratio).len(reclaim.from.len());
+    writer.bytes(&reclaim.mount.0).f64(reclaim.until_used_ratio).count(reclaim.from.len());
     for place in &reclaim.from {
         write_place(writer, place);
     }
@@ -244,7 +244,7 @@ fn write_place(writer: &mut Writer, place: &ReclaimPlace) {
     };
     writer.u8(tag);
     let Some(aged) = aged else { return };
-    writer.text(&aged.name).bytes(&aged.under.0).len(aged.files.len());
+    writer.text(&aged.name).bytes(&aged.under.0).count(aged.files.len());
     for glob in &aged.files {
         writer.text(glob);
     }

@@ -345,10 +345,11 @@ fn time_max(verify: Verify) -> Duration {
 }
 
 fn insert_bounded<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: K, value: V, max: usize, age: impl Fn(&V) -> u64) {
-    if map.len() >= max && !map.contains_key(&key) {
-        if let Some(oldest) = map.iter().min_by_key(|(_, value)| age(value)).map(|(key, _)| key.clone()) {
-            map.remove(&oldest);
-        }
+    if map.len() >= max
+        && !map.contains_key(&key)
+        && let Some(oldest) = map.iter().min_by_key(|(_, value)| age(value)).map(|(key, _)| key.clone())
+    {
+        map.remove(&oldest);
     }
     map.insert(key, value);
 }

@@ -139,10 +139,13 @@ fn operator_hold(question: &Question<'_>, candidate: &Candidate<'_>) -> Says {
     if let Some(says) = message(candidate) {
         return says;
     }
-    let left = until_ms.map_or("without end".to_owned(), |until| {
-        let left_ms = until.saturating_sub(question.now.wall_ms).max(0).unsigned_abs();
-        format!("for another {}", show(Duration::from_millis(left_ms)))
-    });
+    let left = until_ms.map_or_else(
+        || "without end".to_owned(),
+        |until| {
+            let left_ms = until.saturating_sub(question.now.wall_ms).max(0).unsigned_abs();
+            format!("for another {}", show(Duration::from_millis(left_ms)))
+        },
+    );
     Err((HoldReason::OperatorHold, format!("{scope} held {left} by {}: {}", by.name, by.reason)))
 }
 

@@ -29,28 +29,28 @@ impl Book {
         let mut writer = Writer::new(TAG);
         writer.u8(u8::from(self.clock.boot.is_some())).fixed(&self.clock.boot.unwrap_or_default().0);
         writer.u64(self.clock.before_ns).u64(self.clock.seen_ns);
-        writer.len(self.acted.len());
+        writer.count(self.acted.len());
         for (key, acted) in &self.acted {
             write_key(&mut writer, key);
             writer.u64(acted.at).u32(acted.failures);
         }
-        writer.len(self.times.len());
+        writer.count(self.times.len());
         for (rule, times) in &self.times {
-            writer.text(rule).len(times.0.len());
+            writer.text(rule).count(times.0.len());
             times.0.iter().for_each(|at| drop_ref(writer.u64(*at)));
         }
-        writer.len(self.episodes.len());
+        writer.count(self.episodes.len());
         for (key, episode) in &self.episodes {
             write_key(&mut writer, key);
-            writer.u64(episode.began).u64(episode.touched).u64(episode.finding.0).len(episode.tried.len());
+            writer.u64(episode.began).u64(episode.touched).u64(episode.finding.0).count(episode.tried.len());
             episode.tried.iter().for_each(|rung| drop_ref(writer.u32(*rung)));
         }
-        writer.len(self.running.len());
+        writer.count(self.running.len());
         for (subject, running) in &self.running {
             write_subject(&mut writer, subject);
             write_running(&mut writer, running);
         }
-        writer.len(self.asked.len());
+        writer.count(self.asked.len());
         for (decision, asked) in &self.asked {
             writer.u64(decision.0).u64(asked.finding.0).fixed(&asked.plan_hash).u64(asked.at);
             writer.u8(u8::from(asked.answer.is_some()));
@@ -59,7 +59,7 @@ impl Book {
                 write_author(&mut writer, &answer.by);
             }
         }
-        writer.len(self.holds.len());
+        writer.count(self.holds.len());
         for (scope, held) in &self.holds {
             writer.text(scope).u8(u8::from(held.until_ms.is_some())).i64(held.until_ms.unwrap_or(0));
             write_author(&mut writer, &held.by);
@@ -118,7 +118,7 @@ impl Book {
 fn drop_ref(_: &mut Writer) {}
 
 fn bounded(reader: &mut Reader<'_>, max: usize) -> Result<usize, Truncated> {
-    let count = reader.len()?;
+    let count = reader.count()?;
     if count <= max { Ok(count) } else { Err(Truncated { at: 0 }) }
 }
 

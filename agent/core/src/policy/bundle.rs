@@ -44,7 +44,7 @@ impl Bundle {
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(TAG);
         writer.fixed(&self.fleet_id).u64(self.generation).fixed(&self.prev_hash).i64(self.not_after_ms);
-        writer.len(self.files.len());
+        writer.count(self.files.len());
         for (name, content) in &self.files {
             writer.text(name).bytes(content);
         }
@@ -59,7 +59,7 @@ impl Bundle {
         let mut reader = Reader::new(bytes, TAG)?;
         let (fleet_id, generation) = (reader.fixed()?, reader.u64()?);
         let (prev_hash, not_after_ms) = (reader.fixed()?, reader.i64()?);
-        let count = reader.len()?;
+        let count = reader.count()?;
         if count > FILES_MAX {
             return Err(Truncated { at: 0 });
         }

@@ -153,7 +153,7 @@ impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let days: Vec<&str> = DAYS.iter().zip(self.days.0).filter(|(_, on)| *on).map(|((name, _), _)| *name).collect();
         let days = if days.len() == 7 { "daily".to_owned() } else { days.join(",") };
-        let to = self.to.map_or("24:00".to_owned(), |to| to.strftime("%H:%M").to_string());
+        let to = self.to.map_or_else(|| "24:00".to_owned(), |to| to.strftime("%H:%M").to_string());
         write!(f, "{days} {}–{to} {}", self.from.strftime("%H:%M"), self.zone_name)
     }
 }

@@ -84,14 +84,10 @@ fn file(
     probe_names: &mut Names,
 ) -> PolicyFile {
     let mut top = document.reader(problems);
-    if let Some(version) = top.u64("version") {
-        if version.value != FORMAT_VERSION {
-            let message = format!(
-                "policy format {} is not known (this version of Mainstay knows {FORMAT_VERSION})",
-                version.value
-            );
-            top.problem(&version.place, message);
-        }
+    if let Some(version) = top.u64("version").filter(|version| version.value != FORMAT_VERSION) {
+        let message =
+            format!("policy format {} is not known (this version of Mainstay knows {FORMAT_VERSION})", version.value);
+        top.problem(&version.place, message);
     }
     let description = top.opt_str("description").map_or(String::new(), Spanned::into_inner);
     let applies_to = selector(&mut top, "applies_to");
@@ -346,7 +342,7 @@ fn detect(mut table: TableReader<'_>) -> DetectOverrides {
     let settings = set.applied_to(Settings::default());
     let order = [settings.disk_full_clear_ratio, settings.disk_full_ratio, settings.disk_full_critical_ratio];
     if !order.is_sorted_by(|lower, higher| lower < higher) {
-        let shown = order.map(|ratio| shown_ratio(ratio));
+        let shown = order.map(shown_ratio);
         let message = format!(
             "`disk_full_clear` < `disk_full` < `disk_full_critical` must hold, and with the defaults they are {}",
             shown.join(", ")
