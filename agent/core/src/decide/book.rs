@@ -77,6 +77,8 @@ pub struct Running {
     pub step: &'static str,
     /// How it is proved.
     pub verify: Verify,
+    /// Whether its intent is durable. Without one nothing was handed over.
+    pub begun: bool,
     pub(super) since: Proven,
 }
 
@@ -134,11 +136,18 @@ impl Book {
     /// Takes what a record says. Records are to be applied once each, in their order, as soon as they are durable.
     pub fn apply(&mut self, record: &Record) {
         if let Body::Started { boot, .. } = &record.body {
+            // The agent died between a decision and its intent: it was never begun, and occupies nothing.
+            self.running.retain(|_, running| running.begun);
             return self.started(*boot, record.at);
         }
         self.clock.saw(record.at);
         match &record.body {
             Body::Decided(decision) => self.decided(decision, record.at),
+            Body::Intent { decision, .. } => {
+                if let Some(running) = self.running.values_mut().find(|running| running.decision == *decision) {
+                    running.begun = true;
+                }
+            }
             Body::Outcome { decision, outcome, .. } if outcome.ended != Ended::Done => self.ended(*decision, false),
             Body::Verified { decision, verification } => self.ended(*decision, verification.recovered),
             Body::Answered { decision, approved, until_ms, by } => {
@@ -147,11 +156,7 @@ impl Book {
                 }
             }
             Body::Hold { scope, until_ms, held, by } => self.hold(scope, *until_ms, *held, by, record.at),
-            Body::Started { .. }
-            | Body::Intent { .. }
-            | Body::Outcome { .. }
-            | Body::Policy { .. }
-            | Body::Undone { .. } => {}
+            Body::Started { .. } | Body::Outcome { .. } | Body::Policy { .. } | Body::Undone { .. } => {}
         }
     }
 
@@ -279,6 +284,7 @@ impl Book {
             rule: rule.to_owned(),
             step: step.kind(),
             verify: plan.verify,
+            begun: false,
             since: at,
         };
         self.running.insert(decision.subject.clone(), running);

@@ -159,7 +159,7 @@ fn write_running(writer: &mut Writer, running: &Running) {
     writer.text(&running.rule).text(running.step);
     write_duration(writer, running.verify.stable_for);
     write_duration(writer, running.verify.within);
-    writer.u64(running.since);
+    writer.u8(u8::from(running.begun)).u64(running.since);
 }
 
 fn read_running(reader: &mut Reader<'_>) -> Result<Running, Truncated> {
@@ -168,7 +168,8 @@ fn read_running(reader: &mut Reader<'_>) -> Result<Running, Truncated> {
     let (rule, step) = (reader.text()?, reader.text()?);
     let step = STEPS.into_iter().find(|known| *known == step).ok_or(Truncated { at: 0 })?;
     let verify = Verify { stable_for: read_duration(reader)?, within: read_duration(reader)? };
-    Ok(Running { decision, finding, kind, rule, step, verify, since: reader.u64()? })
+    let (begun, since) = (reader.u8()? != 0, reader.u64()?);
+    Ok(Running { decision, finding, kind, rule, step, verify, begun, since })
 }
 
 fn read_asked(reader: &mut Reader<'_>) -> Result<Asked, Truncated> {

@@ -113,7 +113,10 @@ impl World {
         let opened = self.now();
         let failed = Finding { id: FindingId(self.findings), opened, ..finding(&format!("u{unit}.service")) };
         let decision = self.host.decide(&failed, opened);
-        if plan(&decision).is_some() {
+        if let Some(plan) = plan(&decision) {
+            let step = plan.steps[0].clone();
+            let intent = Body::Intent { decision: decision.id, action: step.action, step: step.step };
+            self.host.record(opened, intent);
             self.acted_at.push(self.true_seconds);
             self.last = Some(decision);
         }

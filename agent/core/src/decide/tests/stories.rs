@@ -90,6 +90,22 @@ fn an_unknown_outcome_frees_the_subject_and_counts_as_a_failure() {
 }
 
 #[test]
+fn a_plan_that_was_never_begun_occupies_nothing_after_a_crash_but_counts() {
+    let start = |host: &mut Host| host.record(at(150), Body::Started { boot: BOOT, version: "1".into() });
+    let mut host = Host::new(auto("cooldown = \"0s\"\nstart_over = \"1s\"\nbudget = \"2 per 1h\""));
+    let nginx = finding("nginx.service");
+    host.decide(&nginx, at(100));
+    start(&mut host);
+    let again = host.decide(&nginx, at(151));
+    assert_eq!(reason(&again), None);
+    assert_eq!(verdict(&again, Guard::Budget).text, "budget 2 of 2 per 1h");
+    let step = plan(&again).unwrap().steps[0].clone();
+    host.record(at(153), Body::Intent { decision: again.id, action: step.action, step: step.step });
+    start(&mut host);
+    assert_eq!(reason(&host.ask(&nginx, at(154))), Some(HoldReason::Busy), "it may have been handed over");
+}
+
+#[test]
 fn with_the_builtin_policy_nothing_is_ever_done_and_it_says_what_would_be() {
     let mut host = Host::new(builtin());
     let decision = host.ask(&finding("nginx.service"), at(100));
