@@ -5,12 +5,12 @@
 //! lived all along, except for leases, which are short and asked for again. Every map has a bound; where it is reached
 //! the entry that was touched longest ago goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::STEPS_TIME_MAX;
 use super::budget::{Proven, ProvenClock, Times};
-use super::ladder::QUIET;
+use super::ladder::is_new_trouble;
 use crate::decision::{Choice, Decision, HoldReason};
 use crate::finding::FindingKind;
 use crate::id::{DecisionId, FindingId};
@@ -28,6 +28,9 @@ pub(super) const ASKED_MAX: usize = 256;
 
 /// Most holds of operators.
 pub(super) const HOLDS_MAX: usize = 256;
+
+/// Most tries that are remembered of one trouble. A rule's `tries` is bounded by less.
+pub(super) const TRIES_MAX: usize = 128;
 
 /// What a rule did about a subject.
 pub(super) type Key = (String, Subject);
@@ -57,9 +60,28 @@ pub(super) struct Acted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Episode {
     pub(super) began: Proven,
-    pub(super) touched: Proven,
     pub(super) finding: FindingId,
-    pub(super) tried: BTreeSet<u32>,
+    /// Which rung, and when, oldest first. Bounded by [`TRIES_MAX`].
+    pub(super) tries: Vec<(u32, Proven)>,
+}
+
+impl Episode {
+    /// When a rung was last tried.
+    pub(super) fn touched(&self) -> Proven {
+        self.tries.last().map_or(self.began, |(_, at)| *at)
+    }
+
+    fn tried(&mut self, rung: u32, at: Proven) {
+        self.tries.push((rung, at));
+        if self.tries.len() > TRIES_MAX {
+            // The oldest of those that were tried again: which rungs were tried at all is never forgotten.
+            let again = |(index, (rung, _)): &(usize, &(u32, Proven))| {
+                self.tries[index + 1..].iter().any(|(later, _)| later == rung)
+            };
+            let oldest = self.tries.iter().enumerate().find(again).map_or(0, |(index, _)| index);
+            self.tries.remove(oldest);
+        }
+    }
 }
 
 /// A plan that is being carried out or proved.
@@ -293,19 +315,13 @@ impl Book {
     fn touch_episode(&mut self, key: &Key, decision: &Decision, rung: u32, now: Now) {
         let at = self.clock.at(now);
         let old = self.episodes.remove(key).filter(|old| {
-            let quiet_for = self.clock.since(old.touched, now);
-            let open_for = now.since(decision.opened);
-            // The ladder has started over, or this is new trouble.
-            let again = old.tried.contains(&rung);
-            let new_trouble = old.finding != decision.finding && quiet_for >= open_for.saturating_add(QUIET);
-            !again && !new_trouble
+            let quiet_for = self.clock.since(old.touched(), now);
+            old.finding == decision.finding || !is_new_trouble(quiet_for, now.since(decision.opened))
         });
-        let mut episode =
-            old.unwrap_or(Episode { began: at, touched: at, finding: decision.finding, tried: BTreeSet::new() });
-        episode.touched = at;
+        let mut episode = old.unwrap_or(Episode { began: at, finding: decision.finding, tries: Vec::new() });
         episode.finding = decision.finding;
-        episode.tried.insert(rung);
-        insert_bounded(&mut self.episodes, key.clone(), episode, KEYS_MAX, |episode| episode.touched);
+        episode.tried(rung, at);
+        insert_bounded(&mut self.episodes, key.clone(), episode, KEYS_MAX, Episode::touched);
     }
 
     fn ended(&mut self, decision: DecisionId, recovered: bool) {

@@ -196,7 +196,9 @@ fn ladder(question: &Question<'_>, candidate: &Candidate<'_>) -> Says {
         State::NotDue { wait } => {
             Err((HoldReason::RungNotDue, format!("rung {rung} of {of} is due in {}", show(wait))))
         }
-        State::Exhausted => Err((HoldReason::LadderExhausted, format!("all {of} rungs tried"))),
+        State::Exhausted => {
+            Err((HoldReason::LadderExhausted, format!("all {of} rungs tried as often as the rule lets them")))
+        }
     }
 }
 

@@ -83,21 +83,27 @@ pub fn asks_approval(decision: &Decision) -> bool {
         && decision.verdicts.iter().filter(|verdict| !verdict.pass).count() == 1
 }
 
-/// Takes the rung that is due and asks the guards. Where they refuse, a later rung that only tells somebody, and is due
-/// too, goes ahead: a message is not held up by an action that cannot be carried out.
+/// Takes the rung that is due and asks the guards. A message that stands before it goes first; where the guards refuse, one
+/// that stands after it goes ahead: a message is not held up by an action that cannot be carried out.
 fn choose(question: &guards::Question<'_>, ids: &mut IdSource) -> (Vec<Verdict>, Choice) {
     let Some(next) = ladder::next(question) else {
         // No rung at all, or none that makes sense for the subject: only an observing rule is read that way.
         return (Vec::new(), Choice::Hold { reason: HoldReason::ObserveOnly, would: None });
     };
+    let (before, after): (Vec<_>, Vec<_>) =
+        ladder::messages(question).into_iter().partition(|message| message.index < next.index);
+    for first in &before {
+        if let (verdicts, None) = guards::ask_all(question, first) {
+            return (verdicts, Choice::Act(plan(question, first, action(ids))));
+        }
+    }
     let (verdicts, refused) = guards::ask_all(question, &next);
     let Some(reason) = refused else {
         return (verdicts, Choice::Act(plan(question, &next, action(ids))));
     };
-    for message in ladder::messages_after(question, &next) {
-        let (verdicts, refused) = guards::ask_all(question, &message);
-        if refused.is_none() {
-            return (verdicts, Choice::Act(plan(question, &message, action(ids))));
+    for instead in &after {
+        if let (verdicts, None) = guards::ask_all(question, instead) {
+            return (verdicts, Choice::Act(plan(question, instead, action(ids))));
         }
     }
     let would = (next.state != ladder::State::Exhausted).then(|| plan(question, &next, action(ids)));

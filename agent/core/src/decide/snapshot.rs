@@ -4,10 +4,10 @@
 //! that cannot be read is thrown away and the ledger read from the first record on: nothing is lost by it but time.
 //! Leases are left out; they are short and asked for again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::book::{ASKED_MAX, Acted, Answer, Asked, Book, Episode, HOLDS_MAX, Held, KEYS_MAX, Key, Running};
+use super::book::{ASKED_MAX, Acted, Answer, Asked, Book, Episode, HOLDS_MAX, Held, KEYS_MAX, Key, Running, TRIES_MAX};
 use super::budget::{ProvenClock, TIMES_MAX, Times};
 use crate::canonical::{Reader, Truncated, Writer};
 use crate::finding::FindingKind;
@@ -42,8 +42,8 @@ impl Book {
         writer.count(self.episodes.len());
         for (key, episode) in &self.episodes {
             write_key(&mut writer, key);
-            writer.u64(episode.began).u64(episode.touched).u64(episode.finding.0).count(episode.tried.len());
-            episode.tried.iter().for_each(|rung| drop_ref(writer.u32(*rung)));
+            writer.u64(episode.began).u64(episode.finding.0).count(episode.tries.len());
+            episode.tries.iter().for_each(|(rung, at)| drop_ref(writer.u32(*rung).u64(*at)));
         }
         writer.count(self.running.len());
         for (subject, running) in &self.running {
@@ -88,10 +88,10 @@ impl Book {
         }
         for _ in 0..bounded(&mut reader, KEYS_MAX)? {
             let key = read_key(&mut reader)?;
-            let (began, touched, finding) = (reader.u64()?, reader.u64()?, FindingId(reader.u64()?));
-            let count = bounded(&mut reader, usize::MAX)?;
-            let tried = (0..count).map(|_| reader.u32()).collect::<Result<BTreeSet<_>, _>>()?;
-            book.episodes.insert(key, Episode { began, touched, finding, tried });
+            let (began, finding) = (reader.u64()?, FindingId(reader.u64()?));
+            let count = bounded(&mut reader, TRIES_MAX)?;
+            let tries = (0..count).map(|_| Ok((reader.u32()?, reader.u64()?))).collect::<Result<Vec<_>, _>>()?;
+            book.episodes.insert(key, Episode { began, finding, tries });
         }
         for _ in 0..bounded(&mut reader, usize::MAX)? {
             let subject = read_subject(&mut reader)?;

@@ -225,6 +225,8 @@ pub struct Rule {
     pub risk: Risk,
     /// What to do, from the gentlest on.
     pub ladder: Vec<Rung>,
+    /// How often each rung that acts may be tried while the trouble lasts; `None`: as often as all else lets it.
+    pub tries: Option<u32>,
     /// While the trouble lasts, the ladder starts over this long after its last rung was tried; `None`: never.
     pub start_over: Option<Duration>,
     /// How recovery is proved.

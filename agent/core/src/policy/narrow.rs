@@ -31,6 +31,7 @@ impl Rule {
             Budget { count: self.budget.count.min(local.budget.count), per: self.budget.per.max(local.budget.per) };
         self.windows.extend(local.windows.iter().cloned());
         self.risk = self.risk.min(local.risk);
+        self.tries = [self.tries, local.tries].into_iter().flatten().min();
         // No start over at all is stricter than any.
         self.start_over = self.start_over.zip(local.start_over).map(|(signed, local)| signed.max(local));
         self.verify.stable_for = self.verify.stable_for.max(local.verify.stable_for);

@@ -4,7 +4,7 @@ use super::*;
 use crate::decide::says_the_same;
 use crate::policy::builtin;
 
-const LADDER: &str = "mode = \"auto\"\ncooldown = \"1m\"\nbudget = \"5 per 1h\"\nladder = [\n{ do = \"unit.restart\" },\n{ do = \"unit.restart\", after = \"5m\", reset_failed = true },\n{ do = \"notify\", after = \"10m\", to = \"oncall\" },\n]";
+const LADDER: &str = "mode = \"auto\"\ntries = 1\ncooldown = \"1m\"\nbudget = \"5 per 1h\"\nladder = [\n{ do = \"unit.restart\" },\n{ do = \"unit.restart\", after = \"5m\", reset_failed = true },\n{ do = \"notify\", after = \"10m\", to = \"oncall\" },\n]";
 
 #[test]
 fn climbs_the_ladder_rung_by_rung_and_then_holds() {
@@ -67,8 +67,62 @@ fn a_held_action_does_not_hold_up_the_escalation() {
 }
 
 #[test]
+fn the_last_rung_that_is_due_is_tried_again_under_cooldown_and_budget() {
+    let mut host = Host::new(policy(
+        &LADDER
+            .replace("tries = 1", "tries = 3")
+            .replace("5 per 1h", "9 per 1h")
+            .replace("cooldown = \"1m\"", "cooldown = \"1m\"\nbackoff = 1"),
+    ));
+    let nginx = finding("nginx.service");
+    let mut told_at = Vec::new();
+    for second in 100..2_000 {
+        let decision = host.decide(&nginx, at(second));
+        if let Some(plan) = plan(&decision) {
+            told_at.push((second - 100, plan.rung));
+            host.verified(&decision, false, at(second));
+        }
+    }
+    // Every minute the first, from the fifth on the second, three times each at most, and one message.
+    assert_eq!(
+        told_at,
+        [(0, 0), (60, 0), (120, 0), (300, 1), (360, 1), (420, 1), (600, 2)].map(|pair: (u64, u32)| pair)
+    );
+    assert_eq!(reason(&host.ask(&nginx, at(90_000))), Some(HoldReason::LadderExhausted));
+}
+
+#[test]
+fn without_a_number_of_tries_the_budget_is_the_bound() {
+    let mut host = Host::new(auto("cooldown = \"1s\"\nbackoff = 1\nbudget = \"3 per 1h\""));
+    let nginx = finding("nginx.service");
+    let mut acted = 0;
+    for second in 100..1_000 {
+        let decision = host.decide(&nginx, at(second));
+        if plan(&decision).is_some() {
+            acted += 1;
+            host.verified(&decision, false, at(second));
+        }
+    }
+    assert_eq!(acted, 3);
+    assert_eq!(reason(&host.ask(&nginx, at(1_000))), Some(HoldReason::BudgetSpent));
+}
+
+#[test]
+fn a_message_above_an_action_goes_first() {
+    let mut host = Host::new(policy(
+        "mode = \"approve\"\nladder = [{ do = \"notify\", to = \"dba\" }, { do = \"unit.restart\" }]",
+    ));
+    let nginx = finding("nginx.service");
+    assert_eq!(told(&host.decide(&nginx, at(100))), "notify dba");
+    let asking = host.decide(&nginx, at(101));
+    assert_eq!(reason(&asking), Some(HoldReason::NeedsApproval));
+    host.answered(asking.id, true, at(200), at(110));
+    assert_eq!(told(&host.decide(&nginx, at(111))), "unit.restart nginx.service");
+}
+
+#[test]
 fn starts_over_where_the_rule_says_so() {
-    let mut host = Host::new(auto("cooldown = \"1m\"\nstart_over = \"2h\"\nbudget = \"9 per 1h\""));
+    let mut host = Host::new(auto("tries = 1\ncooldown = \"1m\"\nstart_over = \"2h\"\nbudget = \"9 per 1h\""));
     let nginx = finding("nginx.service");
     let first = host.decide(&nginx, at(100));
     host.verified(&first, false, at(130));

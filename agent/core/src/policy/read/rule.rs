@@ -18,6 +18,9 @@ const BUDGET_COUNT_MAX: u32 = 1_000;
 /// Longest window of a budget.
 const BUDGET_PER_MAX: Duration = Duration::from_secs(30 * 86_400);
 
+/// Most tries of a rung: fewer than are remembered of one trouble.
+const TRIES_MAX: u64 = 100;
+
 /// Suffixes of unit names, to see a glob that can match none.
 const UNIT_SUFFIXES: [&str; 5] = [".service", ".socket", ".timer", ".path", "*"];
 
@@ -55,6 +58,8 @@ pub(super) fn rule(
     let budget = budget(&mut table);
     let windows: Vec<Window> = table.tables("windows").into_iter().filter_map(window).collect();
     let risk = table.opt_choice("risk", &RISKS).map_or(Risk::Medium, Spanned::into_inner);
+    let tries = table.opt_u64("tries");
+    let tries = table.within("tries", tries, 1..=TRIES_MAX).map(|tries| u32::try_from(tries.value).unwrap_or(u32::MAX));
     let start_over = table.opt_duration("start_over");
     if let Some(zero) = start_over.as_ref().filter(|wait| wait.value.is_zero()) {
         table.problem(&zero.place, "`start_over` of 0s would never let the ladder end; leave it out for never");
@@ -81,6 +86,7 @@ pub(super) fn rule(
         windows: vec![windows],
         risk,
         ladder: rungs.into_iter().map(Spanned::into_inner).collect(),
+        tries,
         start_over: start_over.map(Spanned::into_inner),
         verify,
     })

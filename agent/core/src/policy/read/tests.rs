@@ -419,6 +419,7 @@ fn the_documentation_names_every_key_kind_and_threshold() {
         "windows",
         "risk",
         "ladder",
+        "tries",
         "start_over",
         "verify",
         "do",
