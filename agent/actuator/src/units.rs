@@ -88,23 +88,27 @@ impl<'v> Job<'v> {
         if self.reset == ResetFailed::Clear {
             manager.reset_failed(self.unit.as_str())?;
         }
+        let before = Service::of(&manager, self.unit);
         let job = manager.start_job(self.method, self.unit.as_str())?;
         let result = manager.wait_for_job(&job, deadline)?;
-        let (main_pid, why_failed) = state_of(&manager, self.unit);
-        Ok(Ended { job: result, main_pid, why_failed })
+        let after = Service::of(&manager, self.unit);
+        let starts = matches!(self.method, "StartUnit" | "RestartUnit");
+        let was_started = !starts || after.started_us.is_none() || after.started_us != before.started_us;
+        Ok(Ended { job: result, main_pid: after.main_pid, was_started, why_failed: after.why_failed })
     }
 
     fn reply(&self, ended: Ended, elapsed_ms: u64) -> Reply {
-        let Ended { job, main_pid, why_failed } = ended;
+        let Ended { job, main_pid, was_started, why_failed } = ended;
         if matches!(job, JobResult::Done | JobResult::Skipped) {
             return Reply::Done(Detail::Unit(UnitDone { job, elapsed_ms, main_pid }));
         }
-        let hint = match why_failed {
-            Some(result) if result == "start-limit-hit" => {
-                "; its start limit was hit, and `reset_failed = true` would clear it".to_owned()
-            }
-            Some(result) => format!(" ({result})"),
-            None => String::new(),
+        // systemd does not say that a start limit was hit when the unit had failed before; that nothing ran does.
+        let hint = match (was_started, why_failed) {
+            (false, _) => "; nothing was started: its start limit (`reset_failed = true` clears it), a condition or \
+                           ExecStartPre= stood against it"
+                .to_owned(),
+            (true, Some(why)) => format!(" ({why})"),
+            (true, None) => String::new(),
         };
         let text = format!("job of {} ended {job}{hint}", self.unit);
         Reply::Failed(Failure { text, job: Some(job), elapsed_ms })
@@ -115,15 +119,31 @@ impl<'v> Job<'v> {
 struct Ended {
     job: JobResult,
     main_pid: Option<u32>,
+    was_started: bool,
     why_failed: Option<String>,
 }
 
-/// Main PID of a service, and systemd's word for its failure; units of other types have neither.
-fn state_of(manager: &Manager, unit: &UnitName) -> (Option<u32>, Option<String>) {
-    let properties = manager.unit(unit.as_str()).and_then(|unit| unit.properties("Service")).unwrap_or_default();
-    let pid = properties.get("MainPID").and_then(|value| u32::try_from(value).ok()).filter(|pid| *pid != 0);
-    let result = text(&properties, "Result");
-    (pid, (!result.is_empty() && result != "success").then_some(result))
+/// What a service shows; units of other types have none of it.
+#[derive(Default)]
+struct Service {
+    main_pid: Option<u32>,
+    /// When its main process was last started.
+    started_us: Option<u64>,
+    /// systemd's word for its failure.
+    why_failed: Option<String>,
+}
+
+impl Service {
+    fn of(manager: &Manager, unit: &UnitName) -> Self {
+        if !unit.as_str().ends_with(".service") {
+            return Self::default();
+        }
+        let properties = manager.unit(unit.as_str()).and_then(|unit| unit.properties("Service")).unwrap_or_default();
+        let main_pid = properties.get("MainPID").and_then(|value| u32::try_from(value).ok()).filter(|pid| *pid != 0);
+        let started_us = properties.get("ExecMainStartTimestampMonotonic").and_then(|value| u64::try_from(value).ok());
+        let result = text(&properties, "Result");
+        Self { main_pid, started_us, why_failed: (!result.is_empty() && result != "success").then_some(result) }
+    }
 }
 
 fn text(properties: &BTreeMap<String, OwnedValue>, key: &str) -> String {

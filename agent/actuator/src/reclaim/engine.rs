@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use mainstay_core::id::ActionId;
 use mainstay_core::plan::{DiskReclaim, Undo};
 use mainstay_core::verb::{Detail, PlaceDone, ReclaimDone, Refusal, RefusalReason, Reply, SkipReason, StopReason};
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, ResolveFlags, fcntl_lock, fstat, openat2, syncfs};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Mode, OFlags, ResolveFlags, fcntl_lock, fstat, openat2, syncfs, unlinkat,
+};
 
 use super::Context;
 use super::hold::{Hold, HoldError};
@@ -206,6 +208,8 @@ impl<'e> Engine<'e> {
             }
         }
         *held += hold.finish();
+        // Gone again if nothing is held in this root; `rmdir` refuses it otherwise.
+        let _ = unlinkat(root, super::HOLD_DIR, AtFlags::REMOVEDIR);
         done.skipped = skips.counts();
         // The last file of a place may have been the one that did it.
         (done, stopped.or_else(|| self.is_target_met().then_some(StopReason::TargetMet)))

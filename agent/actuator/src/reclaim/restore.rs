@@ -142,6 +142,8 @@ fn restore_all(
         let _ = unlinkat(&held.parent, &held.name, AtFlags::REMOVEDIR);
     }
     let _ = unlinkat(hold_dir, &held.name, AtFlags::REMOVEDIR);
+    // Empty now, as a rule; `rmdir` refuses it otherwise.
+    let _ = unlinkat(root, HOLD_DIR, AtFlags::REMOVEDIR);
 }
 
 fn conflict(done: &mut UndoDone, header: &Header, entry: &Entry, why: &str) {

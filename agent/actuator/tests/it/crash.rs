@@ -57,7 +57,7 @@ fn killed_at_any_moment_nothing_is_lost_and_nothing_begins_again() {
             .spawn()
             .unwrap();
         // Killed when so many files are gone: a moment in the work, not in time.
-        let gone_at_kill = (moments.next_u64() % (FILES as u64 + 10)) as usize + kill as usize % 2;
+        let gone_at_kill = usize::try_from(moments.next_u64() % (FILES as u64 + 10) + kill % 2).unwrap();
         let gone = || planted.keys().filter(|path| !path.exists()).count();
         while gone() < gone_at_kill && child.try_wait().unwrap().is_none() {}
         child.kill().unwrap();

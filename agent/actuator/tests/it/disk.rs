@@ -220,10 +220,10 @@ fn nothing_is_touched_when_the_disk_is_under_its_target_or_the_plan_is_refused()
     let linked = config.replace("/data\"", "/link\"");
     fs::write(&world.paths.config, linked).unwrap();
     let mut plan = world.reclaim(0.0, Undo::None);
-    if let Verb::DiskReclaim(DiskReclaim { from, .. }) = &mut plan {
-        if let ReclaimPlace::Aged(aged) = &mut from[0] {
-            aged.under = world.data.with_file_name("link").to_str().unwrap().into();
-        }
+    if let Verb::DiskReclaim(DiskReclaim { from, .. }) = &mut plan
+        && let ReclaimPlace::Aged(aged) = &mut from[0]
+    {
+        aged.under = world.data.with_file_name("link").to_str().unwrap().into();
     }
     assert_eq!(refused(world.ask(plan)), mainstay_core::verb::RefusalReason::NotAllowed);
     fs::write(&world.paths.config, config).unwrap();

@@ -39,8 +39,11 @@ fn planted() -> impl Strategy<Value = Planted> {
     )
 }
 
-/// Everything below a folder that is a file, with what undo must bring back.
-fn snapshot(root: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32, u32, u32, i64, i64)> {
+/// What undo must bring back of a file: contents, then mode, owner, group and time.
+type Brought = (Vec<u8>, u32, u32, u32, i64, i64);
+
+/// Everything below a folder that is a file.
+fn snapshot(root: &Path) -> BTreeMap<PathBuf, Brought> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
