@@ -2,12 +2,12 @@
 //! checker that is there for it, and the same world without it is sound.
 
 use mainstay_tests::sim::check::{EXACTLY_ONCE, OVER_BUDGET, TWICE, Violation};
-use mainstay_tests::sim::fault::Trouble;
+use mainstay_tests::sim::fault::{Fault, Trouble};
 use mainstay_tests::sim::machine::Nature;
 use mainstay_tests::sim::rng::Rng;
 use mainstay_tests::sim::season::Season;
 use mainstay_tests::sim::world::Event;
-use mainstay_tests::sim::{Bug, Config, SECOND, World};
+use mainstay_tests::sim::{Bug, Config, MILLI, SECOND, World};
 
 fn rules(violations: &[Violation]) -> Vec<&'static str> {
     let mut rules: Vec<_> = violations.iter().map(|violation| violation.rule).collect();
@@ -22,12 +22,19 @@ fn settled(mut world: World) -> World {
     world
 }
 
-/// A collector that crashes now and then, with records under way.
+/// A collector that crashes again and again just after all hosts had something to tell.
 fn crashing_collector(bug: Option<Bug>) -> World {
     let mut world = World::new(Config { bug, ..Config::rough(40) }, Rng::seed_of("crashing_collector"));
     world.run_for(400 * SECOND);
-    world.befall(&Season { kill_every: 3, collector_every: 15, ..Season::default() }, 300);
-    world.run_for(300 * SECOND);
+    for round in 0..12 {
+        let at = round * 30 * SECOND;
+        for node in 0..40 {
+            world.after(at, Event::Trouble(node, Trouble::Kill("web.service".parse().expect("a unit name"))));
+        }
+        world.after(at + (40 + 10 * round) * MILLI, Event::Fault(Fault::Collector(2 * SECOND)));
+    }
+    world.befall(&Season { crash_every: 60, ..Season::default() }, 360);
+    world.run_for(360 * SECOND);
     settled(world)
 }
 
