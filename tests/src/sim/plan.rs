@@ -21,7 +21,6 @@ cooldown = "20s"
 backoff = 2.0
 cooldown_max = "5m"
 budget = "4 per 1h"
-start_over = "1m"
 ladder = [{ do = "unit.restart" }]
 verify = { stable_for = "15s", within = "60s" }
 
