@@ -60,6 +60,9 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     let keeper = Keeper::start(ledger, spool, told).context("cannot start a thread")?;
     info!(host = ?host_id.map(|id| id.to_string()), hostname, records = restored.records.len(), "starting");
     let agent = Agent::new(core, restored, now);
+    if !agent.relearning().is_empty() {
+        set_learned_aside(&state, agent.relearning());
+    }
 
     let sender = open_outbox(&settings, &state)?;
     let actuator = Actuator::at(paths.actuator_socket());
@@ -156,6 +159,16 @@ fn restored(stopped_cleanly: bool, paths: &Paths, state: &Path, ledger: &Ledger)
         hold_file: watch::is_held(&paths.etc),
         stopped_cleanly,
     })
+}
+
+/// Keeps what could not be used of the detectors' state for whoever wants to know why, under
+/// another name: it is about to be written anew.
+fn set_learned_aside(state: &Path, relearning: &[String]) {
+    let (from, to) = (learned_file(state), state.join("learned.unreadable"));
+    warn!(parts = ?relearning, kept = %to.display(), "what was learned cannot be used, learning anew");
+    if let Err(error) = std::fs::rename(&from, &to) {
+        warn!(%error, "cannot set it aside");
+    }
 }
 
 fn core_settings(

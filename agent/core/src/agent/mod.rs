@@ -124,11 +124,8 @@ impl Agent {
     pub fn new(settings: Settings, restored: Restored, now: Now) -> Self {
         let mut ids = IdSource::new(settings.ids_seed);
         let seed = ids.next_u64();
-        let detectors = match restored.detectors.as_deref() {
-            Some(bytes) => Detectors::restore(bytes, settings.detect.clone(), seed, now)
-                .unwrap_or_else(|_| Detectors::new(settings.detect.clone(), seed)),
-            None => Detectors::new(settings.detect.clone(), seed),
-        };
+        let saved = restored.detectors.as_deref();
+        let detectors = Detectors::restore_or_new(saved, settings.detect.clone(), seed, now);
         let mut book = Book::default();
         for record in &restored.records {
             book.apply(record);
@@ -206,6 +203,13 @@ impl Agent {
     #[must_use]
     pub fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// What of [`Restored::detectors`] could not be used, in words: the shell says so and sets those
+    /// bytes aside before it writes new ones.
+    #[must_use]
+    pub fn relearning(&self) -> &[String] {
+        self.detectors.relearning()
     }
 
     /// What was learned, to be given back as [`Restored::detectors`]. The shell keeps it now and

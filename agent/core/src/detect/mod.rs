@@ -76,7 +76,7 @@ pub struct Detectors {
     memory_leak: MemoryLeak,
     metric_anomalous: MetricAnomalous,
     degraded: Degraded,
-    relearning: Vec<&'static str>,
+    relearning: Vec<String>,
 }
 
 /// What the detectors had to leave out because a bound was reached.
@@ -184,9 +184,10 @@ impl Detectors {
         self.metric_anomalous.learning(&self.settings)
     }
 
-    /// The detectors whose saved state could not be used, so that they learn anew. For the log.
+    /// What of the saved state could not be used, so that it is learned anew, in words. The caller
+    /// says so and sets the saved state aside.
     #[must_use]
-    pub fn relearning(&self) -> &[&'static str] {
+    pub fn relearning(&self) -> &[String] {
         &self.relearning
     }
 
@@ -208,6 +209,17 @@ impl Detectors {
         writer.section(MEMORY_LEAK, 1, |w| self.memory_leak.save(w));
         writer.section(METRIC_ANOMALOUS, 1, |w| self.metric_anomalous.save(w));
         writer.finish()
+    }
+
+    /// Goes on from a snapshot where there is one that can be used, and starts with nothing learned
+    /// otherwise; [`Detectors::relearning`] says why.
+    #[must_use]
+    pub fn restore_or_new(bytes: Option<&[u8]>, settings: Settings, seed: u64, now: Now) -> Self {
+        let Some(bytes) = bytes else { return Self::new(settings, seed) };
+        Self::restore(bytes, settings.clone(), seed, now).unwrap_or_else(|error| {
+            let relearning = vec![format!("everything: {error}")];
+            Self { relearning, ..Self::new(settings, seed) }
+        })
     }
 
     /// Goes on from a [`Detectors::snapshot`]. Time that has passed since then counts as a gap:
@@ -238,7 +250,7 @@ impl Detectors {
                 (CLOCK | LIFECYCLE, got) => {
                     return Err(BadSnapshot::Version { got: u16::from(got), have: 1 });
                 }
-                (tag, _) => restored.relearning.push(part_of(tag)),
+                (tag, _) => restored.relearning.push(part_of(tag).to_owned()),
             }
         }
         Ok(restored)
@@ -370,6 +382,13 @@ mod tests {
             assert!(Detectors::restore(&damaged, Settings::default(), 2, now(9)).is_err(), "byte {at}");
             assert!(Detectors::restore(&bytes[..at], Settings::default(), 2, now(9)).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn state_that_cannot_be_used_is_learned_anew_and_said() {
+        let detectors = Detectors::restore_or_new(Some(b"MDET"), Settings::default(), 2, now(9));
+        assert_eq!(detectors.relearning(), ["everything: detector state is malformed in header"]);
+        assert_eq!(Detectors::restore_or_new(None, Settings::default(), 2, now(9)).relearning(), [""; 0]);
     }
 
     #[test]
