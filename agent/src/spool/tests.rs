@@ -56,7 +56,7 @@ fn summary(n: u64) -> Summary {
 /// A summary that does not compress: noise in its labels.
 fn large_summary(n: u64) -> Summary {
     let mut ids = mainstay_core::id::IdSource::new(n);
-    let noise: String = (0..1200).map(|_| format!("{:016x}", ids.next_u64())).collect();
+    let noise: String = (0..2000).map(|_| format!("{:016x}", ids.next_u64())).collect();
     let key = SeriesKey::new("noise", &[("label", &noise)]);
     Summary { points: vec![(Arc::new(key), Point::Counter(1.0))], ..summary(n) }
 }
