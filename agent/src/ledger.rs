@@ -27,6 +27,8 @@ use mainstay_core::ledger::frame;
 use mainstay_core::ledger::shard::{self, Header, SHARD_BYTES};
 use mainstay_core::ledger::{Entry, Head, RECORD_BYTES_MAX};
 
+use tokio::sync::watch;
+
 use crate::durable;
 
 pub use reader::{Reader, StoredRecord, chains};
@@ -104,6 +106,7 @@ pub struct Ledger {
     /// Where the next frame goes.
     at: usize,
     head: Head,
+    heads: watch::Sender<Head>,
     /// Up to where a write that failed may have left bytes behind `at`.
     dirty_to: usize,
     countersigned: Option<Head>,
@@ -136,6 +139,7 @@ impl Ledger {
             }
         };
         ledger.notes = notes;
+        ledger.heads.send_replace(ledger.head);
         ledger.countersigned = recover::countersigned(&ledger.dir.join(COUNTERSIGNED));
         ledger.make_spare();
         Ok(ledger)
@@ -153,6 +157,7 @@ impl Ledger {
             file,
             at: SHARD_BYTES,
             head: Head::genesis(settings.host),
+            heads: watch::Sender::new(Head::genesis(settings.host)),
             dirty_to: 0,
             countersigned: None,
             notes: Vec::new(),
@@ -188,6 +193,12 @@ impl Ledger {
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// The end of the chain, for who has to follow it.
+    #[must_use]
+    pub fn heads(&self) -> watch::Receiver<Head> {
+        self.heads.subscribe()
     }
 
     /// Whose ledger this is.
@@ -241,6 +252,7 @@ impl Ledger {
         self.at = self.dirty_to;
         self.dirty_to = 0;
         self.head = head;
+        self.heads.send_replace(head);
         Ok(())
     }
 

@@ -6,9 +6,11 @@
 pub mod actuate;
 pub mod config;
 pub mod durable;
+pub mod enrol;
 pub mod failpoint;
 pub mod host;
 pub mod http;
+pub mod identity;
 pub mod keeper;
 pub mod ledger;
 pub mod log;
@@ -17,4 +19,5 @@ pub mod notify;
 pub mod panics;
 pub mod run;
 pub mod spool;
+pub mod tls;
 pub mod uplink;

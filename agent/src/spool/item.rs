@@ -70,13 +70,13 @@ impl Stored {
         Some(Self { seq: Seq(u64::from_le_bytes(*seq)), wall_ms: i64::from_le_bytes(*wall_ms), body })
     }
 
-    /// Roughly how many bytes of a message it will be.
+    /// Roughly how many bytes of a message it will be. A record is longer than its number.
     #[must_use]
     pub fn bytes(&self) -> usize {
         HEADER_BYTES
             + match &self.body {
                 Body::Summary(bytes) | Body::Finding(bytes) | Body::Gap(bytes) => bytes.len(),
-                Body::Record(_) => 8,
+                Body::Record(_) => 1024,
             }
     }
 }

@@ -1,0 +1,101 @@
+//! Items of the spool as a push: series by their numbers in this session, records with their bytes
+//! from the ledger, all of it under one compression.
+//!
+//! An item that cannot be read any more is sent as a gap of itself, so that its number is accounted
+//! for and the stream goes on.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::id::Epoch;
+use mainstay_proto::convert::Dictionary;
+use mainstay_proto::v1::{self, item::Of};
+use prost::Message as _;
+
+use crate::ledger::{Reader, StoredRecord};
+use crate::spool::item::{Body, Stored, read_summary};
+
+/// Most bytes of items, as the spool keeps them, in one push.
+pub(super) const BYTES_MAX: usize = 128 * 1024;
+/// Fewest, however often a push was too large.
+pub(super) const BYTES_MIN: usize = 1024;
+
+const ZSTD_LEVEL: i32 = 3;
+
+/// A push with what is remembered of it until it is acknowledged.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) push: v1::Push,
+    /// When everything up to this is durable, it has arrived.
+    pub(super) upto: u64,
+    pub(super) bytes: usize,
+    pub(super) items: usize,
+}
+
+/// Packs items, in their order.
+pub(super) fn pack(
+    items: Vec<Stored>,
+    epoch: Epoch,
+    dictionary: &mut Dictionary,
+    ledger: &Reader,
+) -> std::io::Result<Packed> {
+    let records = records_of(&items, ledger);
+    let mut inner = v1::Push::default();
+    let mut upto = 0;
+    for item in items {
+        let seq = item.seq.0;
+        let of = match wire(&item, dictionary, &mut inner.define, &records) {
+            Ok(of) => of,
+            Err(why) => {
+                tracing::error!(seq, why, "an item of the spool cannot be sent and becomes a gap");
+                lost(&item, why)
+            }
+        };
+        upto = upto.max(if let Of::Gap(gap) = &of { gap.seq_to } else { seq });
+        inner.items.push(v1::Item { seq, of: Some(of) });
+    }
+    let items = inner.items.len();
+    let zstd = zstd::bulk::compress(&inner.encode_to_vec(), ZSTD_LEVEL)?;
+    let push = v1::Push { epoch: epoch.0, zstd, ..v1::Push::default() };
+    Ok(Packed { bytes: push.encoded_len(), push, upto, items })
+}
+
+fn wire(
+    item: &Stored,
+    dictionary: &mut Dictionary,
+    define: &mut Vec<v1::SeriesDef>,
+    records: &BTreeMap<u64, StoredRecord>,
+) -> Result<Of, String> {
+    match &item.body {
+        Body::Summary(bytes) => {
+            let summary = read_summary(item.seq, bytes).map_err(|error| error.to_string())?;
+            Ok(Of::Summary(dictionary.summary(&summary, define)))
+        }
+        Body::Finding(bytes) => v1::Finding::decode(&**bytes).map(Of::Finding).map_err(|error| error.to_string()),
+        Body::Gap(bytes) => v1::Gap::decode(&**bytes).map(Of::Gap).map_err(|error| error.to_string()),
+        Body::Record(index) => {
+            let stored = records.get(index).ok_or_else(|| format!("record {index} is not in the ledger"))?;
+            let StoredRecord { index, hash, record } = stored;
+            Ok(Of::Ledger(v1::LedgerEntry { index: *index, record: record.clone(), hash: hash.to_vec() }))
+        }
+    }
+}
+
+fn lost(item: &Stored, why: String) -> Of {
+    let (seq, wall_ms) = (item.seq.0, item.wall_ms);
+    Of::Gap(v1::Gap { seq_from: seq, seq_to: seq, wall_from_ms: wall_ms, wall_to_ms: wall_ms, reason: why })
+}
+
+/// The records that items refer to, read range by range.
+fn records_of(items: &[Stored], ledger: &Reader) -> BTreeMap<u64, StoredRecord> {
+    let mut wanted: Vec<u64> =
+        items.iter().filter_map(|item| if let Body::Record(index) = item.body { Some(index) } else { None }).collect();
+    wanted.sort_unstable();
+    let mut records = BTreeMap::new();
+    for range in wanted.chunk_by(|a, b| *b <= a + 1) {
+        match ledger.records(range[0], range[range.len() - 1], usize::MAX) {
+            Ok(found) => records.extend(found.into_iter().map(|record| (record.index, record))),
+            Err(error) => tracing::error!(%error, "cannot read records to send"),
+        }
+    }
+    records
+}
