@@ -431,9 +431,8 @@ impl Uplink {
     }
 }
 
-/// At least one push of the smallest size may be under way.
 fn credit(bytes: u32) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX).max(push::BYTES_MIN)
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn standing(policy: &PolicyStanding) -> v1::PolicyStatus {
