@@ -4,6 +4,7 @@
 //! and nothing is left running when [`Collector::stop`] returns.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -79,20 +80,17 @@ impl Collector {
     /// What is in the way.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let data = settings.data.clone();
-        std::fs::create_dir_all(&data).map_err(|source| StartError::Folder { path: data.clone(), source })?;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data);
+        made.map_err(|source| StartError::Folder { path: data.clone(), source })?;
         let authority = Authority::open_or_make(&data.join("ca"), clock::wall_ms())?;
         let store = Store::open(&data.join("db"), settings.cache_bytes)?;
         let (notices, waiting) = mpsc::channel(notify::QUEUE_MAX);
         let listener = bind(settings.listen).await?;
         let http_listener = bind(settings.http).await?;
         let (address, http) = (local(&listener)?, local(&http_listener)?);
-        let mut settings = settings;
-        if settings.address.ends_with(":0") {
-            settings.address = address.to_string(); // a free port was asked for: only now it is known
-        }
         let config = authority.server_config(&names(&settings), clock::wall_ms())?;
         let tls: Tls = Arc::new(RwLock::new(Arc::new(config)));
-        let hub = Hub::start(store, authority, Arc::new(settings), notices).await?;
+        let hub = Hub::start(store, authority, Arc::new(settings), notices, address).await?;
         services::policy::use_depends(&hub);
         let admin = hub.settings().admin_socket.clone();
         let listen = |source| StartError::Listen { at: admin.display().to_string(), source };
@@ -153,7 +151,13 @@ impl Collector {
 /// The names of the server certificate: what is configured, and what the machine is called.
 fn names(settings: &Settings) -> Vec<String> {
     let mut names = settings.names.clone();
-    names.extend(settings.address.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
+    names.extend(
+        settings
+            .address
+            .as_ref()
+            .and_then(|address| address.rsplit_once(':'))
+            .map(|(host, _)| host.trim_matches(['[', ']']).to_owned()),
+    );
     names.push(hostname());
     names.retain(|name| !name.is_empty());
     names.sort();

@@ -25,8 +25,9 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Web page, `/metrics` and health (default `127.0.0.1:7444`).
     pub http: SocketAddr,
-    /// Host and port that tokens give to agents; by default the first of `names`, or the machine's name.
-    pub address: String,
+    /// Host and port that tokens give to agents; by default the first of `names`, else the address at which the
+    /// operator who asks for the token reached the collector.
+    pub address: Option<String>,
     /// Names and addresses that the server certificate carries besides the fixed one.
     pub names: Vec<String>,
     /// Store, CA and backups live below (default `/var/lib/mainstay-collector`).
@@ -66,8 +67,8 @@ impl Settings {
         Self {
             listen: loopback,
             http: loopback,
-            address: "127.0.0.1:0".to_owned(),
-            names: vec!["127.0.0.1".to_owned()],
+            address: None,
+            names: Vec::new(),
             data: folder.join("data"),
             admin_socket: folder.join("admin.sock"),
             cache_bytes: 32 * 1024 * 1024,
@@ -147,7 +148,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
     let settings = Settings {
         listen,
         http: http.map_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7444), |h| h.value),
-        address: address.map_or_else(|| default_address(&names, listen.port()), |a| a.value),
+        address: address.map(|a| a.value).or_else(|| names.first().map(|name| format!("{name}:{}", listen.port()))),
         names,
         data: data.map_or_else(|| PathBuf::from("/var/lib/mainstay-collector"), |d| d.value.into()),
         admin_socket: admin_socket
@@ -200,11 +201,6 @@ fn url(table: &mut TableReader<'_>, key: &str) -> Option<String> {
     }
 }
 
-/// What agents are told to connect to when nothing is configured: the first name, else the machine's.
-fn default_address(names: &[String], port: u16) -> String {
-    format!("{}:{port}", names.first().cloned().unwrap_or_else(hostname))
-}
-
 /// The machine's name.
 #[must_use]
 pub fn hostname() -> String {
@@ -232,7 +228,9 @@ mod tests {
         let settings = parse("").unwrap();
         assert_eq!(settings.listen.to_string(), "0.0.0.0:7443");
         assert_eq!(settings.http.to_string(), "127.0.0.1:7444");
-        assert!(settings.address.ends_with(":7443"));
+        assert_eq!(settings.address, None);
+        let named = parse("names = [\"c.example\"]").unwrap();
+        assert_eq!(named.address.as_deref(), Some("c.example:7443"));
         assert_eq!(settings.retention, Retention::default());
     }
 
@@ -242,7 +240,7 @@ mod tests {
             "listen = \"here\"\nlisen = 1\ncache = \"1MiB\"\n[retention]\nseries = \"1s\"\n[heartbeat]\nurl = \"ftp://x\"\n",
         )
         .unwrap_err();
-        for part in ["collector.toml:1:10", "did you mean `listen`?", "3:9", "`series`", "6:", "http"] {
+        for part in ["collector.toml:1:10", "did you mean `listen`?", "3:9", "`series`", "7:7", "http"] {
             assert!(problems.iter().any(|p| p.contains(part)), "{part}: {problems:#?}");
         }
         assert_eq!(problems.len(), 5, "{problems:#?}");

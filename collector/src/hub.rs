@@ -5,6 +5,7 @@
 //! changes is ordered by that host's own lock, held from reading its marks until they are durable.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use mainstay_core::id::HostId;
@@ -16,7 +17,7 @@ use mainstay_proto::v1;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{Settings, hostname};
 use crate::enrol::authority::Authority;
 use crate::ingest::admission::Admission;
 use crate::metrics::Metrics;
@@ -141,6 +142,8 @@ pub struct Hub {
     pub pushing: tokio::sync::Mutex<()>,
     /// What is told to people outside.
     pub notices: mpsc::Sender<Notice>,
+    /// Where agents and operators connect.
+    pub bound: SocketAddr,
     /// Turns true when the collector ends.
     pub ending: watch::Sender<bool>,
     settings: RwLock<Arc<Settings>>,
@@ -157,6 +160,7 @@ impl Hub {
         authority: Authority,
         settings: Arc<Settings>,
         notices: mpsc::Sender<Notice>,
+        bound: SocketAddr,
     ) -> Result<Arc<Self>, StoreError> {
         let fleet_id = fleet_id(&store).await?;
         let mut hosts = BTreeMap::new();
@@ -195,6 +199,7 @@ impl Hub {
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             notices,
+            bound,
             ending: watch::Sender::new(false),
             settings: RwLock::new(settings),
             state: Mutex::new(state),
@@ -212,6 +217,20 @@ impl Hub {
     pub fn set_settings(&self, settings: Arc<Settings>) {
         self.state().admission.set_rate(settings.sessions_per_second);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// Where agents are told to connect: what is configured, else where the operator who asks came in, else what the
+    /// collector listens on or what the machine is called.
+    #[must_use]
+    pub fn address(&self, reached: Option<SocketAddr>) -> String {
+        if let Some(address) = &self.settings().address {
+            return address.clone();
+        }
+        let usable = |address: &SocketAddr| !address.ip().is_unspecified();
+        match reached.filter(usable).or(Some(self.bound).filter(usable)) {
+            Some(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
+            None => format!("{}:{}", hostname(), self.bound.port()),
+        }
     }
 
     /// What changes, locked. Never held over an await: the guard is not `Send`.

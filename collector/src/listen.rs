@@ -168,13 +168,21 @@ async fn handshake(
     }
 }
 
+/// The address of ours that a connection came in at.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached(pub SocketAddr);
+
 /// The identity in the certificate of the connection.
 #[allow(clippy::result_large_err)] // tonic's own type for it
 fn tls_peer(mut request: Request<()>) -> Result<Request<()>, Status> {
     let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
     let certificates = info.and_then(TlsConnectInfo::peer_certs);
     let peer = certificates.as_deref().and_then(|c| c.first()).map_or(Peer::Nobody, |leaf| Peer::of_certificate(leaf));
+    let reached = info.and_then(|info| info.get_ref().local_addr).map(Reached);
     request.extensions_mut().insert(peer);
+    if let Some(reached) = reached {
+        request.extensions_mut().insert(reached);
+    }
     Ok(request)
 }
 

@@ -40,12 +40,7 @@ fn load(config: &Path, drop_ins: &Path) -> anyhow::Result<Settings> {
 /// Every mistake, with its place.
 pub fn check_config(paths: &Paths) -> anyhow::Result<()> {
     let settings = paths.load()?;
-    println!(
-        "{} is good: agents and operators on {}, {} in tokens",
-        paths.config.display(),
-        settings.listen,
-        settings.address
-    );
+    println!("{} is good: agents and operators on {}", paths.config.display(), settings.listen);
     Ok(())
 }
 

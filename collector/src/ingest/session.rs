@@ -135,7 +135,10 @@ impl Session {
         let epoch = hello.epoch;
         let (orders, end) = match self.open(hello).await {
             Ok(opened) => opened,
-            Err(refusal) => return self.refuse(refusal).await,
+            Err(refusal) => {
+                self.close();
+                return self.refuse(refusal).await;
+            }
         };
         let why = self.talk(&mut stream, epoch, orders, end).await;
         self.close();

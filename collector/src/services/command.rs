@@ -1,5 +1,6 @@
 //! The command service: who may order, and the record of every order with what came of it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::enrol::identity::{Peer, Role, check_name};
 use crate::enrol::token;
 use crate::hub::Hub;
 use crate::ingest::push::reject;
+use crate::listen::Reached;
 use crate::metrics::count;
 use crate::store::Batch;
 use crate::store::keys::{CommandKey, HostKey, OperatorKey, TokenKey};
@@ -89,6 +91,7 @@ impl Commands {
         &self,
         request: v1::CreateTokenRequest,
         by: &str,
+        reached: Option<SocketAddr>,
     ) -> Result<(v1::CreateTokenResponse, String), Status> {
         if request.uses == 0 || request.uses > token::USES_MAX {
             return Err(Status::invalid_argument(format!("a token is for 1 to {} hosts", token::USES_MAX)));
@@ -107,7 +110,7 @@ impl Commands {
         let response = v1::CreateTokenResponse {
             id: key.id,
             secret,
-            address: self.hub.settings().address.clone(),
+            address: self.hub.address(reached),
             ca_fingerprint: self.hub.authority.fingerprint().to_vec(),
             expires_ms: row.expires_ms,
         };
@@ -179,9 +182,9 @@ impl Commands {
         let response = v1::CreateOperatorResponse {
             certificate,
             ca: self.hub.authority.ca_pem().to_owned(),
-            address: self.hub.settings().address.clone(),
+            address: self.hub.address(None),
         };
-        Ok((response, format!("{} is {role} until {}", request.name, row.expires_ms)))
+        Ok((response, format!("{} is {role} for {} days", request.name, OPERATOR_LIFE.as_secs() / 86_400)))
     }
 }
 
@@ -215,7 +218,8 @@ impl CommandService for Commands {
         r: Request<v1::CreateTokenRequest>,
     ) -> Result<Response<v1::CreateTokenResponse>, Status> {
         let order = self.begin(&r, Role::Admin, format!("token create --uses {}", r.get_ref().uses)).await?;
-        let result = self.make_token(r.into_inner(), &order.operator).await;
+        let reached = r.extensions().get::<Reached>().map(|reached| reached.0);
+        let result = self.make_token(r.into_inner(), &order.operator, reached).await;
         self.end(order, result).await
     }
 

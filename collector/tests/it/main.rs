@@ -1,0 +1,11 @@
+//! The collector over loopback: real TLS, real store, agents that are played.
+
+mod agent;
+mod crash;
+mod enrol;
+mod notify;
+mod operator;
+mod query;
+mod retention;
+mod session;
+mod world;

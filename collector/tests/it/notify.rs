@@ -1,0 +1,75 @@
+//! People outside are told: incidents by a webhook, the collector's life by a heartbeat.
+
+use std::time::Duration;
+
+use mainstay_collector::config::Heartbeat;
+use mainstay_proto::v1;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::agent::{Agent, finding, hello, item};
+use crate::world::{SOON, World};
+
+/// Takes POSTs, refuses the first `refusals` of them, and hands their bodies on.
+async fn listener(mut refusals: u32) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/secret-path", listener.local_addr().unwrap());
+    let (bodies, taken) = mpsc::channel(100);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut text = Vec::new();
+            let mut chunk = [0; 4096];
+            // The body is one JSON object: it is here when the last brace is.
+            while !text.ends_with(b"}") {
+                let length = stream.read(&mut chunk).await.unwrap();
+                assert!(length > 0, "the request is whole");
+                text.extend(&chunk[..length]);
+            }
+            let answer = if refusals > 0 { "503 Service Unavailable" } else { "200 OK" };
+            stream.write_all(format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await.unwrap();
+            if refusals > 0 {
+                refusals -= 1;
+            } else {
+                let _ = bodies.send(String::from_utf8(text).unwrap()).await;
+            }
+        }
+    });
+    (url, taken)
+}
+
+async fn next(taken: &mut mpsc::Receiver<String>) -> String {
+    tokio::time::timeout(SOON, taken.recv()).await.expect("something is posted").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_incident_is_told_to_the_webhook_even_if_it_was_down_at_first() {
+    let (url, mut taken) = listener(1).await;
+    let world = World::start_with(|settings| settings.webhook = Some(url)).await;
+    for name in ["web-1", "web-2"] {
+        let (mut agent, _) = Agent::open(&world.address(), &world.enrol(name).await, hello(name)).await;
+        let now = mainstay_collector::clock::wall_ms();
+        agent.acked(vec![item(1, v1::item::Of::Finding(finding(5, "app.service", "open", now)))]).await;
+    }
+    let body = next(&mut taken).await;
+    for part in
+        ["POST /secret-path HTTP/1.1", "\"event\":\"opened\"", "service.failed app.service on web-1", "(2 findings)"]
+    {
+        assert!(body.contains(part), "{part}: {body}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_heartbeat_goes_on_while_the_collector_lives() {
+    let (url, mut taken) = listener(0).await;
+    let every = Duration::from_millis(50);
+    let world = World::start_with(|settings| settings.heartbeat = Some(Heartbeat { url, every })).await;
+    for _ in 0..3 {
+        assert!(next(&mut taken).await.contains("\"alive\":true"));
+    }
+    world.stop().await;
+    while taken.try_recv().is_ok() {}
+    tokio::time::sleep(4 * every).await; // longer than any beat would take
+    assert!(taken.try_recv().is_err(), "a stopped collector is silent");
+}

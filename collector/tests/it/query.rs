@@ -1,0 +1,227 @@
+//! Series, findings and incidents: stored by sessions, asked by operators.
+
+use std::sync::LazyLock;
+
+use mainstay_proto::v1;
+use mainstay_proto::v1::agent_message::Of as Say;
+
+use crate::agent::{Agent, Book, EPOCH, definitions, finding, hello, item, repair, summary};
+use crate::world::{World, until};
+
+/// Two hours ago, at the beginning of a slot: within every retention.
+static WALL: LazyLock<i64> = LazyLock::new(|| (mainstay_collector::clock::wall_ms() - 7_200_000) / 600_000 * 600_000);
+
+async fn fill(world: &World, agent: &mut Agent, count: i64) {
+    for n in 0..count {
+        let items = vec![item(n.cast_unsigned() + 1, v1::item::Of::Summary(summary(n, *WALL + n * 10_000)))];
+        let define = if n == 0 { definitions() } else { Vec::new() };
+        agent.say(Say::Push(v1::Push { epoch: EPOCH, define, items, ..Default::default() })).await;
+        let Some(mainstay_proto::v1::collector_message::Of::Ack(_)) = agent.hear().await else {
+            panic!("summary {n} is acknowledged by {}", world.address())
+        };
+    }
+}
+
+fn question(name: &str, matchers: &[(&str, &str, &str)]) -> v1::QueryRangeRequest {
+    let matcher = |(label, op, value): &(&str, &str, &str)| v1::Matcher {
+        label: (*label).to_owned(),
+        op: (*op).to_owned(),
+        value: (*value).to_owned(),
+    };
+    v1::QueryRangeRequest {
+        name: name.to_owned(),
+        matchers: matchers.iter().map(matcher).collect(),
+        from_ms: *WALL - 1_000,
+        to_ms: *WALL + 10_000_000,
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_point_comes_back_from_open_rows_and_sealed_blocks_alike() {
+    let mut world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    fill(&world, &mut agent, 200).await;
+    let ops = world.operator("ops", "viewer").await;
+    for round in 0..2 {
+        let mut queries = world.queries(&ops).await;
+        let mean =
+            queries.query_range(question("node_load1:mean", &[("host", "=", "web-1")])).await.unwrap().into_inner();
+        assert_eq!(mean.series.len(), 1, "round {round}");
+        let expected: Vec<(i64, f64)> = (0..200).map(|n| (*WALL + n * 10_000, n as f64 + 0.25)).collect();
+        let series = &mean.series[0];
+        let found: Vec<(i64, f64)> = series.at_ms.iter().copied().zip(series.values.iter().copied()).collect();
+        assert_eq!(found, expected, "round {round}");
+        let user = [("mode", "=~", "us.*"), ("cpu", "!=", "1"), ("role", "=", "web")];
+        let cpu = queries.query_range(question("node_cpu_seconds_total", &user)).await.unwrap().into_inner();
+        assert_eq!(cpu.series[0].values.len(), 200);
+        for none in [("mode", "=", "system"), ("host", "=~", "db-.*"), ("cpu", "!~", "0")] {
+            let answer = queries.query_range(question("node_cpu_seconds_total", &[none])).await.unwrap().into_inner();
+            assert_eq!(answer.series.len(), 0, "{none:?}");
+        }
+        let stepped = v1::QueryRangeRequest { step_ms: 60_000, from_ms: *WALL, ..question("node_load1", &[]) };
+        let answer = queries.query_range(stepped).await.unwrap().into_inner();
+        assert_eq!(answer.series[0].values[..3], [0.0, 6.0, 12.0], "the last point of each step");
+        world.restart().await;
+    }
+    let store = &world.collector.as_ref().unwrap().hub.store;
+    let prefix = mainstay_collector::store::keys::OpenRowKey::all();
+    let open = store.scan::<mainstay_collector::store::keys::OpenRowKey>(&prefix, &prefix).count();
+    assert!(open <= 121, "{open} rows are open: the slots before are sealed");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_summaries_join_the_block_that_was_sealed_without_them() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    fill(&world, &mut agent, 130).await;
+    // Between the first and the second, long after their slot was sealed; then on in the present, twice.
+    for (seq, at) in [(131, *WALL + 5_000), (132, *WALL + 1_300_000), (133, *WALL + 1_310_000)] {
+        agent.acked(vec![item(seq, v1::item::Of::Summary(summary(1, at)))]).await;
+    }
+    let ops = world.operator("ops", "viewer").await;
+    let answer = world.queries(&ops).await.query_range(question("node_load1", &[])).await.unwrap().into_inner();
+    assert_eq!(answer.series[0].at_ms.len(), 133);
+    assert_eq!(answer.series[0].at_ms[1], *WALL + 5_000);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_query_says_what_is_wrong() {
+    let world = World::start().await;
+    let ops = world.operator("ops", "viewer").await;
+    let mut queries = world.queries(&ops).await;
+    for (request, said) in [
+        (question("", &[]), "name a metric"),
+        (question("x", &[("a", "~", "b")]), "is not a matcher"),
+        (question("x", &[("a", "=~", "(")]), "unclosed group"),
+        (v1::QueryRangeRequest { to_ms: 0, ..question("x", &[]) }, "ends before it begins"),
+    ] {
+        let refused = queries.query_range(request).await.unwrap_err();
+        assert!(refused.message().contains(said), "{said}: {}", refused.message());
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_is_explained_and_its_chain_is_proved() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let mut book = Book::new(papers.host_id);
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let mut items = vec![v1::item::Of::Finding(finding(5, "nginx.service", "open", *WALL))];
+    items.extend(repair(&mut book, 0xd1 << 56, 5, *WALL));
+    items.extend(repair(&mut book, 0xd2 << 56, 6, *WALL + 60_000));
+    agent.acked((1..).zip(items).map(|(seq, of)| item(seq, of)).collect()).await;
+    let ops = world.operator("ops", "viewer").await;
+    let mut queries = world.queries(&ops).await;
+    let told = queries.explain(v1::ExplainRequest { id: "d-d1".to_owned() }).await.unwrap().into_inner();
+    assert_eq!((told.helped, told.tried, told.chain_intact), (2, 2, true));
+    assert_eq!(told.finding.unwrap().evidence[0].text, "killed by SIGKILL");
+    let view = told.decision.unwrap();
+    assert_eq!((view.ledger_from, view.ledger_to, view.steps.len()), (1, 4, 1));
+    assert_eq!(view.steps[0].outcome.as_ref().unwrap().ended, "done");
+    let newest = queries.explain(v1::ExplainRequest::default()).await.unwrap().into_inner();
+    assert_eq!(newest.decision.unwrap().ledger_from, 5);
+    for (id, said) in [("d-d", "several decisions"), ("d-77", "no decision begins"), ("x-1", "is not a decision id")] {
+        let refused = queries.explain(v1::ExplainRequest { id: id.to_owned() }).await.unwrap_err();
+        assert!(refused.message().contains(said), "{said}: {}", refused.message());
+    }
+    let mut ledger = queries
+        .read_ledger(v1::ReadLedgerRequest { host: "web-1".to_owned(), from_index: 2 })
+        .await
+        .unwrap()
+        .into_inner();
+    let chunk = ledger.message().await.unwrap().unwrap();
+    assert_eq!((chunk.entries.len(), chunk.entries[0].index, chunk.doubts.len()), (7, 2, 0));
+    assert_eq!(chunk.head.unwrap().hash, book.head.hash);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn findings_of_hosts_alike_are_one_incident_and_outlive_a_restart() {
+    let mut world = World::start().await;
+    let names = ["web-1", "web-2"];
+    let mut agents = Vec::new();
+    for name in names {
+        let papers = world.enrol(name).await;
+        let (mut agent, _) = Agent::open(&world.address(), &papers, hello(name)).await;
+        let now = mainstay_collector::clock::wall_ms();
+        agent.acked(vec![item(1, v1::item::Of::Finding(finding(5, "app.service", "open", now)))]).await;
+        agents.push((agent, papers));
+    }
+    let ops = world.operator("ops", "viewer").await;
+    let queries = world.queries(&ops).await;
+    let open = until("an incident", || {
+        let mut queries = queries.clone();
+        async move {
+            let answer = queries.list_incidents(v1::ListIncidentsRequest::default()).await.unwrap().into_inner();
+            answer.incidents.into_iter().next()
+        }
+    })
+    .await;
+    assert_eq!((open.members.len(), open.hosts, open.state.as_str()), (2, 2, "open"));
+    assert!(open.evidence.iter().any(|e| e.contains("role=web")), "{:?}", open.evidence);
+    let findings =
+        queries.clone().list_findings(v1::ListFindingsRequest::default()).await.unwrap().into_inner().findings;
+    assert!(findings.iter().all(|f| f.incident == Some(open.id)), "{findings:?}");
+
+    world.restart().await;
+    for (at, (_, papers)) in agents.iter().enumerate() {
+        let (mut agent, _) = Agent::open(&world.address(), papers, hello(names[at])).await;
+        let cleared = finding(5, "app.service", "cleared", mainstay_collector::clock::wall_ms());
+        agent.acked(vec![item(2, v1::item::Of::Finding(cleared))]).await;
+    }
+    let mut queries = world.queries(&ops).await;
+    let id = format!("i-{:016x}", open.id);
+    let told = until("the incident to clear", || {
+        let (mut queries, id) = (queries.clone(), id.clone());
+        async move {
+            let told =
+                queries.get_incident(v1::GetIncidentRequest { id }).await.unwrap().into_inner().incident.unwrap();
+            (told.state == "cleared").then_some(told)
+        }
+    })
+    .await;
+    assert_eq!(told.members.len(), 2);
+    let none = queries.list_incidents(v1::ListIncidentsRequest::default()).await.unwrap().into_inner().incidents;
+    assert_eq!(none.len(), 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_gone_quiet_is_silent_and_one_that_said_goodbye_is_away() {
+    let world = World::start_with(|settings| settings.silent_after = std::time::Duration::from_millis(300)).await;
+    let quiet = world.enrol("web-1").await;
+    let polite = world.enrol("web-2").await;
+    let (first, _) = Agent::open(&world.address(), &quiet, hello("web-1")).await;
+    let (mut second, _) = Agent::open(&world.address(), &polite, hello("web-2")).await;
+    second.say(Say::Bye(v1::Bye { reason: "upgrade".to_owned(), back_within_ms: 60_000 })).await;
+    let ops = world.operator("ops", "viewer").await;
+    let queries = world.queries(&ops).await;
+    let state = |hosts: &[v1::HostView], at: usize| hosts[at].state.clone();
+    let hosts = || {
+        let mut queries = queries.clone();
+        async move { queries.list_hosts(v1::ListHostsRequest::default()).await.unwrap().into_inner().hosts }
+    };
+    // The stream is in order: what comes after the goodbye is answered when the goodbye is known.
+    second.say(Say::Ping(v1::Ping::default())).await;
+    while !matches!(second.hear().await, Some(mainstay_proto::v1::collector_message::Of::Pong(_))) {}
+    drop((first, second));
+    until("silence", || async {
+        let hosts = hosts().await;
+        (state(&hosts, 0) == "silent" && hosts[0].findings.iter().any(|f| f.kind == "host.silent")).then_some(())
+    })
+    .await;
+    assert_eq!(state(&hosts().await, 1), "away");
+    let (back, _) = Agent::open(&world.address(), &quiet, hello("web-1")).await;
+    until("the finding to clear", || async {
+        back.say(Say::Ping(v1::Ping { wall_ms: mainstay_collector::clock::wall_ms() })).await;
+        hosts().await[0].findings.is_empty().then_some(())
+    })
+    .await;
+    world.stop().await;
+}

@@ -1,0 +1,64 @@
+//! Retention: what is too old goes, what is open or young stays, and the disk gets its room back.
+
+use std::time::Duration;
+
+use mainstay_collector::clock::wall_ms;
+use mainstay_collector::store::keys::{BlockKey, DecisionKey, FindingKey, Key, LedgerKey, OpenRowKey};
+use mainstay_collector::store::retention::Retention;
+use mainstay_core::id::HostId;
+use mainstay_proto::v1;
+use mainstay_proto::v1::agent_message::Of as Say;
+
+use crate::agent::{Agent, Book, EPOCH, definitions, finding, hello, item, repair, summary};
+use crate::world::World;
+
+fn count<K: Key>(world: &World, prefix: &[u8]) -> usize {
+    world.collector.as_ref().unwrap().hub.store.scan::<K>(prefix, prefix).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let now = wall_ms();
+    let old = now - 3 * 3_600_000;
+    let mut book = Book::new(papers.host_id);
+    let mut of = vec![
+        v1::item::Of::Finding(finding(1, "a.service", "open", old)),
+        v1::item::Of::Finding(finding(2, "b.service", "cleared", old)),
+        v1::item::Of::Finding(finding(3, "c.service", "cleared", now)),
+    ];
+    of.extend(repair(&mut book, 1, 1, old));
+    of.extend(repair(&mut book, 2, 3, now));
+    for at in [old, old + 700_000, now - 700_000, now] {
+        of.push(v1::item::Of::Summary(summary(1, at)));
+    }
+    for (seq, of) in (1..).zip(of) {
+        let items = vec![item(seq, of)];
+        agent.say(Say::Push(v1::Push { epoch: EPOCH, define: definitions(), items, ..Default::default() })).await;
+        assert!(matches!(agent.hear().await, Some(v1::collector_message::Of::Ack(_))), "item {seq}");
+    }
+    let hour = Duration::from_secs(3_600);
+    let retention = Retention { series: 2 * hour, findings: hour, decisions: hour };
+    let host = HostId(papers.host_id);
+    let store = &world.collector.as_ref().unwrap().hub.store;
+    let blocks_before = count::<BlockKey>(&world, &[BlockKey::ORDINAL]);
+    store.retain(&[host], retention, now).await.unwrap();
+    let blocks = count::<BlockKey>(&world, &[BlockKey::ORDINAL]);
+    assert!(blocks < blocks_before, "{blocks} of {blocks_before} blocks");
+    let young = store.read_series(1, now - 1_000_000, now + 1).unwrap().blocks.len();
+    assert_eq!(young, 2, "young rows stay");
+    assert_eq!(store.read_series(1, 0, old + 1).unwrap().blocks.len(), 0);
+    let findings: Vec<u64> =
+        store.scan::<FindingKey>(&FindingKey::all(), &FindingKey::all()).map(|f| f.unwrap().0.finding.0).collect();
+    assert_eq!(findings, [1, 3], "the open one and the young one");
+    assert_eq!(count::<DecisionKey>(&world, &DecisionKey::all()), 1);
+    let records: Vec<u64> = store
+        .scan::<LedgerKey>(&LedgerKey::of(host), &LedgerKey::of(host))
+        .map(|record| record.unwrap().0.index)
+        .collect();
+    assert_eq!(records, [5, 6, 7, 8], "what is left of the ledger is one chain");
+    assert!(count::<OpenRowKey>(&world, &OpenRowKey::all()) >= 1);
+    world.stop().await;
+}

@@ -1,0 +1,231 @@
+//! Sessions: exactly once, in spite of lost acknowledgements, restarts and liars.
+
+use mainstay_collector::store::keys::{DecisionKey, LedgerKey};
+use mainstay_core::id::HostId;
+use mainstay_proto::v1;
+use mainstay_proto::v1::agent_message::Of as Say;
+use mainstay_proto::v1::collector_message::Of as Hear;
+use prost::Message;
+
+use crate::agent::{Agent, Book, EPOCH, definitions, finding, hello, item, repair, summary};
+use crate::world::World;
+
+const WALL: i64 = 1_780_000_000_000;
+
+fn numbered(from: u64, of: Vec<v1::item::Of>) -> Vec<v1::Item> {
+    (from..).zip(of).map(|(seq, of)| item(seq, of)).collect()
+}
+
+fn records(world: &World, host: [u8; 16]) -> usize {
+    let prefix = LedgerKey::of(HostId(host));
+    world.collector.as_ref().unwrap().hub.store.scan::<LedgerKey>(&prefix, &prefix).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_again_after_a_lost_acknowledgement_is_stored_once() {
+    let mut world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let mut book = Book::new(papers.host_id);
+    let mut items = numbered(1, vec![v1::item::Of::Finding(finding(5, "nginx.service", "open", WALL))]);
+    items.extend(numbered(2, repair(&mut book, 9, 5, WALL)));
+    let (mut agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    assert_eq!(welcome.durable_seq, 0);
+    assert_eq!(agent.acked(items.clone()).await.durable_seq, 5);
+    drop(agent); // the acknowledgement was lost: the agent sends all of it again
+
+    let (mut agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    assert_eq!(welcome.durable_seq, 5);
+    assert_eq!(agent.acked(items.clone()).await.durable_seq, 5);
+    world.restart().await;
+    let (mut agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    assert_eq!(welcome.durable_seq, 5);
+    let head = welcome.ledger.unwrap();
+    assert_eq!((head.index, head.hash), (4, book.head.hash.to_vec()));
+    assert!(head.countersigned_ms > 0);
+    agent.acked(items).await;
+    assert_eq!(records(&world, papers.host_id), 4);
+    let store = &world.collector.as_ref().unwrap().hub.store;
+    let decisions: Vec<_> = store.scan_values::<DecisionKey, v1::DecisionView>(&DecisionKey::all()).collect();
+    assert_eq!(decisions.len(), 1);
+    let view = &decisions[0].as_ref().unwrap().1;
+    assert_eq!((view.steps.len(), view.ledger_from, view.ledger_to), (1, 1, 4));
+    assert!(view.verification.as_ref().unwrap().recovered);
+    drop(agent);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_stops_the_acknowledgement_until_it_is_filled_or_declared_lost() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let one = |seq| item(seq, v1::item::Of::Finding(finding(seq, "a.service", "open", WALL)));
+    assert_eq!(agent.acked(vec![one(1), one(4)]).await.durable_seq, 1);
+    assert_eq!(agent.acked(vec![one(2)]).await.durable_seq, 2);
+    let gap =
+        v1::Gap { seq_from: 3, seq_to: 3, wall_from_ms: WALL, wall_to_ms: WALL + 1, reason: "spool full".to_owned() };
+    assert_eq!(agent.acked(vec![item(5, v1::item::Of::Gap(gap))]).await.durable_seq, 5);
+    let ops = world.operator("ops", "viewer").await;
+    let hosts = world.queries(&ops).await.list_hosts(v1::ListHostsRequest::default()).await.unwrap().into_inner().hosts;
+    assert_eq!((hosts[0].completeness, hosts[0].gaps.len()), (4.0 / 5.0, 1));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_or_rewritten_ledger_is_doubted_and_shown() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let mut book = Book::new(papers.host_id);
+    let items = numbered(1, repair(&mut book, 9, 5, WALL));
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    agent.acked(items).await;
+    drop(agent);
+    let cut = v1::LedgerHead { index: 2, hash: vec![1; 32], countersigned_ms: 0 };
+    let (mut agent, _) =
+        Agent::open(&world.address(), &papers, v1::Hello { ledger: Some(cut), ..hello("web-1") }).await;
+    let mut other = Book::new(papers.host_id);
+    let rewritten = numbered(5, repair(&mut other, 10, 6, WALL + 7));
+    agent.acked(rewritten).await;
+    assert_eq!(records(&world, papers.host_id), 4, "what was countersigned stays");
+    let ops = world.operator("ops", "viewer").await;
+    let request = v1::GetHostRequest { host: "web-1".to_owned() };
+    let host = world.queries(&ops).await.get_host(request).await.unwrap().into_inner().host.unwrap();
+    for said in ["tail was cut", "#1 was rewritten"] {
+        assert!(host.notes.iter().any(|note| note.contains(said)), "{said}: {:?}", host.notes);
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_honest_agent_says_is_refused_with_the_reason_and_harms_nobody_else() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut honest, _) = Agent::open(&world.address(), &world.enrol("web-2").await, hello("web-2")).await;
+    let push = |push: v1::Push| Say::Push(v1::Push { epoch: EPOCH, ..push });
+    let bomb = zstd::encode_all(&vec![0u8; 100_000_000][..], 3).unwrap();
+    let unknown_series = item(1, v1::item::Of::Summary(summary(1, WALL)));
+    let lying_gap = v1::Gap { seq_from: 1, seq_to: u64::MAX, ..Default::default() };
+    let entry = v1::LedgerEntry { index: 0, record: Vec::new(), hash: vec![0; 32] };
+    let cases: Vec<(&str, Say)> = vec![
+        ("too_large", push(v1::Push { zstd: bomb, ..Default::default() })),
+        ("malformed", push(v1::Push { zstd: vec![1, 2, 3], ..Default::default() })),
+        ("malformed", push(v1::Push { items: vec![unknown_series], ..Default::default() })),
+        (
+            "malformed",
+            push(v1::Push { items: vec![item(0, v1::item::Of::Summary(summary(1, WALL)))], ..Default::default() }),
+        ),
+        ("malformed", push(v1::Push { items: vec![item(1, v1::item::Of::Gap(lying_gap))], ..Default::default() })),
+        ("malformed", push(v1::Push { items: vec![item(1, v1::item::Of::Ledger(entry))], ..Default::default() })),
+        ("malformed", Say::Push(v1::Push { epoch: EPOCH + 1, ..Default::default() })),
+        ("malformed", Say::Hello(hello("web-1"))),
+        ("too_large", push(v1::Push { zstd: vec![7; 9 * 1024 * 1024], ..Default::default() })),
+    ];
+    for (n, (reason, said)) in cases.into_iter().enumerate() {
+        let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+        agent.say(said).await;
+        let refusal = agent.rejected().await;
+        assert_eq!(refusal.reason, reason, "case {n}: {}", refusal.text);
+        assert!(agent.hear().await.is_none(), "the session ends");
+    }
+    let (agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    assert_eq!(welcome.durable_seq, 0, "nothing of it was stored");
+    drop(agent);
+    let fine = item(1, v1::item::Of::Finding(finding(1, "a.service", "open", WALL)));
+    assert_eq!(honest.acked(vec![fine]).await.durable_seq, 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_that_do_not_meet_are_told_so() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let mut agent = Agent::connect(&world.address(), &papers).await.unwrap();
+    agent.say(Say::Hello(v1::Hello { version_min: 7, version_max: 9, ..hello("web-1") })).await;
+    let refusal = agent.rejected().await;
+    assert_eq!(refusal.reason, "unsupported_version");
+    assert!(refusal.text.contains("7 to 9") && refusal.retry_after_ms > 0, "{refusal:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_is_turned_away_with_a_time_to_come_back() {
+    let world = World::start_with(|settings| settings.sessions_per_second = 1).await;
+    let papers = world.enrol("web-1").await;
+    let mut turned_away = 0;
+    for _ in 0..6 {
+        let mut agent = Agent::connect(&world.address(), &papers).await.unwrap();
+        agent.say(Say::Hello(hello("web-1"))).await;
+        match agent.hear().await {
+            Some(Hear::Welcome(_)) => {}
+            Some(Hear::Reject(refusal)) => {
+                assert_eq!(refusal.reason, "rate_limited");
+                assert!(refusal.retry_after_ms >= 1_000, "{refusal:?}");
+                turned_away += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(turned_away >= 3, "{turned_away} of 6 were turned away");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_share_of_the_fleet_is_leased_to_act() {
+    let world = World::start().await;
+    let mut agents = Vec::new();
+    for n in 0..12 {
+        let name = format!("web-{n}");
+        agents.push(Agent::open(&world.address(), &world.enrol(&name).await, hello(&name)).await.0);
+    }
+    let mut granted = 0;
+    for (n, agent) in agents.iter_mut().enumerate() {
+        let request =
+            v1::LeaseRequest { decision: n as u64, kind: "service.failed".to_owned(), subject: None, share: 0.25 };
+        agent.say(Say::Lease(request)).await;
+        let Some(Hear::Lease(reply)) = agent.hear().await else { panic!("a lease is answered") };
+        assert_eq!(reply.decision, n as u64);
+        granted += u32::from(reply.granted);
+        assert!(reply.granted || reply.text.contains("3 of at most 3 hosts (12 in all)"), "{}", reply.text);
+    }
+    assert_eq!(granted, 3);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reconnect_replaces_a_session_and_two_machines_with_one_identity_are_both_held() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut first, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let (mut second, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    first.say(Say::Ping(v1::Ping { wall_ms: WALL })).await;
+    assert!(first.rejected().await.text.contains("newer session"), "a reconnect is no quarrel");
+    second.say(Say::Ping(v1::Ping { wall_ms: WALL })).await;
+    assert!(matches!(second.hear().await, Some(Hear::Pong(_))));
+
+    let mut clone = hello("web-1");
+    clone.facts.as_mut().unwrap().boot = vec![2; 16];
+    let (mut third, _) = Agent::open(&world.address(), &papers, clone).await;
+    // Words that were on their way are no quarrel; after that the first machine goes on talking.
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    second.say(Say::Ping(v1::Ping { wall_ms: WALL })).await;
+    assert!(second.rejected().await.text.contains("another machine"));
+    assert!(third.rejected().await.text.contains("another machine"));
+    let ops = world.operator("ops", "viewer").await;
+    let hosts = world.queries(&ops).await.list_hosts(v1::ListHostsRequest::default()).await.unwrap().into_inner().hosts;
+    assert!(hosts[0].notes.iter().any(|note| note.contains("two machines")), "{:?}", hosts[0].notes);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compressed_push_is_stored_like_any_other() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let items = vec![item(1, v1::item::Of::Summary(summary(1, WALL)))];
+    let inner = v1::Push { items, define: definitions(), ..Default::default() };
+    let zstd = zstd::encode_all(&inner.encode_to_vec()[..], 3).unwrap();
+    agent.say(Say::Push(v1::Push { epoch: EPOCH, zstd, ..Default::default() })).await;
+    let Some(Hear::Ack(ack)) = agent.hear().await else { panic!("it is acknowledged") };
+    assert_eq!(ack.durable_seq, 1);
+    world.stop().await;
+}
