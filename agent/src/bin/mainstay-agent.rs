@@ -1,11 +1,13 @@
 //! The Mainstay agent: samples this host, finds trouble, repairs what policy allows.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mainstay_agent::config::{self, Settings};
-use mainstay_agent::run::{self, Paths};
+use mainstay_agent::enrol::Existing;
+use mainstay_agent::run::{self, Ending, Paths};
 use mainstay_agent::{actuate, log};
 
 /// Watches this host and repairs what policy allows.
@@ -27,6 +29,15 @@ enum Command {
     CheckConfig,
     /// Show what the running agent sees, decided and would do.
     Status,
+    /// Ask the collector for an identity. The running agent takes it up by itself.
+    Enrol {
+        /// File with the token, `-` for standard input.
+        #[arg(long, value_name = "PATH")]
+        token_file: PathBuf,
+        /// Replace the identity that the host has.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -40,7 +51,8 @@ fn main() -> ExitCode {
         }
     };
     match command(args.command.unwrap_or(Command::Run), paths, settings) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ending::Stopped) => ExitCode::SUCCESS,
+        Ok(Ending::Enrolled) => begin_anew(),
         Err(error) => {
             eprintln!("mainstay-agent: {}", actuate::chain(error.as_ref()));
             ExitCode::FAILURE
@@ -49,13 +61,26 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn command(command: Command, paths: Paths, settings: Settings) -> anyhow::Result<()> {
+async fn command(command: Command, paths: Paths, settings: Settings) -> anyhow::Result<Ending> {
     match command {
         Command::Run => {
             log::start(&settings.log);
-            run::run(paths, settings).await
+            return run::run(paths, settings).await;
         }
-        Command::CheckConfig => Ok(()),
-        Command::Status => Ok(print!("{}", run::ask_status(&paths).await?)),
+        Command::CheckConfig => {}
+        Command::Status => print!("{}", run::ask_status(&paths).await?),
+        Command::Enrol { token_file, force } => {
+            let existing = if force { Existing::Replace } else { Existing::Keep };
+            println!("{}", run::enrol(&paths, &settings, &token_file, existing).await?);
+        }
     }
+    Ok(Ending::Stopped)
+}
+
+/// The same process, from its beginning: systemd sees no restart.
+fn begin_anew() -> ExitCode {
+    let mut words = std::env::args_os();
+    let error = std::process::Command::new(words.next().unwrap_or_default()).args(words).exec();
+    eprintln!("mainstay-agent: cannot begin anew: {error}");
+    ExitCode::FAILURE
 }

@@ -6,6 +6,7 @@
 //! unit that died is handed to the core when the signal comes, not at the next tick.
 
 mod effects;
+mod enrolment;
 mod exposition;
 mod restore;
 mod status;
@@ -37,6 +38,7 @@ use crate::log::Causes;
 use crate::metrics::{self, Answer, Asked, Question};
 use crate::notify::{self, Sender};
 
+pub use enrolment::enrol;
 use status::Said;
 use uplink::Uplink;
 use watch::Watch;
@@ -144,21 +146,30 @@ struct Shell {
     status_line: String,
 }
 
-/// Runs the agent until it is told to stop.
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was told to.
+    Stopped,
+    /// The host was enrolled: everything begins anew under its identity.
+    Enrolled,
+}
+
+/// Runs the agent until it is told to stop, or has to begin anew.
 ///
 /// # Errors
 /// Where it cannot start at all: settings, state folder, ledger.
-pub async fn run(paths: Paths, settings: Settings) -> anyhow::Result<()> {
+pub async fn run(paths: Paths, settings: Settings) -> anyhow::Result<Ending> {
     let sd = SdNotify::from_env();
     let (mut shell, mut sources) = restore::start(paths, settings, sd).await?;
     shell.drain();
-    let ended = shell.run(&mut sources).await;
-    shell.stop(&mut sources).await;
-    ended
+    let ending = shell.run(&mut sources).await;
+    shell.stop(&mut sources, ending).await;
+    Ok(ending)
 }
 
 impl Shell {
-    async fn run(&mut self, sources: &mut Sources) -> anyhow::Result<()> {
+    async fn run(&mut self, sources: &mut Sources) -> Ending {
         let mut ready = false;
         loop {
             let wakeup = self.until_wakeup();
@@ -168,11 +179,15 @@ impl Shell {
                 Some(kept) = sources.kept.recv() => self.kept(kept),
                 Some(event) = sources.events.recv() => self.event(event),
                 inbound = self.uplink.recv() => self.inbound(inbound),
-                _ = sources.terminate.recv() => return Ok(()),
-                _ = sources.interrupt.recv() => return Ok(()),
+                _ = sources.terminate.recv() => return Ending::Stopped,
+                _ = sources.interrupt.recv() => return Ending::Stopped,
                 _ = sources.hang_up.recv() => self.reload(sources),
                 _ = sources.tick.tick() => {
                     self.tick();
+                    if self.watch.was_enrolled() {
+                        info!("the host was enrolled");
+                        return Ending::Enrolled;
+                    }
                     if !ready {
                         ready = true;
                         self.tell_status();
@@ -389,8 +404,11 @@ impl Shell {
     }
 
     /// Waits for the steps in hand, within bounds, and leaves everything durable.
-    async fn stop(&mut self, sources: &mut Sources) {
-        self.sd.stopping();
+    async fn stop(&mut self, sources: &mut Sources, ending: Ending) {
+        match ending {
+            Ending::Stopped => self.sd.stopping(),
+            Ending::Enrolled => self.sd.reloading(clock::now().boot_ns),
+        }
         info!(steps = self.in_hand.len(), "stopping");
         let settled = async {
             while !self.agent.is_settled() {

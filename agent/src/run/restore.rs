@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use mainstay_core::agent::{self, Restored};
 use mainstay_core::detect;
-use mainstay_core::id::HostId;
+use mainstay_core::id::IdSource;
 use mainstay_core::record::Record;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::uplink::Enrolled;
 use super::*;
 use crate::host::facts;
+use crate::identity::Identity;
 use crate::ledger::{Ledger, LedgerSettings};
 use crate::notify::Outbox;
 use crate::{durable, failpoint, panics};
@@ -35,8 +37,9 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     failpoint::arm(&paths.etc, &state);
     let now = clock::now();
 
-    let identity = uplink::identity(&settings)?;
-    let host_id = identity.as_ref().map(uplink::host_id);
+    let identity = Identity::load(&state).context("cannot read the identity; enrol the host anew with --force")?;
+    let enrolled = identity.as_ref().map(Enrolled::of).transpose()?.unwrap_or_default();
+    let host_id = enrolled.host;
     let ledger_settings = LedgerSettings {
         root: state.join("ledger"),
         host: host_id.unwrap_or_default(),
@@ -54,9 +57,12 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     let (told, kept) = unbounded_channel();
     let stopped_cleanly = take_stopped(&state);
     let restored = restored(stopped_cleanly, &paths, &state, &ledger)?;
-    let core = core_settings(&paths, &settings, identity.as_ref(), host_id, observe_only.clone())?;
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("cannot draw a seed: {error}"))?;
+    let mut ids = IdSource::new(u64::from_ne_bytes(seed));
+    let core = core_settings(&paths, &settings, enrolled, ids.next_u64(), observe_only.clone());
     let hostname = core.facts.hostname.clone();
-    let (uplink, spool) = Uplink::start(&settings, identity, &core.facts, &ledger)?;
+    let (uplink, spool) = Uplink::start(&settings, identity, &core.facts, &ledger, &mut ids)?;
     let keeper = Keeper::start(ledger, spool, told).context("cannot start a thread")?;
     info!(host = ?host_id.map(|id| id.to_string()), hostname, records = restored.records.len(), "starting");
     let agent = Agent::new(core, restored, now);
@@ -89,7 +95,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         interrupt: signal(SignalKind::interrupt())?,
         tick: ticks(settings.sample_every),
     };
-    let watch = Watch::new(&paths.etc, &paths.actuator_socket());
+    let watch = Watch::new(&paths.etc, &paths.actuator_socket(), &state);
     let shell = Shell {
         agent,
         host: Host::at(&paths.root, settings.filesystems.clone()),
@@ -174,25 +180,21 @@ fn set_learned_aside(state: &Path, relearning: &[String]) {
 fn core_settings(
     paths: &Paths,
     settings: &Settings,
-    identity: Option<&uplink::Identity>,
-    host: Option<HostId>,
+    enrolled: Enrolled,
+    ids_seed: u64,
     observe_only: Option<String>,
-) -> anyhow::Result<agent::Settings> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("cannot draw a seed: {error}"))?;
-    let mut labels = identity.map(uplink::labels).unwrap_or_default();
-    if !settings.labels.is_empty() {
-        labels = settings.labels.clone();
-    }
-    Ok(agent::Settings {
-        ids_seed: u64::from_ne_bytes(seed),
-        host,
-        facts: facts::read(&paths.root, &labels),
+) -> agent::Settings {
+    // Labels of this host's own file come before those of its token.
+    let labels = if settings.labels.is_empty() { &enrolled.labels } else { &settings.labels };
+    agent::Settings {
+        ids_seed,
+        host: enrolled.host,
+        facts: facts::read(&paths.root, labels),
         detect: detect::Settings::default(),
-        operator_keys: identity.map(uplink::operator_keys).unwrap_or_default(),
-        fleet: identity.map(uplink::fleet).unwrap_or_default(),
+        operator_keys: enrolled.keys,
+        fleet: enrolled.fleet,
         observe_only,
-    })
+    }
 }
 
 fn open_outbox(settings: &Settings, state: &Path) -> anyhow::Result<Sender> {

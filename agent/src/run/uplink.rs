@@ -3,72 +3,114 @@
 //! Nothing hangs on it: while it is away, or before the host is enrolled, the loop goes on healing.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use ed25519_dalek::VerifyingKey;
 use mainstay_core::agent::{Input, OrderId, PolicyState};
 use mainstay_core::decision::PolicyRef;
 use mainstay_core::finding::FindingKind;
-use mainstay_core::id::{DecisionId, HostId};
+use mainstay_core::id::{DecisionId, Epoch, HostId, IdSource};
 use mainstay_core::policy::signed::{KeyId, Signed, TrustedKeys};
 use mainstay_core::sample::HostFacts;
 use mainstay_core::subject::Subject;
-use tokio::sync::mpsc::{Receiver, Sender};
+use mainstay_core::token::PolicyKeys;
+use tokio::sync::mpsc::{Receiver, channel};
 use tracing::{error, info, warn};
 
 use super::Shell;
 use crate::config::Settings;
+use crate::host::clock;
+use crate::identity::Identity;
 use crate::ledger::Ledger;
 use crate::metrics::Exposition;
-use crate::spool::SpoolHandle;
+use crate::spool::{SpoolHandle, SpoolSettings};
 use crate::uplink::message::{Inbound, OutMessage, PolicyStanding, SignedBytes};
+use crate::uplink::{self, Sources, UplinkHandle, UplinkSettings};
 
 /// The agent expects to be back after a restart.
 const BACK_WITHIN: Duration = Duration::from_secs(120);
 
+/// Longest wait for the last messages to leave when the agent stops.
+const BYE_GRACE: Duration = Duration::from_secs(2);
+
+/// What the collector says waits here; while it is full the session reads no further.
+const INBOUND_MAX: usize = 64;
+
 /// The way to the collector.
 #[derive(Debug, Default)]
 pub(super) struct Uplink {
-    session: Option<(Sender<OutMessage>, Receiver<Inbound>)>,
+    session: Option<(UplinkHandle, Receiver<Inbound>)>,
+    identity: String,
     connected: bool,
     away: String,
     clock_offset_ms: i64,
-    dropped: u64,
 }
 
-/// Who this host is to its collector.
-#[derive(Debug)]
-pub(super) struct Identity;
-
-/// Reads the identity; `None` before the host is enrolled.
-pub(super) fn identity(_settings: &Settings) -> anyhow::Result<Option<Identity>> {
-    Ok(None)
+/// What the core has to know of an identity.
+#[derive(Debug, Default)]
+pub(super) struct Enrolled {
+    pub(super) host: Option<HostId>,
+    pub(super) fleet: [u8; 16],
+    pub(super) keys: TrustedKeys,
+    pub(super) labels: BTreeMap<String, String>,
 }
 
-pub(super) fn host_id(_: &Identity) -> HostId {
-    HostId::default()
-}
-
-pub(super) fn labels(_: &Identity) -> BTreeMap<String, String> {
-    BTreeMap::new()
-}
-
-pub(super) fn operator_keys(_: &Identity) -> TrustedKeys {
-    TrustedKeys::default()
-}
-
-pub(super) fn fleet(_: &Identity) -> [u8; 16] {
-    [0; 16]
+impl Enrolled {
+    /// Takes an identity apart.
+    ///
+    /// # Errors
+    /// Where it holds what no collector gives.
+    pub(super) fn of(identity: &Identity) -> anyhow::Result<Self> {
+        let fleet = identity.fleet.as_slice().try_into().context("the fleet in the identity is not 16 bytes")?;
+        let keys = identity.policy_keys.iter().flat_map(PolicyKeys::iter);
+        let keys = keys.map(|key| VerifyingKey::from_bytes(&key)).collect::<Result<Vec<_>, _>>();
+        Ok(Self {
+            host: Some(identity.host),
+            fleet,
+            keys: TrustedKeys(keys.context("a policy key in the identity is none")?),
+            labels: identity.labels.iter().cloned().collect(),
+        })
+    }
 }
 
 impl Uplink {
-    /// Starts the session, and the spool that feeds it.
+    /// Opens the spool and starts the session. Before the host is enrolled there is neither.
+    ///
+    /// # Errors
+    /// Where the spool cannot be opened.
     pub(super) fn start(
-        _settings: &Settings,
-        _identity: Option<Identity>,
-        _facts: &HostFacts,
-        _ledger: &Ledger,
+        settings: &Settings,
+        identity: Option<Identity>,
+        facts: &HostFacts,
+        ledger: &Ledger,
+        ids: &mut IdSource,
     ) -> anyhow::Result<(Self, Option<SpoolHandle>)> {
-        Ok((Self::default(), None))
+        let Some(identity) = identity else { return Ok((Self::default(), None)) };
+        let now = clock::now();
+        let spool_settings = SpoolSettings {
+            root: settings.state.dir.join("spool"),
+            host: identity.host,
+            bytes_max: settings.state.spool_bytes_max,
+            new_epoch: Epoch(ids.next_u64()),
+            countersigned: ledger.countersigned().map_or(0, |head| head.index),
+        };
+        let spool = SpoolHandle::open(spool_settings, now).context("cannot open the spool")?;
+        let described = identity.describe(now.wall_ms);
+        let uplink_settings = UplinkSettings {
+            identity,
+            state: settings.state.dir.clone(),
+            address: settings.collector.clone(),
+            facts: facts.clone(),
+            seed: ids.next_u64(),
+            clock: clock::now,
+        };
+        let sources = Sources { spool: spool.clone(), ledger: ledger.reader(), heads: ledger.heads() };
+        let (inbound, said) = channel(INBOUND_MAX);
+        let handle = uplink::spawn(uplink_settings, sources, inbound);
+        let away = "no session yet".to_owned();
+        Ok((Self { session: Some((handle, said)), identity: described, away, ..Self::default() }, Some(spool)))
     }
 
     /// The next thing that the collector says; never, where there is none.
@@ -87,7 +129,7 @@ impl Uplink {
         }
     }
 
-    pub(super) fn policy(&mut self, state: PolicyState) {
+    pub(super) fn policy(&self, state: PolicyState) {
         let offered = (state.offered != PolicyRef::default()).then_some(state.offered);
         self.send(OutMessage::Policy(PolicyStanding {
             offered,
@@ -97,25 +139,25 @@ impl Uplink {
         }));
     }
 
-    pub(super) fn lease(&mut self, decision: DecisionId, kind: FindingKind, subject: Subject, share: f64) {
+    pub(super) fn lease(&self, decision: DecisionId, kind: FindingKind, subject: Subject, share: f64) {
         self.send(OutMessage::Lease { decision, kind, subject, share });
     }
 
-    pub(super) fn order_done(&mut self, id: OrderId, done: bool, text: String) {
+    pub(super) fn order_done(&self, id: OrderId, done: bool, text: String) {
         self.send(OutMessage::Result { id: id.0, done, text });
     }
 
     /// The agent stops on purpose.
     pub(super) async fn bye(&mut self) {
-        self.send(OutMessage::Bye { reason: "stopping".to_owned(), back_within: BACK_WITHIN });
+        if let Some((handle, _)) = self.session.take() {
+            handle.stop("stopping", BACK_WITHIN, BYE_GRACE).await;
+        }
     }
 
     /// What does not fit is dropped and counted: the core asks again, or the session says it anew.
-    fn send(&mut self, message: OutMessage) {
-        if let Some((out, _)) = &self.session
-            && out.try_send(message).is_err()
-        {
-            self.dropped += 1;
+    fn send(&self, message: OutMessage) {
+        if let Some((handle, _)) = &self.session {
+            handle.send(message);
         }
     }
 
@@ -123,15 +165,26 @@ impl Uplink {
     pub(super) fn describe(&self) -> String {
         match (&self.session, self.connected) {
             (None, _) => "none (not enrolled)".to_owned(),
-            (Some(_), true) => "connected".to_owned(),
-            (Some(_), false) => format!("away: {}", self.away),
+            (Some(_), true) => format!("connected\n  {}", self.identity),
+            (Some(_), false) => format!("away ({})\n  {}", self.away, self.identity),
         }
     }
 
     pub(super) fn expose(&self, text: &mut Exposition) {
         #[allow(clippy::cast_precision_loss, reason = "clock offsets stay below 2^53 ms")]
         text.gauge("mainstay_agent_clock_offset_seconds", &[], self.clock_offset_ms as f64 / 1e3);
-        text.counter("mainstay_agent_uplink_messages_dropped_total", &[], self.dropped);
+        let Some((handle, _)) = &self.session else { return };
+        let counters = handle.counters();
+        let counts = [
+            ("mainstay_agent_uplink_sessions_total", &counters.sessions),
+            ("mainstay_agent_uplink_pushed_bytes_total", &counters.pushed_bytes),
+            ("mainstay_agent_uplink_items_total", &counters.items),
+            ("mainstay_agent_uplink_messages_dropped_total", &counters.dropped),
+            ("mainstay_agent_uplink_renewals_total", &counters.renewals),
+        ];
+        for (name, count) in counts {
+            text.counter(name, &[], count.load(Ordering::Relaxed));
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What root changes by hand: the hold file, local rules, the actuator's socket.
+//! What root changes by hand: the hold file, local rules, the actuator's socket, the identity.
 //!
 //! Looked at once a second by `stat`: cheaper than it sounds, and it needs no watch that could be
 //! lost when a folder is replaced.
@@ -23,13 +23,18 @@ pub(super) struct Watch {
     actuator: PathBuf,
     held: bool,
     policy: Vec<Seen>,
+    identity: PathBuf,
+    enrolled: Option<Seen>,
     actuator_there: Option<bool>,
 }
 
 impl Watch {
     /// Begins with what is there now.
-    pub(super) fn new(etc: &Path, actuator: &Path) -> Self {
+    pub(super) fn new(etc: &Path, actuator: &Path, state: &Path) -> Self {
+        let identity = state.join("identity/about.json");
         Self {
+            enrolled: seen_file(identity.clone()),
+            identity,
             held: is_held(etc),
             policy: seen(&policy_folder(etc)),
             etc: etc.to_owned(),
@@ -52,6 +57,12 @@ impl Watch {
         }
         self.policy = now;
         Some(local_policy(&self.etc))
+    }
+
+    /// Whether the host was enrolled since, for the first time or anew.
+    pub(super) fn was_enrolled(&self) -> bool {
+        let now = seen_file(self.identity.clone());
+        now.is_some() && now != self.enrolled
     }
 
     /// Whether the actuator's socket is there, if that has changed or was never looked at.
@@ -87,13 +98,15 @@ fn seen(folder: &Path) -> Vec<Seen> {
     let files = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ext| ext == "toml"));
     let mut seen: Vec<Seen> = files
         .take(FILES_MAX)
-        .filter_map(|path| {
-            let file = fs::metadata(&path).ok()?;
-            Some((path, file.len(), file.mtime(), file.mtime_nsec(), file.ino()))
-        })
+        .filter_map(seen_file)
         .collect();
     seen.sort();
     seen
+}
+
+fn seen_file(path: PathBuf) -> Option<Seen> {
+    let file = fs::metadata(&path).ok()?;
+    Some((path, file.len(), file.mtime(), file.mtime_nsec(), file.ino()))
 }
 
 #[cfg(test)]
@@ -106,7 +119,7 @@ mod tests {
     fn changes_are_told_once() {
         let etc = tempfile::tempdir().unwrap();
         let socket = etc.path().join("actuator.sock");
-        let mut watch = Watch::new(etc.path(), &socket);
+        let mut watch = Watch::new(etc.path(), &socket, etc.path());
         assert_eq!((watch.hold_file_changed(), watch.local_policy_changed()), (None, None));
         assert_eq!((watch.actuator_changed(), watch.actuator_changed()), (Some(false), None));
 
@@ -122,6 +135,11 @@ mod tests {
         assert_eq!(files.len(), 1);
         assert_eq!(files[0].bytes, b"version = 1");
         assert!(watch.local_policy_changed().is_none());
+
+        assert!(!watch.was_enrolled());
+        fs::create_dir(etc.path().join("identity")).unwrap();
+        fs::write(etc.path().join("identity/about.json"), "{}").unwrap();
+        assert!(watch.was_enrolled());
 
         let _listener = UnixListener::bind(&socket).unwrap();
         assert_eq!(watch.actuator_changed(), Some(true));
