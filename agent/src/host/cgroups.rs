@@ -147,12 +147,13 @@ impl Known {
     fn read_procs(&mut self, processes: &Processes, buffer: &mut Vec<u8>) {
         let found = self.take(7, buffer, |bytes| {
             let pids = bytes.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok()?.parse().ok());
-            Ok((cgroup::count(bytes), pids.filter_map(|pid| processes.rss_bytes(pid)).sum::<u64>()))
+            // A process that has not been looked at yet makes the sum unknown, not smaller.
+            Ok((cgroup::count(bytes), pids.map(|pid| processes.rss_bytes(pid)).sum::<Option<u64>>()))
         });
         let Some((pids, rss_bytes)) = found else { return };
         self.last.pids = self.last.pids.or(Some(pids));
         if self.last.memory_current_bytes.is_none() {
-            self.last.rss_bytes = Some(rss_bytes);
+            self.last.rss_bytes = rss_bytes;
         }
     }
 
@@ -221,9 +222,11 @@ mod tests {
         let mut tree = Tree::new();
         tree.write("cpu.stat", "usage_usec 500\nuser_usec 300\nsystem_usec 200\n");
         tree.write("cgroup.procs", "7\n8\n");
-        fs::create_dir_all(tree.root.path().join("proc/7")).unwrap();
-        let stat = "7 (app) S 1 1 1 0 -1 0 0 0 0 0 5 6 0 0 20 0 1 0 77 4096 3 0\n";
-        fs::write(tree.root.path().join("proc/7/stat"), stat).unwrap();
+        for pid in ["7", "8"] {
+            fs::create_dir_all(tree.root.path().join("proc").join(pid)).unwrap();
+            let stat = format!("{pid} (app) S 1 1 1 0 -1 0 0 0 0 0 5 6 0 0 20 0 1 0 77 4096 3 0\n");
+            fs::write(tree.root.path().join("proc").join(pid).join("stat"), stat).unwrap();
+        }
         let cgroup = tree.read().unwrap();
         assert_eq!(cgroup.cpu_usage_us, Some(500));
         assert_eq!(
@@ -231,7 +234,10 @@ mod tests {
             (None, None, None)
         );
         assert_eq!(cgroup.pids, Some(2));
-        assert_eq!(cgroup.rss_bytes, Some(3 * rustix::param::page_size() as u64));
+        assert_eq!(cgroup.rss_bytes, Some(6 * rustix::param::page_size() as u64));
+        tree.write("cgroup.procs", "7\n9\n");
+        let later = (0..SLOW_EVERY).filter_map(|_| tree.read()).next_back().unwrap();
+        assert_eq!(later.rss_bytes, None, "9 has not been looked at");
     }
 
     #[test]

@@ -96,10 +96,7 @@ fn policy_folder(etc: &Path) -> PathBuf {
 fn seen(folder: &Path) -> Vec<Seen> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ext| ext == "toml"));
-    let mut seen: Vec<Seen> = files
-        .take(FILES_MAX)
-        .filter_map(seen_file)
-        .collect();
+    let mut seen: Vec<Seen> = files.take(FILES_MAX).filter_map(seen_file).collect();
     seen.sort();
     seen
 }
