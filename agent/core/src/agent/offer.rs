@@ -168,8 +168,10 @@ fn reference(signed: &Signed) -> PolicyRef {
 }
 
 impl Agent {
-    /// Says that the effective policy is this one: probes follow it, and it is kept.
+    /// Says that the effective policy is this one: probes and thresholds follow it, and it is kept.
     pub(super) fn policy_changed(&mut self) {
+        let thresholds = self.policy.effective.detect().applied_to(self.settings.detect.clone());
+        self.detectors.set_settings(thresholds);
         let probes = self.policy.effective.probes().cloned().collect();
         self.effects.push_back(Effect::SetProbes(probes));
         self.tell_policy();

@@ -108,6 +108,11 @@ impl Detectors {
         }
     }
 
+    /// Holds everything against other thresholds from now on. Nothing learned is lost by it.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// Takes a sample and says which findings opened, changed, cleared or became unknown.
     pub fn observe_sample(&mut self, sample: &Sample, now: Now) -> Vec<FindingEvent> {
         let t = self.clock.advance(now);
