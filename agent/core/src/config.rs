@@ -29,6 +29,7 @@
 //! value keeps the place it came from.
 
 mod document;
+mod nearest;
 mod place;
 mod quantity;
 mod reader;
@@ -36,6 +37,7 @@ mod reader;
 mod tests;
 
 pub use document::{Document, TEXT_BYTES_MAX};
+pub use nearest::nearest;
 pub use place::{Place, Problem, Problems, Spanned};
 pub use quantity::{QuantityError, parse_bytes, parse_duration, show_bytes, show_duration};
-pub use reader::{TableReader, nearest};
+pub use reader::TableReader;

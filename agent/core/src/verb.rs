@@ -9,6 +9,7 @@
 
 mod codec;
 mod reply;
+mod show;
 #[cfg(test)]
 mod tests;
 mod wire;
