@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use mainstay_core::id::HostId;
+use mainstay_core::time::Now;
 use mainstay_fleet::correlate::Correlator;
 use mainstay_fleet::depends::Depends;
-use mainstay_fleet::lease::Leases;
+use mainstay_fleet::lease::{LeaseLimits, Leases};
 use mainstay_fleet::silence::{Heard, Presence, SilenceSettings, presence};
 use mainstay_proto::v1;
 use tokio::sync::{mpsc, watch};
@@ -22,7 +23,7 @@ use crate::enrol::authority::Authority;
 use crate::ingest::admission::Admission;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
-use crate::store::keys::{CounterKey, FindingKey, HostKey, MarkKey, PolicyKey};
+use crate::store::keys::{CounterKey, FindingKey, HostKey, LeaseKey, MarkKey, PolicyKey};
 use crate::store::values::{HostRow, MarkRow, PolicyRow};
 use crate::store::{Batch, Store, StoreError};
 
@@ -184,7 +185,7 @@ impl Hub {
         let state = State {
             hosts,
             correlator,
-            leases: Leases::default(),
+            leases: leases(&store)?,
             policy,
             admission: Admission::new(settings.sessions_per_second, clock::now()),
             next_session: 1,
@@ -259,6 +260,23 @@ impl Hub {
     pub fn connected(&self) -> BTreeSet<HostId> {
         self.state().hosts.iter().filter(|(_, h)| h.live.is_some()).map(|(id, _)| *id).collect()
     }
+}
+
+/// The grants that still count. Those of another boot of this machine count from now.
+fn leases(store: &Store) -> Result<Leases, StoreError> {
+    let now = clock::now();
+    let window_ms = i64::try_from(LeaseLimits::default().window.as_millis()).unwrap_or(i64::MAX);
+    let mut grants = Vec::new();
+    for item in store.scan_values::<LeaseKey, v1::Now>(&LeaseKey::all()) {
+        let (key, at) = item?;
+        let recent = now.wall_ms.saturating_sub(at.wall_ms) < window_ms;
+        if let Ok(kind) = key.kind.parse()
+            && recent
+        {
+            grants.push((kind, key.host, Now { boot_ns: at.boot_ns, wall_ms: at.wall_ms }));
+        }
+    }
+    Ok(Leases::restored(grants, now))
 }
 
 async fn fleet_id(store: &Store) -> Result<[u8; 16], StoreError> {

@@ -27,7 +27,7 @@ use crate::enrol::identity::{Peer, peer};
 use crate::hub::{Hub, Live};
 use crate::metrics::count;
 use crate::store::Batch;
-use crate::store::keys::{HostKey, MarkKey, OrderKey};
+use crate::store::keys::{HostKey, LeaseKey, MarkKey, OrderKey};
 use crate::store::values::HostRow;
 
 /// Most messages that wait to be sent to one agent. Answers wait; offers and orders are given up
@@ -221,7 +221,7 @@ impl Session {
                 self.out.send(ToAgent::Pong(v1::Pong { wall_ms: now_ms })).await;
             }
             Some(FromAgent::Lease(request)) => {
-                let reply = self.lease(&request);
+                let reply = self.lease(&request).await?;
                 self.out.send(ToAgent::Lease(reply)).await;
             }
             Some(FromAgent::Policy(status)) => {
@@ -383,24 +383,32 @@ impl Session {
         Ok(())
     }
 
-    fn lease(&self, request: &v1::LeaseRequest) -> v1::LeaseReply {
+    /// Answers when the grant is durable: a collector that starts anew must not grant it twice.
+    async fn lease(&self, request: &v1::LeaseRequest) -> Result<v1::LeaseReply, v1::Reject> {
         let deny = |text: String| v1::LeaseReply { decision: request.decision, granted: false, ttl_ms: 0, text };
         let Ok(kind) = request.kind.parse::<FindingKind>() else {
-            return deny(format!("this collector does not know the kind `{}`; upgrade it", request.kind));
+            return Ok(deny(format!("this collector does not know the kind `{}`; upgrade it", request.kind)));
         };
         let now = clock::now();
-        let mut state = self.hub.state();
-        let hosts = state.hosts.values().filter(|h| !h.is_revoked()).count();
-        let limits = LeaseLimits { share: request.share, ..LeaseLimits::default() };
-        match state.leases.request(self.host, kind, hosts, &limits, now) {
+        let answer = {
+            let mut state = self.hub.state();
+            let hosts = state.hosts.values().filter(|h| !h.is_revoked()).count();
+            let limits = LeaseLimits { share: request.share, ..LeaseLimits::default() };
+            state.leases.request(self.host, kind, hosts, &limits, now)
+        };
+        match answer {
             LeaseAnswer::Granted { expires_in } => {
+                let mut batch = Batch::default();
+                let at = v1::Now { boot_ns: now.boot_ns, wall_ms: now.wall_ms };
+                batch.put(&LeaseKey { host: self.host, kind: request.kind.clone() }, &at);
+                self.hub.store.commit(batch).await.map_err(|error| broken(&error))?;
                 count(&self.hub.metrics.leases_granted);
                 let ttl_ms = u64::try_from(expires_in.as_millis()).unwrap_or(u64::MAX);
-                v1::LeaseReply { decision: request.decision, granted: true, ttl_ms, text: String::new() }
+                Ok(v1::LeaseReply { decision: request.decision, granted: true, ttl_ms, text: String::new() })
             }
             LeaseAnswer::Denied { retry_after, text } => {
                 count(&self.hub.metrics.leases_denied);
-                deny(format!("{text}; ask again in {} s", retry_after.as_secs()))
+                Ok(deny(format!("{text}; ask again in {} s", retry_after.as_secs())))
             }
         }
     }

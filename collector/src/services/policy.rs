@@ -75,11 +75,11 @@ pub async fn push(hub: &Arc<Hub>, signed: Option<v1::Signed>, by: &str) -> Resul
 /// Takes the dependencies that the newest policy declares. One that cannot be read declares none: the
 /// hosts refuse it too, and say why.
 pub fn use_depends(hub: &Hub) {
-    let mut state = hub.state();
-    let Some(signed) = state.policy.as_ref().and_then(|policy| policy.signed.as_ref()) else { return };
+    let signed = hub.state().policy.as_ref().and_then(|policy| policy.signed.clone());
+    let Some(signed) = signed else { return };
     let policy = Bundle::decode(&signed.bytes).ok().and_then(|bundle| bundle.policy().ok());
     let list = policy.map(|policy| policy.depends().cloned().collect()).unwrap_or_default();
-    state.correlator.set_depends(Depends { list });
+    hub.state().correlator.set_depends(Depends { list });
 }
 
 /// Answers `PolicyStatus`.

@@ -28,7 +28,7 @@ macro_rules! kinds {
             let mut seen = BTreeMap::new();
             $(assert_eq!(seen.insert($name::ORDINAL, stringify!($name)), None);)+
             let listed: Vec<u8> = seen.into_keys().collect();
-            assert_eq!(listed, [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 24, 32, 40, 41, 48, 49, 50, 51, 56, 57, 58]);
+            assert_eq!(listed, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 24, 32, 40, 41, 48, 49, 50, 51, 56, 57, 58]);
         }
 
         #[test]
@@ -55,6 +55,7 @@ kinds! {
     block_keys: BlockKey(hour: any::<u32>(), host: any::<u32>(), slot: any::<u8>(), part: any::<u8>());
     schema_keys: SchemaKey(id: any::<[u8; 16]>());
     open_row_keys: OpenRowKey(host: any::<u32>(), slot: any::<u32>(), at_ms: any::<i64>());
+    lease_keys: LeaseKey(host: host(), kind: any::<String>());
     ledger_keys: LedgerKey(host: host(), index: any::<u64>());
     finding_keys: FindingKey(host: host(), finding: any::<u64>().prop_map(FindingId));
     finding_by_time_keys: FindingByTimeKey(opened_ms: any::<i64>(), host: host(), finding: any::<u64>().prop_map(FindingId));
