@@ -5,8 +5,10 @@
 //! more.
 
 use mainstay_tests::sim::check::Violation;
+use mainstay_tests::sim::fault::Trouble;
 use mainstay_tests::sim::rng::Rng;
 use mainstay_tests::sim::season::Season;
+use mainstay_tests::sim::world::Event;
 use mainstay_tests::sim::{Config, SECOND, World};
 
 /// Long enough for the policy to be confirmed before anything goes wrong: a crash during its trial
@@ -60,6 +62,25 @@ fn a_rough_season_breaks_no_promise() {
         assert_sound(&world, seed);
         assert!(world.is_settled(), "SIM_SEED={seed}: the fleet does not settle");
         assert!(world.checker.actions > 20, "SIM_SEED={seed}: only {} actions", world.checker.actions);
+    }
+}
+
+#[test]
+fn a_stampede_is_held_to_the_share_of_the_fleet() {
+    for seed in seeds("a_stampede_is_held_to_the_share_of_the_fleet") {
+        let mut world = World::new(Config::quiet(200), seed);
+        world.run_for(WARM_UP * SECOND);
+        world.turn_rough();
+        for node in 0..200 {
+            let unit = "web.service".parse().expect("a unit name");
+            world.after(node as u64, Event::Trouble(node, Trouble::Kill(unit)));
+        }
+        world.run_for(300 * SECOND);
+        assert_eq!(world.checker.actions, 20, "SIM_SEED={seed}: a tenth of the fleet acts, and at once");
+        world.run_for(1_500 * SECOND);
+        assert!(world.checker.actions >= 60, "SIM_SEED={seed}: the others follow, {} acted", world.checker.actions);
+        settle(&mut world);
+        assert_sound(&world, seed);
     }
 }
 

@@ -123,3 +123,68 @@ impl Journal {
         self.retry_at.map(|at| at.boot_ns)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::BootId;
+
+    fn at(seconds: u64) -> Now {
+        Now::default().plus(Duration::from_secs(seconds))
+    }
+
+    fn started(second: u64) -> Record {
+        Record { at: at(second), body: Body::Started { boot: BootId::default(), version: String::new() } }
+    }
+
+    fn failed(journal: &mut Journal, token: Token, now: Now) {
+        assert!(journal.failed(token, "no space left".to_owned(), now).is_some());
+    }
+
+    #[test]
+    fn what_is_refused_is_offered_again_until_it_is_taken_and_in_its_order() {
+        let mut journal = Journal::default();
+        for second in 1..=3 {
+            let token = journal.offer(started(second), Waiting::Nobody);
+            failed(&mut journal, token, at(10));
+        }
+        assert_eq!(journal.error(), Some("no space left"));
+        assert_eq!(journal.due(at(11)), [], "three failures in a row wait longer than a second");
+        assert_eq!(journal.due(at(14)), [started(1)], "one, to see whether it works again");
+        let token = journal.offer(started(1), Waiting::Nobody);
+        assert!(journal.persisted(token).is_some());
+        assert_eq!(journal.error(), None);
+        assert_eq!(journal.due(at(14)), [started(2), started(3)], "all of them, now that it does");
+        assert!(journal.is_settled());
+    }
+
+    #[test]
+    fn an_intent_that_is_refused_never_happened() {
+        let mut journal = Journal::default();
+        let token = journal.offer(started(1), Waiting::Intent(DecisionId(7)));
+        assert!(!journal.is_clear(), "nothing else is decided meanwhile");
+        failed(&mut journal, token, at(10));
+        assert!(journal.is_clear());
+        assert_eq!(journal.due(at(100)), []);
+    }
+
+    #[test]
+    fn the_wait_grows_and_stays_bounded() {
+        let mut journal = Journal::default();
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            let token = journal.offer(started(1), Waiting::Intent(DecisionId(7)));
+            failed(&mut journal, token, at(0));
+            waits.push(journal.wakeup().map(|ns| ns / 1_000_000_000));
+        }
+        assert_eq!(waits, [1, 2, 4, 5, 5, 5].map(Some));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_changes_nothing() {
+        let mut journal = Journal::default();
+        assert!(journal.persisted(Token(9)).is_none());
+        assert!(journal.failed(Token(9), "no".to_owned(), at(1)).is_none());
+        assert_eq!((journal.error(), journal.wakeup()), (None, None));
+    }
+}
