@@ -10,9 +10,6 @@ MAKEFLAGS += --no-print-directory
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mainstay/target
 export CARGO_TARGET_DIR
 
-# What links RocksDB is built in the release profile and no other; the rest of a release is built beside it.
-PROGRAMS := -p mainstay-agent -p mainstay-actuator -p mainstay-collector -p mainstay
-
 .PHONY: help build test test-pure test-collector test-hosts lint bench deb rpm demo
 
 help: ## list the targets
@@ -20,7 +17,7 @@ help: ## list the targets
 
 build: ## the four programs, release profile
 	@tests/scripts/install-missing build
-	@tests/scripts/phase "build the programs" cargo build --locked --release $(PROGRAMS)
+	@tests/scripts/build-programs
 
 test: ## every test; host tests need root and are skipped by name without it
 	@tests/scripts/install-missing build test deb rpm
