@@ -228,7 +228,7 @@ impl Hub {
             return address.clone();
         }
         let usable = |address: &SocketAddr| !address.ip().is_unspecified();
-        match reached.filter(usable).or(Some(self.bound).filter(usable)) {
+        match reached.into_iter().chain([self.bound]).find(usable) {
             Some(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
             None => format!("{}:{}", hostname(), self.bound.port()),
         }

@@ -26,7 +26,7 @@ pub struct LeaseLimits {
 
 impl Default for LeaseLimits {
     fn default() -> Self {
-        Self { share: 0.1, window: Duration::from_mins(10), lease: Duration::from_secs(30) }
+        Self { share: 0.1, window: Duration::from_secs(600), lease: Duration::from_secs(30) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod chain;
+mod hello;
 pub mod incidents;
 pub mod ledger;
 pub mod push;

@@ -1,53 +1,42 @@
 //! The session: one bidirectional stream per agent, from Hello to its end.
 //!
-//! Who the agent is stands in its certificate. A session that has taken over from an earlier one of
-//! the same boot is a reconnect; if both go on talking from different boots, two machines use one
-//! identity, and both are held until an operator looks.
+//! Who the agent is stands in its certificate, and nothing that it says changes that. What one session
+//! says never reaches another: a refusal ends only the session that earned it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::finding::FindingKind;
-use mainstay_core::id::{Epoch, HostId};
+use mainstay_core::id::HostId;
 use mainstay_fleet::lease::{LeaseAnswer, LeaseLimits};
+use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Of as FromAgent;
 use mainstay_proto::v1::agent_service_server::AgentService;
 use mainstay_proto::v1::collector_message::Of as ToAgent;
-use mainstay_proto::{SESSION_VERSION_MAX, SESSION_VERSION_MIN, v1};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::chain;
-use super::push::{CREDIT_BYTES, Ingest, broken, malformed, note, reject};
+use super::hello::not_enrolled;
+use super::push::{Ingest, broken, malformed, reject};
 use crate::clock;
 use crate::enrol::authority::HOST_LIFE;
 use crate::enrol::identity::{Peer, peer};
-use crate::hub::{Hub, Live};
+use crate::hub::Hub;
 use crate::metrics::count;
 use crate::store::Batch;
-use crate::store::keys::{HostKey, LeaseKey, MarkKey, OrderKey};
-use crate::store::values::HostRow;
+use crate::store::keys::{LeaseKey, MarkKey, OrderKey};
 
 /// Most messages that wait to be sent to one agent. Answers wait; offers and orders are given up
 /// and come again with the next session.
-const OUTBOX_MAX: usize = 64;
+pub(super) const OUTBOX_MAX: usize = 64;
 /// How often an agent that has nothing to say should say so.
 pub const PING_EVERY: Duration = Duration::from_secs(10);
 /// A session without a word for this long is over.
 const QUIET_MAX: Duration = Duration::from_secs(35);
 /// Longest wait for Hello.
 const HELLO_MAX: Duration = Duration::from_secs(10);
-/// Words of a replaced session within this after the takeover were on their way already.
-const HANDOVER_MS: i64 = 2_000;
-/// How long both are held when two machines use one identity.
-const CONTESTED_MS: u64 = 60_000;
-/// Orders that one session is given at its start.
-const ORDERS_MAX: usize = 32;
-/// Most bytes of what a host says of itself.
-const FACTS_BYTES_MAX: usize = 16 * 1024;
-
 /// What this build can do beyond version 1.
 pub const CAPABILITIES: [&str; 1] = ["zstd"];
 
@@ -99,24 +88,26 @@ impl AgentService for Agents {
 }
 
 #[derive(Debug, Clone)]
-struct Outbox(mpsc::Sender<Result<v1::CollectorMessage, Status>>);
+pub(super) struct Outbox(mpsc::Sender<Result<v1::CollectorMessage, Status>>);
 
 impl Outbox {
     /// Sends, and waits if the agent reads slowly. False when it is gone.
-    async fn send(&self, of: ToAgent) -> bool {
+    pub(super) async fn send(&self, of: ToAgent) -> bool {
         self.0.send(Ok(v1::CollectorMessage { of: Some(of) })).await.is_ok()
     }
 }
 
-struct Session {
-    hub: Arc<Hub>,
-    host: HostId,
-    id: u64,
-    boot: Vec<u8>,
-    out: Outbox,
+/// One session of one host.
+pub(super) struct Session {
+    pub(super) hub: Arc<Hub>,
+    pub(super) host: HostId,
+    pub(super) id: u64,
+    pub(super) boot: Vec<u8>,
+    pub(super) out: Outbox,
 }
 
 /// What the loop of a session wakes up for.
+#[allow(clippy::large_enum_variant)] // one at a time, on the stack, for a moment
 enum Event {
     Said(v1::AgentMessage),
     Ended(Result<(), String>),
@@ -243,131 +234,6 @@ impl Session {
         Ok(())
     }
 
-    /// Checks Hello, takes the host's place, and answers Welcome with all that waits for it.
-    async fn open(
-        &mut self,
-        hello: v1::Hello,
-    ) -> Result<(mpsc::Receiver<v1::CollectorMessage>, watch::Receiver<Option<v1::Reject>>), v1::Reject> {
-        let version = SESSION_VERSION_MAX.min(hello.version_max);
-        if version < SESSION_VERSION_MIN.max(hello.version_min) {
-            let text = format!(
-                "this collector speaks versions {SESSION_VERSION_MIN} to {SESSION_VERSION_MAX}, the agent {} to {}; upgrade the older of the two",
-                hello.version_min, hello.version_max
-            );
-            return Err(reject("unsupported_version", text, 3_600_000));
-        }
-        let facts = hello.facts.unwrap_or_default();
-        if prost::Message::encoded_len(&facts) > FACTS_BYTES_MAX {
-            return Err(malformed(format!("facts of a host have at most {FACTS_BYTES_MAX} bytes")));
-        }
-        let lock = self.admit()?;
-        // A push of the session before is durable and known, or not yet taken, before this goes on.
-        let guard = lock.lock().await;
-        let now_ms = clock::wall_ms();
-        let (sender, orders) = mpsc::channel(OUTBOX_MAX);
-        let end = Arc::new(watch::Sender::new(None));
-        let ended = end.subscribe();
-        let mut batch = Batch::default();
-        let welcome = {
-            let mut state = self.hub.state();
-            self.id = state.next_session;
-            state.next_session += 1;
-            self.boot.clone_from(&facts.boot);
-            let live = Live { id: self.id, sender, boot: facts.boot.clone(), opened_ms: now_ms, end };
-            let host = state.hosts.get_mut(&self.host).ok_or_else(not_enrolled)?;
-            host.live = Some(live);
-            host.heard_ms = now_ms;
-            host.row = HostRow { facts: Some(merged(facts, host.row.facts.take())), ..host.row.clone() };
-            host.mark.last_seen_ms = now_ms;
-            host.mark.back_by_ms = 0;
-            host.mark.clock_offset_ms = hello.wall_ms.saturating_sub(now_ms);
-            host.mark.policy = hello.policy.or(host.mark.policy.take());
-            let head = chain::head_of(self.host, host.mark.ledger.as_ref());
-            if let Some(doubt) = chain::doubt_at_hello(head, hello.ledger.as_ref()) {
-                tracing::error!(host = %self.host, doubt, "the host's ledger is doubtful");
-                count(&self.hub.metrics.doubts);
-                note(&mut host.mark.doubts, &doubt, now_ms);
-            }
-            batch.put(&HostKey { host: self.host }, &host.row);
-            batch.put(&MarkKey { host: self.host }, &host.mark);
-            v1::Welcome {
-                version,
-                capabilities: CAPABILITIES.iter().map(|c| (*c).to_owned()).collect(),
-                durable_seq: host.mark.marks().acknowledged(Epoch(hello.epoch)).0,
-                ledger: host.mark.ledger.clone(),
-                credit_bytes: CREDIT_BYTES,
-                wall_ms: now_ms,
-                ping_every_ms: u32::try_from(PING_EVERY.as_millis()).unwrap_or(10_000),
-            }
-        };
-        self.hub.store.commit(batch).await.map_err(|error| broken(&error))?;
-        drop(guard);
-        count(&self.hub.metrics.sessions);
-        tracing::info!(host = %self.host, session = self.id, durable_seq = welcome.durable_seq, "session opened");
-        self.out.send(ToAgent::Welcome(welcome)).await;
-        self.send_waiting().await?;
-        Ok((orders, ended))
-    }
-
-    /// Whether the host may have a session at all, and now.
-    fn admit(&self) -> Result<Arc<tokio::sync::Mutex<()>>, v1::Reject> {
-        let sessions_max = self.hub.settings().sessions_max;
-        let now = clock::now();
-        let mut state = self.hub.state();
-        let host = state.hosts.get(&self.host).ok_or_else(not_enrolled)?;
-        if host.is_revoked() {
-            return Err(reject(
-                "revoked",
-                "this host was revoked by an operator; enrol it again with a new token",
-                3_600_000,
-            ));
-        }
-        let held_for = host.contested_ms.map(|at| CONTESTED_MS.saturating_sub(now.wall_ms.abs_diff(at)));
-        if let Some(wait) = held_for.filter(|wait| *wait > 0) {
-            return Err(reject("duplicate_identity", CONTESTED, wait));
-        }
-        let lock = host.lock.clone();
-        if state.hosts.values().filter(|h| h.live.is_some()).count() >= sessions_max {
-            return Err(reject(
-                "overloaded",
-                format!("{sessions_max} sessions are open, which is all this collector takes"),
-                30_000,
-            ));
-        }
-        let wait_ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(60_000);
-        state.admission.admit(now).map_err(|wait| {
-            reject("rate_limited", "many hosts are connecting at once; come back in a moment", wait_ms(wait))
-        })?;
-        Ok(lock)
-    }
-
-    /// The policy if the host has another, and the orders that it has not answered.
-    async fn send_waiting(&self) -> Result<(), v1::Reject> {
-        let offer = {
-            let state = self.hub.state();
-            let said = state.hosts.get(&self.host).and_then(|h| h.mark.policy.as_ref());
-            let knows = |generation| {
-                said.is_some_and(|s| {
-                    [&s.effective, &s.offered].into_iter().flatten().any(|p| p.generation == generation)
-                })
-            };
-            state.policy.as_ref().filter(|policy| !knows(policy.generation)).and_then(|policy| policy.signed.clone())
-        };
-        if let Some(signed) = offer {
-            self.out.send(ToAgent::PolicyOffer(signed)).await;
-        }
-        let orders: Result<Vec<_>, _> = self
-            .hub
-            .store
-            .scan_values::<OrderKey, v1::OperatorOrder>(&OrderKey::of(self.host))
-            .take(ORDERS_MAX)
-            .collect();
-        for (_, order) in orders.map_err(|error| broken(&error))? {
-            self.out.send(ToAgent::Order(order)).await;
-        }
-        Ok(())
-    }
-
     async fn answered(&self, result: v1::CommandResult) -> Result<(), v1::Reject> {
         let mut batch = Batch::default();
         let waiting = self.hub.store.scan_values::<OrderKey, v1::OperatorOrder>(&OrderKey::of(self.host));
@@ -429,28 +295,6 @@ impl Session {
         self.hub.store.commit(batch).await.map_err(|error| broken(&error))
     }
 
-    fn still_mine(&self) -> bool {
-        let state = self.hub.state();
-        state.hosts.get(&self.host).and_then(|h| h.live.as_ref()).is_some_and(|live| live.id == self.id)
-    }
-
-    /// This session speaks although another has taken over: two machines, unless the words were on
-    /// their way already or it is the same boot.
-    fn contested(&self) -> v1::Reject {
-        let now_ms = clock::wall_ms();
-        let mut state = self.hub.state();
-        let Some(host) = state.hosts.get_mut(&self.host) else { return not_enrolled() };
-        let Some(live) = host.live.clone() else { return reject("duplicate_identity", CONTESTED, CONTESTED_MS) };
-        if live.boot == self.boot || now_ms.saturating_sub(live.opened_ms) < HANDOVER_MS {
-            return reject("duplicate_identity", "a newer session of this host has taken over", 10_000);
-        }
-        tracing::error!(host = %self.host, "two machines use one identity; both are held");
-        host.contested_ms = Some(now_ms);
-        host.live = None;
-        live.end.send_replace(Some(reject("duplicate_identity", CONTESTED, CONTESTED_MS)));
-        reject("duplicate_identity", CONTESTED, CONTESTED_MS)
-    }
-
     fn close(&self) {
         self.change(|host| {
             if host.live.as_ref().is_some_and(|live| live.id == self.id) {
@@ -474,21 +318,9 @@ async fn stopping(ending: &mut watch::Receiver<bool>) {
     let _ = ending.wait_for(|ending| *ending).await;
 }
 
-const CONTESTED: &str = "another machine uses the identity of this host; enrol one of the two anew";
-
-fn not_enrolled() -> v1::Reject {
-    reject("not_enrolled", "this host is not enrolled at this collector; enrol it with a token", 3_600_000)
-}
-
 fn unreadable(status: &Status) -> v1::Reject {
     if status.code() == tonic::Code::OutOfRange {
         return reject("too_large", status.message(), 60_000);
     }
     malformed(status.message().to_owned())
-}
-
-/// What a host says of itself; labels that it was enrolled with stay if it names none.
-fn merged(said: v1::HostFacts, known: Option<v1::HostFacts>) -> v1::HostFacts {
-    let labels = if said.labels.is_empty() { known.map(|k| k.labels).unwrap_or_default() } else { said.labels };
-    v1::HostFacts { labels, ..said }
 }

@@ -267,7 +267,10 @@ mod tests {
 
     const SCHEMA: [u8; 16] = [9; 16];
 
-    fn bits(rows: &[Row]) -> Vec<(i64, u32, u32, Vec<Option<[u64; 4]>>)> {
+    /// A row, comparable bit by bit.
+    type Bits = (i64, u32, u32, Vec<Option<[u64; 4]>>);
+
+    fn bits(rows: &[Row]) -> Vec<Bits> {
         let of = |cell: &Option<Point>| {
             cell.map(|p| match p {
                 Point::Counter(_) => [part(p, 0).to_bits(); 4],

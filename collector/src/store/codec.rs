@@ -164,7 +164,7 @@ fn wholes(values: &[f64], scale: f64) -> Option<Vec<i64>> {
         .map(|v| {
             let whole = (v * scale).round();
             let fits = whole.abs() < WHOLE_MAX;
-            (fits && (whole as i64 as f64 / scale).to_bits() == v.to_bits()).then(|| whole as i64)
+            (fits && (whole as i64 as f64 / scale).to_bits() == v.to_bits()).then_some(whole as i64)
         })
         .collect()
 }
