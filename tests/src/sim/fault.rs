@@ -93,8 +93,9 @@ impl World {
             return; // the actuator died between taking it and beginning
         }
         let step = entry.step.clone();
-        let (rule, kind) =
-            self.decided(node, action).unwrap_or(("?".to_owned(), mainstay_core::finding::FindingKind::AgentDegraded));
+        let (rule, kind) = self
+            .decided(node, action)
+            .unwrap_or_else(|| ("?".to_owned(), mainstay_core::finding::FindingKind::AgentDegraded));
         let connected = self.is_connected(node);
         self.seen(node, &Seen::Acted { action, rule, kind, connected });
         if let Some(unit) = unit_of(&step) {

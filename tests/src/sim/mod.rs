@@ -101,7 +101,7 @@ impl Config {
         Bounds {
             budgets: budgets.into(),
             hosts_max: (self.hosts / 10).max(1),
-            window: Duration::from_mins(10),
+            window: Duration::from_secs(600),
             // 30 s, and what passes between deciding and acting.
             lease: Duration::from_secs(40),
         }

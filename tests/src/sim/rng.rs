@@ -33,6 +33,6 @@ impl Rng {
     /// True once in `n` draws; never for 0.
     pub fn once_in(&mut self, n: u64) -> bool {
         let draw = self.next_u64();
-        n > 0 && draw % n == 0
+        n > 0 && draw.is_multiple_of(n)
     }
 }

@@ -17,7 +17,7 @@ use crate::subject::Subject;
 use crate::time::Now;
 
 /// A step that has not answered for this long is asked after. Longer than any step may take.
-pub(super) const ANSWER_MAX: Duration = Duration::from_mins(15);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Between two questions about the same step.
 const ASK_EVERY: Duration = Duration::from_secs(5);

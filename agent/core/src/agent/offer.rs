@@ -4,6 +4,9 @@
 //! [`confirm`] says that it did no harm. What is kept over a restart is one value
 //! ([`Kept`]), stored before anything is decided under a new policy.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use super::{Agent, Effect, PolicyState, Restored, Settings, SourceFile};
@@ -77,7 +80,7 @@ impl Policies {
         if let Some((failing_before, boot)) = policies.kept.trial {
             let crashed = !restored.stopped_cleanly && boot == settings.facts.boot;
             let last = if crashed { LastRun::Crashed } else { LastRun::Stopped };
-            let previous = policies.kept.previous.as_ref().map_or(PolicyRef::default(), reference);
+            let previous = policies.kept.previous.as_ref().map(reference).unwrap_or_default();
             policies.trial = Some(Trial::resumed(policies.kept.seen.effective, previous, failing_before, last, now));
             policies.state.confirmed = false;
         }
@@ -218,7 +221,7 @@ impl Agent {
         if self.policy.trial.is_none() {
             kept.previous = kept.in_force.take();
         }
-        let previous = kept.previous.as_ref().map_or(PolicyRef::default(), reference);
+        let previous = kept.previous.as_ref().map(reference).unwrap_or_default();
         kept.in_force = Some(signed.clone());
         kept.trial = Some((failing, self.settings.facts.boot));
         kept.seen.took(offered);
@@ -257,7 +260,7 @@ impl Agent {
     fn fall_back(&mut self, why: &str, now: Now) {
         let given_up = self.policy.kept.seen.effective;
         self.policy.kept.in_force = self.policy.kept.previous.take();
-        let back_to = self.policy.kept.in_force.as_ref().map_or(PolicyRef::default(), reference);
+        let back_to = self.policy.kept.in_force.as_ref().map(reference).unwrap_or_default();
         self.policy.kept.seen.gave_up(back_to, why);
         self.policy.take_up(&self.settings);
         let text = format!("generation {} given up: {why}", given_up.generation);

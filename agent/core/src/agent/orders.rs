@@ -2,7 +2,7 @@
 
 use super::journal::Waiting;
 use super::{Agent, Effect, OrderId, Undoing};
-use crate::id::{ActionId, DecisionId, HostId};
+use crate::id::{ActionId, DecisionId};
 use crate::policy::order::Order;
 use crate::policy::signed::Signed;
 use crate::record::{Author, Body, Ended, Outcome, Record};
@@ -24,7 +24,7 @@ impl Agent {
     /// An operator's order came: it is checked, recorded and carried out, or refused with the
     /// reason.
     pub(super) fn ordered(&mut self, id: OrderId, signed: &Signed, now: Now) {
-        let host = self.settings.host.unwrap_or(HostId::default());
+        let host = self.settings.host.unwrap_or_default();
         match Order::take(signed, &self.settings.operator_keys, host, now.wall_ms) {
             Err(refusal) => self.answer(id, false, refusal.to_string()),
             Ok(Order::Approval { decision, plan_hash, until_ms, approved, by }) => {
