@@ -50,7 +50,7 @@ pub(super) struct Segment {
 
 impl Segment {
     pub(super) fn last(&self) -> u64 {
-        self.runs.last().map_or(self.first.saturating_sub(1), |run| run.last)
+        self.runs.last().map_or_else(|| self.first.saturating_sub(1), |run| run.last)
     }
 
     fn count(&mut self, item: &Stored) {
@@ -293,10 +293,11 @@ impl Lane {
 
     /// Makes the next segment ahead, if there is room.
     pub(super) fn make_spare(&self) {
-        if self.kind.ahead && !self.spare().exists() {
-            if let Err(error) = durable::preallocate(&self.spare(), self.kind.segment_bytes) {
-                tracing::warn!(%error, "cannot set space aside for the spool");
-            }
+        if self.kind.ahead
+            && !self.spare().exists()
+            && let Err(error) = durable::preallocate(&self.spare(), self.kind.segment_bytes)
+        {
+            tracing::warn!(%error, "cannot set space aside for the spool");
         }
     }
 

@@ -85,10 +85,8 @@ impl Spool {
 
     /// Drops the oldest segment that holds findings; its records and gaps get new numbers.
     fn drop_findings(&mut self, now: Now) -> bool {
-        if !self.keep.segments.front().is_some_and(|segment| segment.findings > 0) || self.keep.segments.len() < 2 {
-            return false;
-        }
-        let segment = self.keep.segments[0].clone();
+        let oldest = self.keep.segments.front().filter(|segment| segment.findings > 0);
+        let Some(segment) = oldest.filter(|_| self.keep.segments.len() > 1).cloned() else { return false };
         let items = match self.keep.items(&segment) {
             Ok(items) => items,
             Err(error) => {

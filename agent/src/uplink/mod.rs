@@ -181,7 +181,7 @@ enum End {
         /// Whether only an operator can help.
         degraded: bool,
     },
-    /// To be begun anew at once.
+    /// To be begun anew: the spool has another numbering now.
     Again,
 }
 
@@ -211,7 +211,13 @@ impl Uplink {
         loop {
             match self.session().await {
                 End::Stopped => return,
-                End::Again => {}
+                // Waited for as well: a collector that is out of its mind must not make it spin.
+                End::Again => {
+                    let wait = self.backoff.next(Duration::ZERO);
+                    if self.pause(wait).await {
+                        return;
+                    }
+                }
                 End::Broken { why, retry_after, degraded } => {
                     self.tell_broken(&why, degraded).await;
                     let wait = self.backoff.next(retry_after);
