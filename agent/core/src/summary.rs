@@ -14,6 +14,10 @@ use crate::time::Now;
 /// How long a window is.
 pub const WINDOW: Duration = Duration::from_secs(10);
 
+/// A window may end this much early. Samples come once a second, a few milliseconds early or late:
+/// without it, every other window would wait for the sample after and be eleven seconds long.
+const EARLY: Duration = Duration::from_millis(500);
+
 /// Collects samples until a window is full.
 #[derive(Debug, Default)]
 pub struct SummaryBuilder {
@@ -82,7 +86,7 @@ impl SummaryBuilder {
     /// Whether the window is full, so that a summary is due.
     #[must_use]
     pub fn is_due(&self, now: Now) -> bool {
-        self.started.is_some_and(|started| now.since(started) >= WINDOW)
+        self.started.is_some_and(|started| now.since(started) + EARLY >= WINDOW)
     }
 
     /// Ends the window at `now` and begins the next one. Series without a reading in the window
@@ -166,6 +170,14 @@ mod tests {
         builder.take(at(10));
         assert!(!builder.is_due(at(19)));
         assert!(builder.is_due(at(20)));
+    }
+
+    #[test]
+    fn a_sample_that_is_a_little_early_still_ends_the_window() {
+        let mut builder = SummaryBuilder::default();
+        builder.add(&sample(0, 0.0));
+        builder.take(at(10).plus(Duration::from_millis(44)));
+        assert!(builder.is_due(at(20).plus(Duration::from_millis(38))));
     }
 
     #[test]
