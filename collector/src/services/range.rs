@@ -201,19 +201,26 @@ fn of_host(
             }
         }
     }
-    let range = (question.to_ms - question.from_ms).max(1) as f64;
-    // A host that came or went within the range misses only what it should have sent.
-    let since = host.row.enrolled_ms.max(question.from_ms);
-    let until = question.to_ms.min(host.heard_ms.max(host.mark.last_seen_ms));
-    let expected = ((until - since).max(1) as f64).min(range);
-    let share = (windows.values().sum::<i64>() as f64 / expected).clamp(0.0, 1.0);
-    let share = if 1.0 - share < EDGE { 1.0 } else { share };
+    let heard = host.heard_ms.max(host.mark.last_seen_ms);
+    let share = coverage(&windows, (question.from_ms, question.to_ms), host.row.enrolled_ms, heard);
     let stepped = series.into_values().filter(|(_, points)| !points.is_empty());
     Ok((stepped.map(|(labels, points)| (labels, by_step(points, question))).collect(), share))
 }
 
+/// What an agent gathers before it sends it, and some for the way.
+const ON_ITS_WAY_MS: i64 = 25_000;
 /// A window at each end of a range is cut by it; that is not a gap.
 const EDGE: f64 = 0.02;
+
+/// The share of a range that windows (ends and lengths) cover, of what the host should have sent by
+/// now: not from before it was enrolled, and not what it is still gathering.
+fn coverage(windows: &BTreeMap<i64, i64>, (from_ms, to_ms): (i64, i64), enrolled_ms: i64, heard_ms: i64) -> f64 {
+    let last = windows.last_key_value().map_or(heard_ms, |(at, _)| *at);
+    let until = to_ms.min(if heard_ms - last < ON_ITS_WAY_MS { last } else { heard_ms });
+    let expected = (until - from_ms.max(enrolled_ms)).max(1);
+    let share = (windows.values().sum::<i64>() as f64 / expected as f64).clamp(0.0, 1.0);
+    if 1.0 - share < EDGE { 1.0 } else { share }
+}
 
 /// The last point of each step, under the step's end.
 fn by_step(points: Points, question: &Question<'_>) -> Points {
@@ -235,4 +242,33 @@ fn gaps<'h>(id: &'h [u8], host: &'h HostState, question: &Question<'_>) -> impl 
         hostname: host.hostname().to_owned(),
         gap: Some(gap.clone()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_covered_by_what_should_have_come_by_now() {
+        let every_10_s = |from: i64, to: i64| (from + 1..=to).map(|n| (n * 10_000, 10_000)).collect::<BTreeMap<_, _>>();
+        let cases = [
+            ("all of it", every_10_s(0, 60), (0, 600_000), 0, 600_000, 1.0),
+            ("the latest is on its way", every_10_s(0, 59), (0, 600_000), 0, 605_000, 1.0),
+            ("half of it never came", every_10_s(0, 30), (0, 600_000), 0, 600_000, 0.5),
+            ("it was enrolled on the way", every_10_s(30, 60), (0, 600_000), 300_000, 600_000, 1.0),
+            ("it went silent, and what it sent is here", every_10_s(0, 30), (0, 600_000), 0, 301_000, 1.0),
+            (
+                "a hole in the middle",
+                every_10_s(0, 20).into_iter().chain(every_10_s(40, 60)).collect(),
+                (0, 600_000),
+                0,
+                600_000,
+                2.0 / 3.0,
+            ),
+        ];
+        for (name, windows, range, enrolled, heard, expected) in cases {
+            let share = coverage(&windows, range, enrolled, heard);
+            assert!((share - expected).abs() < 1e-9, "{name}: {share}");
+        }
+    }
 }
