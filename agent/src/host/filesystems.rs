@@ -96,8 +96,16 @@ const NETWORK_TYPES: &[&str] = &[
 ];
 
 /// Below these lie mounts of containers and of the system's own making.
-const IGNORED_BELOW: &[&str] =
-    &["/dev", "/proc", "/sys", "/run/credentials", "/run/user", "/var/lib/docker", "/var/lib/containers/storage"];
+const IGNORED_BELOW: &[&str] = &[
+    "/dev",
+    "/proc",
+    "/sys",
+    "/run/credentials",
+    "/run/host",
+    "/run/user",
+    "/var/lib/docker",
+    "/var/lib/containers/storage",
+];
 
 /// Which filesystems are watched, and how long one may take to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

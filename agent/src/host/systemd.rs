@@ -95,26 +95,36 @@ async fn session(events: &Sender<UnitsEvent>) -> Result<(), BusError> {
     let bus = within("the bus", async { Ok(opening.await?) }).await?;
     let mut messages = MessageStream::from(&bus);
     subscribe(&bus).await?;
-    let mut session = Session { bus, units: Units::default(), to_read: ToRead::default(), loaded: false };
-    session.list().await?;
+    let to_ask = ToAsk { list: true, ..ToAsk::default() };
+    let mut session =
+        Session { bus, units: Units::default(), to_ask, reloading: false, loaded: false, tell: Vec::new() };
     session.run(&mut messages, events).await
 }
 
 struct Session {
     bus: Connection,
     units: Units,
-    to_read: ToRead,
+    to_ask: ToAsk,
+    /// systemd is loading all unit files anew: it removes every unit and adds it again.
+    reloading: bool,
+    /// Every unit has been read once.
     loaded: bool,
+    /// What is to be handed on.
+    tell: Vec<UnitsEvent>,
 }
 
-/// Units whose properties are to be read: at once, or after a while.
+/// What systemd is still to be asked, one question after the other.
 #[derive(Debug, Default)]
-struct ToRead {
-    now: BTreeSet<UnitName>,
+struct ToAsk {
+    /// Which units there are.
+    list: bool,
+    /// The properties of these.
+    units: BTreeSet<UnitName>,
+    /// The properties of these, not before then.
     later: BTreeMap<UnitName, Instant>,
 }
 
-impl ToRead {
+impl ToAsk {
     fn next_due(&self) -> Option<Instant> {
         self.later.values().min().copied()
     }
@@ -124,62 +134,68 @@ impl ToRead {
             self.later.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
         for name in due {
             self.later.remove(&name);
-            self.now.insert(name);
+            self.units.insert(name);
         }
     }
 
     fn forget(&mut self, name: &UnitName) {
-        self.now.remove(name);
+        self.units.remove(name);
         self.later.remove(name);
     }
 }
 
-/// Both answers about one unit; `None` where systemd does not know it (any more).
-type Reading = Option<(Message, Message)>;
-type ReadingFuture = Pin<Box<dyn Future<Output = (UnitName, Result<Reading, BusError>)> + Send>>;
+/// What systemd answered.
+enum Answer {
+    /// Which units there are.
+    Listed(Message),
+    /// Both interfaces of one unit; `None` where systemd does not know it (any more).
+    Read(UnitName, Option<(Message, Message)>),
+}
+
+type Asking = Pin<Box<dyn Future<Output = Result<Answer, BusError>> + Send>>;
 
 impl Session {
     async fn run(&mut self, messages: &mut MessageStream, events: &Sender<UnitsEvent>) -> Result<(), BusError> {
         let mut ping = interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reading: Option<ReadingFuture> = None;
+        let mut asking: Option<Asking> = None;
         loop {
-            if reading.is_none() {
-                reading = self.to_read.now.pop_first().map(|name| read_unit(self.bus.clone(), name));
+            if asking.is_none() {
+                asking = self.next_question();
             }
-            if reading.is_none() && !self.loaded {
+            if asking.is_none() && !self.loaded {
                 self.loaded = true;
-                if events.send(UnitsEvent::Loaded(self.units.take_all())).await.is_err() {
+                self.tell = vec![UnitsEvent::Loaded(self.units.take_all())];
+            }
+            for event in self.tell.drain(..).filter(|_| self.loaded) {
+                if events.send(event).await.is_err() {
                     return Ok(());
                 }
             }
-            let due = self.to_read.next_due();
-            // Signals come first: what died must not wait for what is being read.
-            let told = tokio::select! {
+            let due = self.to_ask.next_due();
+            // Signals come first: what died must not wait for what is being read. And they are
+            // always taken, also while an answer is awaited: it comes behind them.
+            tokio::select! {
                 biased;
-                message = messages.next() => {
-                    self.heard(&message.ok_or(BusError::Closed)??)?
-                }
-                (name, answer) = async { reading.as_mut().expect("guarded by is_some").await }, if reading.is_some() => {
-                    reading = None;
-                    self.read(name, answer?)?
+                message = messages.next() => self.heard(&message.ok_or(BusError::Closed)??)?,
+                answer = async { asking.as_mut().expect("guarded by is_some").await }, if asking.is_some() => {
+                    asking = None;
+                    self.answered(answer?)?;
                 }
                 () = async { sleep_until(due.expect("guarded by is_some")).await }, if due.is_some() => {
-                    self.to_read.take_due(Instant::now());
-                    None
+                    self.to_ask.take_due(Instant::now());
                 }
-                _ = ping.tick() => {
-                    self.ping_at_leisure();
-                    None
-                }
+                _ = ping.tick() => self.ping_at_leisure(),
                 () = events.closed() => return Ok(()),
-            };
-            if let Some(event) = told.filter(|_| self.loaded)
-                && events.send(event).await.is_err()
-            {
-                return Ok(());
             }
         }
+    }
+
+    fn next_question(&mut self) -> Option<Asking> {
+        if std::mem::take(&mut self.to_ask.list) {
+            return Some(list_units(self.bus.clone()));
+        }
+        self.to_ask.units.pop_first().map(|name| read_unit(self.bus.clone(), name))
     }
 
     /// Asks for a sign of life; a bus that does not answer is closed, which ends the session.
@@ -194,104 +210,116 @@ impl Session {
         });
     }
 
-    /// Asks which units there are, and has each of them read.
-    async fn list(&mut self) -> Result<(), BusError> {
-        type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
-        let call = self.bus.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), "ListUnits", &());
-        let answer = within("systemd", async { Ok(call.await?) }).await?;
-        let listed: Vec<Listed> = answer.body().deserialize()?;
-        for (name, _, load, ..) in listed {
-            if load == "loaded"
-                && let Some(name) = followed(&name)
-            {
-                self.to_read.now.insert(name);
+    fn answered(&mut self, answer: Answer) -> Result<(), BusError> {
+        match answer {
+            Answer::Listed(message) => self.listed(&message),
+            Answer::Read(name, None) => {
+                self.removed(name);
+                Ok(())
+            }
+            Answer::Read(name, Some((unit, typed))) => {
+                let (unit_body, typed_body) = (unit.body(), typed.body());
+                let unit_properties: HashMap<&str, Value<'_>> = unit_body.deserialize()?;
+                let typed_properties: HashMap<&str, Value<'_>> = typed_body.deserialize()?;
+                self.units.fetched(&name, &unit_properties, &typed_properties, unit.recv_position());
+                if self.loaded {
+                    self.changed(&name);
+                }
+                Ok(())
             }
         }
+    }
+
+    /// Has every unit read that is there, and drops those that are not.
+    fn listed(&mut self, message: &Message) -> Result<(), BusError> {
+        type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+        let listed: Vec<Listed> = message.body().deserialize()?;
+        let loaded = listed.iter().filter(|(_, _, load, ..)| load == "loaded");
+        let there: BTreeSet<UnitName> = loaded.filter_map(|(name, ..)| followed(name)).collect();
+        let gone: Vec<UnitName> = self.units.names().filter(|name| !there.contains(*name)).cloned().collect();
+        for name in gone {
+            self.removed(name);
+        }
+        self.to_ask.units.extend(there);
         Ok(())
     }
 
-    /// Takes a message from the bus; says what it changed.
-    fn heard(&mut self, message: &Message) -> Result<Option<UnitsEvent>, BusError> {
+    fn removed(&mut self, name: UnitName) {
+        self.to_ask.forget(&name);
+        if self.units.remove(&name) {
+            self.tell.push(UnitsEvent::Removed(name));
+        }
+    }
+
+    /// Takes a message from the bus.
+    fn heard(&mut self, message: &Message) -> Result<(), BusError> {
         let header = message.header();
         if header.message_type() != Type::Signal {
-            return Ok(None);
+            return Ok(());
         }
-        let (Some(path), Some(member)) = (header.path(), header.member()) else { return Ok(None) };
+        let (Some(path), Some(member)) = (header.path(), header.member()) else { return Ok(()) };
         match member.as_str() {
             "PropertiesChanged" => {
-                let Some(name) = unit_of_path(path.as_str()) else { return Ok(None) };
-                self.properties_changed(&name, message)
+                let Some(name) = unit_of_path(path.as_str()) else { return Ok(()) };
+                self.properties_changed(&name, message)?;
             }
             "UnitNew" | "UnitRemoved" => {
                 let body = message.body();
                 let (name, _): (&str, zbus::zvariant::ObjectPath<'_>) = body.deserialize()?;
-                let Some(name) = followed(name) else { return Ok(None) };
-                if member.as_str() == "UnitNew" {
-                    self.to_read.later.insert(name, Instant::now() + NEW_UNIT_DELAY);
-                    return Ok(None);
+                match followed(name) {
+                    // All of them go and come while unit files are loaded; what is true is asked afterwards.
+                    _ if self.reloading => {}
+                    Some(name) if member.as_str() == "UnitNew" => self.read_later(name),
+                    Some(name) => self.removed(name),
+                    None => {}
                 }
-                self.to_read.forget(&name);
-                Ok(self.units.remove(&name).then_some(UnitsEvent::Removed(name)))
             }
             // Unit files may say something else now.
-            "UnitFilesChanged" => {
-                self.read_all_again();
-                Ok(None)
-            }
+            "UnitFilesChanged" => self.to_ask.units.extend(self.units.names().cloned()),
             "Reloading" => {
-                if !message.body().deserialize::<bool>()? {
-                    self.read_all_again();
-                }
-                Ok(None)
+                self.reloading = message.body().deserialize::<bool>()?;
+                self.to_ask.list |= !self.reloading;
             }
-            _ => Ok(None),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_later(&mut self, name: UnitName) {
+        if !self.to_ask.units.contains(&name) {
+            self.to_ask.later.entry(name).or_insert_with(|| Instant::now() + NEW_UNIT_DELAY);
         }
     }
 
-    fn read_all_again(&mut self) {
-        self.to_read.now.extend(self.units.names().cloned());
-    }
-
-    fn properties_changed(&mut self, name: &UnitName, message: &Message) -> Result<Option<UnitsEvent>, BusError> {
+    fn properties_changed(&mut self, name: &UnitName, message: &Message) -> Result<(), BusError> {
         if type_interface(name.as_str()).is_none() {
-            return Ok(None);
+            return Ok(());
         }
         let body = message.body();
         let (interface, changed, _): (&str, HashMap<&str, Value<'_>>, Vec<&str>) = body.deserialize()?;
         if !self.units.knows(name) {
             // It is alive and not yet read: a unit that was loaded and started at once.
-            if !self.to_read.now.contains(name) {
-                self.to_read.later.entry(name.clone()).or_insert_with(|| Instant::now() + NEW_UNIT_DELAY);
-            }
-            return Ok(None);
+            self.read_later(name.clone());
+            return Ok(());
         }
         let at = message.recv_position();
-        if interface != UNIT {
+        if interface == UNIT {
+            self.units.unit_changed(name, &changed, at);
+            self.changed(name);
+        } else {
             self.units.type_changed(name, &changed, at);
-            return Ok(None);
         }
-        self.units.unit_changed(name, &changed, at);
-        Ok(self.told(name))
+        Ok(())
     }
 
-    /// What has changed about the unit. One that has come up is read again where its cgroup is not known.
-    fn told(&mut self, name: &UnitName) -> Option<UnitsEvent> {
-        let state = self.units.take_change(name)?;
+    /// Hands on what has changed about the unit. One that has come up is read again where its
+    /// cgroup is not known.
+    fn changed(&mut self, name: &UnitName) {
+        let Some(state) = self.units.take_change(name) else { return };
         if state.unit.main_pid != 0 && state.control_group.is_empty() {
-            self.to_read.now.insert(name.clone());
+            self.to_ask.units.insert(name.clone());
         }
-        Some(UnitsEvent::Changed(name.clone(), Box::new(state)))
-    }
-
-    fn read(&mut self, name: UnitName, answer: Reading) -> Result<Option<UnitsEvent>, BusError> {
-        let Some((unit, typed)) = answer else {
-            return Ok(self.units.remove(&name).then_some(UnitsEvent::Removed(name)));
-        };
-        let (unit_body, typed_body) = (unit.body(), typed.body());
-        let unit_properties: HashMap<&str, Value<'_>> = unit_body.deserialize()?;
-        let typed_properties: HashMap<&str, Value<'_>> = typed_body.deserialize()?;
-        self.units.fetched(&name, &unit_properties, &typed_properties, unit.recv_position());
-        Ok(if self.loaded { self.told(&name) } else { None })
+        self.tell.push(UnitsEvent::Changed(name.clone(), Box::new(state)));
     }
 }
 
@@ -301,8 +329,16 @@ fn followed(name: &str) -> Option<UnitName> {
     name.parse().ok()
 }
 
+/// Asks which units there are.
+fn list_units(bus: Connection) -> Asking {
+    Box::pin(within("systemd", async move {
+        let call = bus.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), "ListUnits", &());
+        Ok(Answer::Listed(call.await?))
+    }))
+}
+
 /// Reads both interfaces of one unit.
-fn read_unit(bus: Connection, name: UnitName) -> ReadingFuture {
+fn read_unit(bus: Connection, name: UnitName) -> Asking {
     Box::pin(async move {
         let path = path_of_unit(&name);
         let typed = type_interface(name.as_str()).unwrap_or(UNIT);
@@ -313,13 +349,12 @@ fn read_unit(bus: Connection, name: UnitName) -> ReadingFuture {
             })
         };
         let answer = async { Ok((get_all(UNIT).await?, get_all(typed).await?)) }.await;
-        let answer = match answer {
-            Ok(both) => Ok(Some(both)),
+        match answer {
+            Ok(both) => Ok(Answer::Read(name, Some(both))),
             // An error reply is systemd's word about this unit; the connection is well.
-            Err(BusError::Bus(zbus::Error::MethodError(..))) => Ok(None),
+            Err(BusError::Bus(zbus::Error::MethodError(..))) => Ok(Answer::Read(name, None)),
             Err(error) => Err(error),
-        };
-        (name, answer)
+        }
     })
 }
 

@@ -50,7 +50,7 @@ fn parse_headers(text: &str) -> Result<Vec<(String, String)>, String> {
     lines
         .map(|(number, line)| {
             let (name, value) =
-                line.split_once(':').ok_or(format!("headers_file line {number} is not `Name: value`"))?;
+                line.split_once(':').ok_or_else(|| format!("headers_file line {number} is not `Name: value`"))?;
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         })
         .collect()

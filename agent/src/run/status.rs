@@ -70,10 +70,13 @@ impl Shell {
         let mut text = String::new();
         let _ = writeln!(text, "mainstay-agent {} on {}", env!("CARGO_PKG_VERSION"), self.hostname);
         let _ = writeln!(text, "  {}", self.status_text());
-        let units = self.host.units().map_or("unknown (no D-Bus)".to_owned(), |units| units.to_string());
+        let units = self.host.units().map_or_else(|| "unknown (no D-Bus)".to_owned(), |units| units.to_string());
         let actuator =
             self.actuator_state.as_ref().map_or_else(|why| format!("away: {why}"), |()| "reached".to_owned());
         let _ = writeln!(text, "  units {units}, actuator {actuator}, collector {}", self.uplink.describe());
+        for line in self.uplink.identity().lines().filter(|line| !line.is_empty()) {
+            let _ = writeln!(text, "  {line}");
+        }
         let policy = &self.said.policy;
         if let Some(refused) = &policy.refused {
             let _ = writeln!(text, "  policy generation {} refused: {refused}", policy.offered.generation);

@@ -161,12 +161,17 @@ impl Uplink {
         }
     }
 
+    /// Who the host is to its collector, in lines for a person. Empty before it is enrolled.
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
+    }
+
     /// In words, for a person.
     pub(super) fn describe(&self) -> String {
         match (&self.session, self.connected) {
             (None, _) => "none (not enrolled)".to_owned(),
-            (Some(_), true) => format!("connected\n  {}", self.identity),
-            (Some(_), false) => format!("away ({})\n  {}", self.away, self.identity),
+            (Some(_), true) => "connected".to_owned(),
+            (Some(_), false) => format!("away ({})", self.away),
         }
     }
 

@@ -117,11 +117,6 @@ impl Units {
         self.entries.remove(name).is_some()
     }
 
-    /// Forgets all but these.
-    pub fn keep_only(&mut self, keep: impl Fn(&UnitName) -> bool) {
-        self.entries.retain(|name, _| keep(name));
-    }
-
     /// Takes a change of the interface `org.freedesktop.systemd1.Unit`.
     pub fn unit_changed(&mut self, name: &UnitName, properties: &Properties<'_>, at: Sequence) {
         let Some(entry) = self.entries.get_mut(name) else { return };
