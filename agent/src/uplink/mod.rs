@@ -219,6 +219,10 @@ impl Uplink {
                     }
                 }
                 End::Broken { why, retry_after, degraded } => {
+                    let (why, degraded) = match self.expired() {
+                        Some(expired) => (format!("{expired}: {why}"), true),
+                        None => (why, degraded),
+                    };
                     self.tell_broken(&why, degraded).await;
                     let wait = self.backoff.next(retry_after);
                     tracing::info!(why, wait_ms = wait.as_millis(), "no session with the collector");
@@ -228,6 +232,14 @@ impl Uplink {
                 }
             }
         }
+    }
+
+    /// Whether the certificate has ended, by this host's clock: then no session can come about, and
+    /// what TLS says of it helps nobody. It is tried all the same, as the clock may be wrong.
+    fn expired(&self) -> Option<&'static str> {
+        let validity = self.settings.identity.validity()?;
+        let has_ended = validity.until_ms < (self.settings.clock)().wall_ms;
+        has_ended.then_some("the host's certificate has expired (enrol it again with --force, or set its clock)")
     }
 
     /// Waits for the next attempt; says whether the loop is gone meanwhile.

@@ -238,6 +238,21 @@ async fn another_collector_is_not_talked_to() {
 }
 
 #[tokio::test]
+async fn an_expired_certificate_is_named_and_the_operator_told() {
+    let fake = Fake::start().await;
+    let mut host = Host::enrolled(&fake).await;
+    host.identity.certificate = fake.sign_for_key(&host.identity.key, 2000, 2001);
+    let (_uplink, mut inbound) = host.connect();
+    let why = told(&mut inbound, "the reason", |told| match told {
+        Inbound::Degraded { why } => why,
+        _ => None,
+    })
+    .await;
+    assert!(why.starts_with("the host's certificate has expired"), "{why}");
+    assert_eq!(fake.with(|state| state.hellos.len()), 0);
+}
+
+#[tokio::test]
 async fn a_certificate_past_half_of_its_life_is_renewed() {
     let fake = Fake::start().await;
     let mut host = Host::enrolled(&fake).await;
