@@ -179,7 +179,7 @@ impl Agent {
         if self.actuator != available {
             self.actuator = available;
             for flow in self.flows.values_mut() {
-                flow.ask_from(now);
+                flow.ask_soon(now);
             }
         }
     }

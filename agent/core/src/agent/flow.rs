@@ -137,10 +137,11 @@ impl Flow {
         self.stage = Stage::Running { ask_at: now.plus(ANSWER_MAX), asked: 0 };
     }
 
-    /// The answer was lost, or can be: ask soon.
-    pub(super) fn ask_from(&mut self, now: Now) {
+    /// The answer may have been lost: ask soon. Not at once, since a step that was just handed
+    /// over may not have arrived yet, and would be taken for one that nobody knows of.
+    pub(super) fn ask_soon(&mut self, now: Now) {
         if let Stage::Running { ask_at, asked } = &mut self.stage {
-            *ask_at = now;
+            *ask_at = now.plus(ASK_EVERY);
             *asked = 0;
         }
     }
