@@ -6,6 +6,7 @@
 mod answers;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -111,7 +112,9 @@ impl Site {
         let folder = self.operator_folder();
         fs::create_dir_all(&folder)?;
         for name in collector.must("ls /root/ops")?.lines() {
-            fs::write(folder.join(name), collector.must(&format!("cat /root/ops/{name}"))? + "\n")?;
+            let path = folder.join(name);
+            fs::write(&path, collector.must(&format!("cat /root/ops/{name}"))? + "\n")?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         }
         collector.must("rm -rf /root/ops")?;
         fs::write(folder.join("collector"), self.collector_address() + "\n")?;
