@@ -53,15 +53,10 @@ fn an_agent_killed_anywhere_in_an_action_never_acts_twice() -> Result<()> {
         wait_for(SOON, &format!("the cure after a crash {delay} ms into it"), || {
             Ok(starts(host)? > round && host.unit_property("counted.service", "ActiveState")? == "active")
         })
-        .with_context(|| host.journal_tail("mainstay-agent"))?;
+        .with_context(|| host.agent_story())?;
         // The agent is back and has looked at what it left; an action that it repeats would be counted by now.
         host.wait_unit("mainstay-agent.service", "active", SOON)?;
-        assert_eq!(
-            starts(host)?,
-            round + 1,
-            "crash {delay} ms into the action: acted twice\n{}",
-            host.journal_tail("mainstay-agent")
-        );
+        assert_eq!(starts(host)?, round + 1, "crash {delay} ms into the action: acted twice\n{}", host.agent_story());
     }
     Ok(())
 }

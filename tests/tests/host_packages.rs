@@ -95,7 +95,7 @@ fn the_rpm_starts_the_agent_and_its_removal_keeps_state() -> Result<()> {
     host.copy_in(&packages::rpm("mainstay-agent")?, "/var/cache/agent.rpm", 0o644)?;
     // Debian has what the package requires, but not in rpm's database.
     host.must("rpm --install --nodeps /var/cache/agent.rpm")?;
-    host.wait_unit("mainstay-agent.service", "active", SOON).with_context(|| host.journal_tail("mainstay-agent"))?;
+    host.wait_unit("mainstay-agent.service", "active", SOON).with_context(|| host.agent_story())?;
     host.must("systemctl is-enabled mainstay-agent.service mainstay-actuator.socket")?;
     host.must("rpm --erase mainstay-agent")?;
     host.run("systemctl is-active mainstay-agent.service")?.refused()?;

@@ -99,7 +99,7 @@ fn a_frozen_service_is_found_by_its_probe_and_restarted() -> Result<()> {
     host.must("systemctl kill -s SIGSTOP nginx.service")?;
     host.run(page)?.refused()?;
     wait_for(HEALED_MAX, "nginx to answer again", || Ok(host.run(page)?.is_success()))
-        .map_err(|error| error.context(host.journal_tail("mainstay-agent")))?;
+        .map_err(|error| error.context(host.agent_story()))?;
     let decision = site.wait_decision("web-1", "a restart that helped", HEALED_MAX, |decision| {
         decision.is_about("service.hung", "nginx.service") && decision.helped()
     })?;
@@ -197,7 +197,7 @@ fn an_always_failing_service_is_restarted_a_bounded_number_of_times_then_held_an
 
     for (name, listener) in [("webhook", &webhook), ("mail", &mail)] {
         wait_for(HEALED_MAX, &format!("the {name} to be told"), || Ok(!listener.received().is_empty()))
-            .map_err(|error| error.context(host.journal_tail("mainstay-agent")))?;
+            .map_err(|error| error.context(host.agent_story()))?;
         let told = listener.received().join("\n");
         assert!(told.contains("failing.service") && told.contains("web-1"), "the {name} was told only: {told}");
     }

@@ -260,6 +260,14 @@ impl Host {
         self.run(&script).map_or_else(|error| format!("{error:#}"), |output| output.stdout)
     }
 
+    /// What the agent on this host says of itself and its last steps, for error texts.
+    #[must_use]
+    pub fn agent_story(&self) -> String {
+        let status =
+            self.run("mainstay-agent status 2>&1").map_or_else(|error| format!("{error:#}"), |said| said.stdout);
+        format!("agent of {}:\n{status}\n{}", self.name, self.journal_tail("mainstay-agent"))
+    }
+
     /// PID of the host's init as this machine numbers it.
     ///
     /// # Errors

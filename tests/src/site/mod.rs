@@ -170,8 +170,7 @@ impl Site {
     /// # Errors
     /// When it does not come.
     pub fn wait_online(&self, name: &str) -> Result<()> {
-        self.wait_state(name, &["online", "healing"], SEEN_MAX)
-            .with_context(|| self.host(name).journal_tail("mainstay-agent"))
+        self.wait_state(name, &["online", "healing"], SEEN_MAX).with_context(|| self.host(name).agent_story())
     }
 
     /// Waits until the collector lists the host in one of `states`.
@@ -215,11 +214,7 @@ impl Site {
         let found = wait_until(deadline, what, || Ok(self.decisions(name)?.into_iter().find(&wanted)));
         found.with_context(|| {
             let seen = self.mainstay(&["decisions", "--host", name, "-o", "wide"]).map(|output| output.stdout);
-            format!(
-                "decisions of {name}:\n{}\n{}",
-                seen.unwrap_or_default(),
-                self.host(name).journal_tail("mainstay-agent")
-            )
+            format!("decisions of {name}:\n{}\n{}", seen.unwrap_or_default(), self.host(name).agent_story())
         })
     }
 
@@ -263,7 +258,7 @@ impl Site {
                 ensure!(row.generation() > before, "{} is in force", row.policy);
                 Ok(Some(()))
             })
-            .with_context(|| self.host(host).journal_tail("mainstay-agent"))?;
+            .with_context(|| self.host(host).agent_story())?;
         }
         Ok(())
     }
