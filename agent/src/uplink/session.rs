@@ -21,6 +21,7 @@ use tonic::transport::Channel;
 use super::message::{Inbound, OrderKind, OutMessage, PolicyStanding, SignedBytes};
 use super::push::{self, Packed};
 use super::{End, Uplink, UplinkCounters};
+use crate::failpoint;
 use crate::tls;
 
 /// How long the collector may take to say Welcome.
@@ -270,7 +271,9 @@ impl Uplink {
 
     /// Sends a message; meanwhile the collector is not heard, so this waits only so long.
     async fn say(&self, live: &mut Live, of: Say) -> Result<(), End> {
+        failpoint::pass("before_send");
         let sent = timeout(ACK_MAX, live.say.send(v1::AgentMessage { of: Some(of) })).await;
+        failpoint::pass("after_send");
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => match live.hear.message().await {
@@ -355,7 +358,9 @@ impl Uplink {
             live.in_flight.pop_front();
         }
         let durable = Seq(ack.durable_seq);
+        failpoint::pass("before_acknowledged");
         self.on_spool(move |spool, now| spool.acknowledge(durable, now)).await?;
+        failpoint::pass("after_acknowledged");
         self.tell_acked(durable, ack.ledger.as_ref()).await;
         Ok(())
     }
