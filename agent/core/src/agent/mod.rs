@@ -41,7 +41,7 @@ pub use effect::{Effect, Item, PolicyState, Status};
 pub use input::{Input, OrderId, SourceFile, StepStatus, Token};
 
 use evaluate::Asking;
-use flow::Flow;
+use flow::{Flow, Stage};
 use journal::{Journal, Waiting};
 use offer::Policies;
 
@@ -258,6 +258,11 @@ impl Agent {
             for flow in self.flows.values_mut() {
                 if flow.kind == event.finding.kind && flow.subject == event.finding.subject {
                     flow.cleared = cleared;
+                    if let Stage::Proving(proof) = &mut flow.stage
+                        && event.change == Change::Opened
+                    {
+                        proof.reopened(now);
+                    }
                 }
             }
             self.effects.push_back(Effect::Emit(Item::Finding(event.finding)));

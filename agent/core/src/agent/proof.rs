@@ -18,17 +18,24 @@ pub(super) struct Proof {
     pub(super) deadline: Now,
     /// When the first sample after that came. Before it nothing is known.
     seen: Option<Now>,
+    /// When the trouble opened anew after the last step.
+    came_back: Option<Now>,
 }
 
 impl Proof {
     /// Begins now.
     pub(super) fn new(verify: Verify, now: Now) -> Self {
-        Self { began: now, deadline: now.plus(verify.within), seen: None }
+        Self { began: now, deadline: now.plus(verify.within), seen: None, came_back: None }
     }
 
     /// The host was sampled.
     pub(super) fn sampled(&mut self, now: Now) {
         self.seen.get_or_insert(now);
+    }
+
+    /// The trouble has opened anew: to wait for the deadline would only keep the next step from being taken.
+    pub(super) fn reopened(&mut self, now: Now) {
+        self.came_back.get_or_insert(now);
     }
 
     /// Since when it is proved to be well, as things stand.
@@ -46,6 +53,10 @@ impl Proof {
         is_known: bool,
         now: Now,
     ) -> Option<Verification> {
+        if let Some(back) = self.came_back {
+            let text = format!("came back {} after the step", seconds(back.since(self.began)));
+            return Some(Verification { recovered: false, text, down_ms: None });
+        }
         if let Some(since) = self.well_since(cleared)
             && now.since(since) >= verify.stable_for
         {
@@ -112,6 +123,13 @@ mod tests {
     fn what_cleared_before_the_step_ended_counts_from_its_end() {
         assert_eq!(verdict(&proof(), Some(99), true, 109), None);
         assert_eq!(verdict(&proof(), Some(99), true, 110), Some((true, "clear for 10 s".into())));
+    }
+
+    #[test]
+    fn trouble_that_comes_back_ends_the_proof_at_once() {
+        let mut proof = proof();
+        proof.reopened(at(104));
+        assert_eq!(verdict(&proof, None, true, 104), Some((false, "came back 4 s after the step".into())));
     }
 
     #[test]
