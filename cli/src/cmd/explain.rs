@@ -99,7 +99,12 @@ fn story(answer: &ExplainResponse) -> String {
         if let Some(freed) = step.outcome.as_ref().and_then(|outcome| outcome.freed_bytes) {
             more(
                 &mut text,
-                &format!("{} freed; undo with `mainstay undo {}`", words::bytes(freed), ActionId(step.action)),
+                &format!(
+                    "{} freed; undo with `mainstay undo {} --host {} --reason …`",
+                    words::bytes(freed),
+                    ActionId(step.action),
+                    decided.hostname
+                ),
             );
         }
     }
@@ -142,7 +147,10 @@ fn headline(answer: &ExplainResponse, decision: &Decision) -> String {
                 (None, Some(_)) => "; whether it helps is being watched".to_owned(),
                 (None, None) => "; it is under way".to_owned(),
             };
-            format!("{id}: {} for {subject} on {host}{end}.", view::plan(Some(plan)))
+            let done = view::plan(Some(plan));
+            // The subject is part of what is done, but for a message.
+            let about = if done.ends_with(&subject) { String::new() } else { format!(" for {subject}") };
+            format!("{id}: {done}{about} on {host}{end}.")
         }
         Some(Choice::Hold(hold)) => {
             let would = hold
