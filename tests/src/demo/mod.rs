@@ -211,15 +211,17 @@ impl Demo {
     }
 
     fn enforce(&self, mode: &str) -> Result<()> {
-        self.screen.typed("ops", "mainstay policy push web.toml");
         let policy = POLICY.replace("MODE", mode);
-        self.screen.output(&policy.lines().filter(|line| line.starts_with("mode")).collect::<Vec<_>>().join("\n"));
+        self.screen.say(&format!("every rule of web.toml says: mode = \"{mode}\""));
+        self.screen.typed("ops", "mainstay policy push web.toml");
         self.site.enforce(&[("web.toml", &policy)], &AGENTS)?;
         self.type_and_show(&["policy", "status"])
     }
 
     fn type_and_show(&self, args: &[&str]) -> Result<()> {
-        self.screen.typed("ops", &format!("mainstay {}", args.join(" ")));
+        let quoted = |word: &&str| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() };
+        let words: Vec<_> = args.iter().map(quoted).collect();
+        self.screen.typed("ops", &format!("mainstay {}", words.join(" ")));
         let done = self.site.mainstay(args)?;
         self.screen.output(&format!("{}{}", done.stdout, done.stderr));
         done.ok().map(drop)

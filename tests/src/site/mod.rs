@@ -170,7 +170,13 @@ impl Site {
     /// # Errors
     /// When it does not come.
     pub fn wait_online(&self, name: &str) -> Result<()> {
-        self.wait_state(name, &["online", "healing"], SEEN_MAX).with_context(|| self.host(name).agent_story())
+        self.wait_state(name, &["online", "healing"], SEEN_MAX).with_context(|| self.host(name).agent_story())?;
+        // A host is listed as soon as it has enrolled; what happens on it counts once its agent has noticed.
+        wait_until(SEEN_MAX, &format!("the session of {name}"), || {
+            let said = self.host(name).must("mainstay-agent status")?;
+            Ok(said.contains("collector connected").then_some(()))
+        })
+        .with_context(|| self.host(name).agent_story())
     }
 
     /// Waits until the collector lists the host in one of `states`.
