@@ -164,6 +164,7 @@ fn restored(stopped_cleanly: bool, paths: &Paths, state: &Path, ledger: &Ledger)
         local_policy: watch::local_policy(&paths.etc),
         hold_file: watch::is_held(&paths.etc),
         stopped_cleanly,
+        begins_ledger: ledger.head().index == 0,
     })
 }
 

@@ -111,6 +111,7 @@ impl World {
         let open = if repeats { without_outcome(&it.disk.ledger) } else { Vec::new() };
         let restored = Restored {
             detectors: it.kept.clone(),
+            begins_ledger: it.disk.ledger.is_empty(),
             records,
             policy: it.policy.clone(),
             local_policy: Vec::new(),

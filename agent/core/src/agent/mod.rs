@@ -83,6 +83,9 @@ pub struct Restored {
     pub hold_file: bool,
     /// Whether the agent before was stopped on request, and did not crash.
     pub stopped_cleanly: bool,
+    /// Whether the ledger begins with this start: the host has been enrolled since. What was decided before stands in
+    /// another ledger, so what stands now is decided anew, for those who read this one.
+    pub begins_ledger: bool,
 }
 
 /// The state machine of one host.
@@ -138,7 +141,7 @@ impl Agent {
             book,
             journal: Journal::default(),
             flows: BTreeMap::new(),
-            said: last_said(&restored.records),
+            said: if restored.begins_ledger { BTreeMap::new() } else { last_said(&restored.records) },
             asking: BTreeMap::new(),
             undoing: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -154,8 +157,15 @@ impl Agent {
         agent.record(started, now);
         agent.recover(&restored.records, now);
         agent.policy_changed();
+        agent.tell_standing();
         agent.advance(now);
         agent
+    }
+
+    /// Tells what is still wrong from before the start: nobody who listens from now on has heard of it.
+    fn tell_standing(&mut self) {
+        let standing: Vec<_> = self.detectors.open_findings().cloned().collect();
+        self.effects.extend(standing.into_iter().map(|finding| Effect::Emit(Item::Finding(finding))));
     }
 
     /// Takes one thing that happened. `now` is when the shell saw it.
@@ -310,3 +320,6 @@ fn last_said(records: &[Record]) -> BTreeMap<(FindingKind, Subject), Decision> {
     }
     said
 }
+
+#[cfg(test)]
+mod tests;
