@@ -98,30 +98,32 @@ fn measure(host: &Host, name: &str, units: &[&str], seconds: u32) -> Result<()> 
         println!("  {name:<22} did not stay up: not measured");
         return Ok(());
     }
-    let (before, mut peak) = (cpu_micros(host, units)?, 0.0_f64);
+    let mut last: Vec<f64> = units.iter().map(|unit| cpu_micros(host, unit)).collect::<Result<_>>()?;
+    let (mut used, mut peak) = (0.0_f64, 0.0_f64);
     for _ in 0..seconds.div_ceil(5) {
         sleep(Duration::from_secs(5));
         peak = peak.max(memory_mib(host, units, "Rss")?);
+        for (unit, last) in units.iter().zip(&mut last) {
+            let now = cpu_micros(host, unit)?;
+            // A unit that ended when it was idle begins again at nothing; it gives nothing back.
+            used += if now >= *last { now - *last } else { now };
+            *last = now;
+        }
     }
-    let measured = f64::from(seconds.div_ceil(5) * 5);
-    let cpu = (cpu_micros(host, units)? - before) / 1000.0 / measured;
+    let cpu = used / 1000.0 / f64::from(seconds.div_ceil(5) * 5);
     let (pss, processes) = (memory_mib(host, units, "Pss")?, processes(host, units)?.len());
     println!("  {name:<22} cpu {cpu:7.2} ms/s   peak rss {peak:7.1} MiB   pss {pss:7.1} MiB   processes {processes}");
     Ok(())
 }
 
-/// CPU time of the units' cgroups since they started; a unit that is off used none.
-fn cpu_micros(host: &Host, units: &[&str]) -> Result<f64> {
-    let mut sum = 0.0;
-    for unit in units {
-        let text = host.run(&format!("cat /sys/fs/cgroup/system.slice/{unit}/cpu.stat"))?;
-        if text.is_success() {
-            let used =
-                text.stdout.lines().find_map(|line| line.strip_prefix("usage_usec ")).context("cpu.stat has usage")?;
-            sum += used.parse::<f64>()?;
-        }
+/// CPU time of a unit's cgroup since it started; a unit that is off has used none.
+fn cpu_micros(host: &Host, unit: &str) -> Result<f64> {
+    let text = host.run(&format!("cat /sys/fs/cgroup/system.slice/{unit}/cpu.stat"))?;
+    if !text.is_success() {
+        return Ok(0.0);
     }
-    Ok(sum)
+    let used = text.stdout.lines().find_map(|line| line.strip_prefix("usage_usec ")).context("cpu.stat has usage")?;
+    Ok(used.parse()?)
 }
 
 fn processes(host: &Host, units: &[&str]) -> Result<Vec<String>> {
