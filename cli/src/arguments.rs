@@ -36,6 +36,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "MAINSTAY_COLLECTOR")]
     pub(crate) collector: Option<String>,
     /// Folder with operator.crt, operator.key, ca.crt, collector and policy.pub
+    /// (default: ~/.config/mainstay; without a home /etc/mainstay/operator)
     #[arg(long, global = true, env = "MAINSTAY_CONFIG", value_name = "FOLDER")]
     pub(crate) config: Option<PathBuf>,
     /// How to print

@@ -43,19 +43,19 @@ pub(crate) struct Context {
 impl Context {
     /// Takes the options together with the environment. Reads no files: what a command does not
     /// need may be missing.
-    pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
+    pub(crate) fn load(global: &Global) -> Self {
         let folder = match &global.config {
             Some(folder) => folder.clone(),
-            None => default_folder()?,
+            None => default_folder(),
         };
-        Ok(Self {
+        Self {
             folder,
             collector: global.collector.clone(),
             format: global.output,
             no_headers: global.no_headers,
             watch: global.watch,
             timeout: global.timeout,
-        })
+        }
     }
 
     /// Reads a file of the operator's folder.
@@ -74,12 +74,13 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
 }
 
-fn default_folder() -> Result<PathBuf, Failure> {
+/// Where an operator without a home looks: a service, under systemd.
+const FOLDER_OF_SERVICES: &str = "/etc/mainstay/operator";
+
+fn default_folder() -> PathBuf {
     let config = std::env::var_os("XDG_CONFIG_HOME")
         .filter(|value| !value.is_empty())
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
-    config
-        .map(|folder| folder.join("mainstay"))
-        .ok_or_else(|| Failure::usage("neither --config nor HOME is set: where are operator.crt and ca.crt?"))
+    config.map_or_else(|| PathBuf::from(FOLDER_OF_SERVICES), |folder| folder.join("mainstay"))
 }

@@ -24,6 +24,6 @@ pub use exit::{Exit, Failure};
 /// # Errors
 /// A [`Failure`] holds the line for the operator and the exit code.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let context = context::Context::load(&arguments.global)?;
+    let context = context::Context::load(&arguments.global);
     cmd::run(arguments.command, &context).await
 }

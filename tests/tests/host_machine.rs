@@ -53,15 +53,15 @@ if [ ! -e /second ]; then
   say "oom=$(journalctl -k -q -o cat -g 'Killed process.*python3' | head -n 1)"
   ask '[ "$(systemctl is-active leak.service)" = active ]'
   say "leak=$(systemctl is-active leak.service)"
-  ask 'metric "mainstay_unit_memory_current_bytes{unit=\"leak.service\"}" | grep -q leak'
-  say "memory=$(metric 'mainstay_unit_memory_current_bytes{unit="leak.service"}')"
+  ask 'metric "mainstay_unit_memory_bytes{unit=\"leak.service\"}" | grep -q leak'
+  say "memory=$(metric 'mainstay_unit_memory_bytes{unit="leak.service"}')"
   ask 'ledger_knows() { grep -rqa "leak.service" /var/lib/mainstay/ledger; }; ledger_knows'
   sync
   say rebooting
   systemctl reboot
 else
   say "restarts=$(journalctl -b -u leak.service -q -o cat | grep -c Started)"
-  say "records=$(mainstay ledger verify --dir "$(dirname "$(find /var/lib/mainstay/ledger -name '*.shard' | head -n 1)")" --host-id 00000000-0000-0000-0000-000000000000)"
+  say "records=$(mainstay ledger verify --dir "$(dirname "$(find /var/lib/mainstay/ledger -name '*.shard' | head -n 1)")" --host-id 00000000-0000-0000-0000-000000000000 2>&1)"
   say done
   systemctl poweroff
 fi
