@@ -168,7 +168,7 @@ ladder = [
   { do = "notify", after = "5s", to = "oncall" },
   { do = "notify", after = "6s", to = "mail" },
 ]
-verify = { stable_for = "1s" }
+verify = { stable_for = "1s", within = "2s" }
 "#;
 
 #[test]

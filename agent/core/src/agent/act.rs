@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::flow::{ANSWER_MAX, Flow, Overdue, Stage, is_message};
 use super::journal::Waiting;
-use super::proof::Proof;
 use super::{Agent, Effect, StepStatus, Token};
 use crate::decision::Decision;
 use crate::finding::FindingState;
@@ -139,7 +138,7 @@ impl Agent {
         } else if is_message(&flow.plan) {
             self.flows.remove(&decision); // a message mends nothing that could be proved
         } else {
-            flow.stage = Stage::Proving(Proof::new(flow.plan.verify, now));
+            flow.proving(now);
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Agent, Effect, message};
 use crate::decide::{Facts, Fleet, decide, says_the_same};
 use crate::decision::{Choice, Decision, HoldReason};
 use crate::finding::{Finding, FindingKind};
-use crate::id::DecisionId;
+use crate::id::{ActionId, DecisionId};
 use crate::record::Body;
 use crate::subject::Subject;
 use crate::time::Now;
@@ -44,10 +44,12 @@ impl Agent {
             findings.iter().any(|finding| finding.kind == kind && finding.subject == *subject)
         };
         self.said.retain(|(kind, subject), _| stands(*kind, subject));
-        for finding in findings {
+        for mut finding in findings {
             if !self.journal.is_clear() {
                 return; // what comes back from the ledger brings us here again
             }
+            // Trouble that outlives the step which it came with is trouble of its own.
+            finding.effect_of = finding.effect_of.filter(|action| self.is_running(*action));
             self.evaluate_one(&finding, now);
         }
     }
@@ -86,6 +88,11 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Whether a step is being carried out, as far as is known.
+    fn is_running(&self, action: ActionId) -> bool {
+        self.flows.values().any(|flow| flow.running() == Some(action))
     }
 
     /// Whether a plan about this very trouble is on its way.

@@ -78,6 +78,8 @@ pub(super) struct Flow {
     pub(super) opened: Now,
     /// When the finding cleared, while it is clear.
     pub(super) cleared: Option<Now>,
+    /// Whether it opened anew while the step at hand was carried out, and has not cleared since.
+    pub(super) failed_again: bool,
     /// What is to be done.
     pub(super) plan: Plan,
     /// Which step is at hand.
@@ -99,6 +101,7 @@ impl Flow {
             subject: decision.subject.clone(),
             opened: decision.opened,
             cleared: None,
+            failed_again: false,
             plan,
             at: 0,
             stage: Stage::Recording { tokens, refused: None },
@@ -132,8 +135,28 @@ impl Flow {
         tokens.is_empty().then(|| refused.clone().map_or(Ok(()), Err))
     }
 
+    /// Every step is done: what is left is the proof.
+    pub(super) fn proving(&mut self, now: Now) {
+        let mut proof = Proof::new(self.plan.verify, now);
+        if self.failed_again {
+            proof.reopened(now);
+        }
+        self.stage = Stage::Proving(proof);
+    }
+
+    /// The trouble that this mends has changed: it is `cleared` since then, or it opened anew.
+    pub(super) fn found(&mut self, cleared: Option<Now>, has_opened: bool, now: Now) {
+        self.cleared = cleared;
+        match &mut self.stage {
+            Stage::Proving(proof) if has_opened => proof.reopened(now),
+            Stage::Running { .. } => self.failed_again = has_opened || (self.failed_again && cleared.is_none()),
+            Stage::Recording { .. } | Stage::Proving(_) => {}
+        }
+    }
+
     /// The step is handed over now.
     pub(super) fn handed_over(&mut self, now: Now) {
+        self.failed_again = false;
         self.stage = Stage::Running { ask_at: now.plus(ANSWER_MAX), asked: 0 };
     }
 

@@ -41,7 +41,7 @@ pub use effect::{Effect, Item, PolicyState, Status};
 pub use input::{Input, OrderId, SourceFile, StepStatus, Token};
 
 use evaluate::Asking;
-use flow::{Flow, Stage};
+use flow::Flow;
 use journal::{Journal, Waiting};
 use offer::Policies;
 
@@ -267,12 +267,7 @@ impl Agent {
             let cleared = (event.change == Change::Cleared).then_some(now);
             for flow in self.flows.values_mut() {
                 if flow.kind == event.finding.kind && flow.subject == event.finding.subject {
-                    flow.cleared = cleared;
-                    if let Stage::Proving(proof) = &mut flow.stage
-                        && event.change == Change::Opened
-                    {
-                        proof.reopened(now);
-                    }
+                    flow.found(cleared, event.change == Change::Opened, now);
                 }
             }
             self.effects.push_back(Effect::Emit(Item::Finding(event.finding)));
