@@ -156,6 +156,11 @@ proptest! {
         if let Ok(read) = Reply::from_body(&body) {
             prop_assert_eq!(&read.to_frame().unwrap()[HEADER_BYTES..], &body[..]);
         }
+    }
+
+    #[test]
+    fn a_message_that_was_cut_is_an_error(reply in replies()) {
+        let body = reply.to_frame().unwrap().split_off(HEADER_BYTES);
         for end in 0..body.len() {
             prop_assert!(Reply::from_body(&body[..end]).is_err());
         }
