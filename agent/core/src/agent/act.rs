@@ -240,9 +240,9 @@ impl Agent {
 
     /// Records the verdict on a plan, which ends it.
     pub(super) fn verified(&mut self, decision: DecisionId, verification: Verification, now: Now) {
-        self.flows.remove(&decision);
-        if !verification.recovered {
-            self.policy.action_failed(now);
+        let flow = self.flows.remove(&decision);
+        if let (Some(flow), false) = (flow, verification.recovered) {
+            self.policy.action_failed(&flow.subject, now);
         }
         self.record(Body::Verified { decision, verification }, now);
     }

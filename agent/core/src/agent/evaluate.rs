@@ -82,7 +82,7 @@ impl Agent {
                     if let (Choice::Hold { reason: HoldReason::BudgetSpent, .. }, Some(rule)) =
                         (&decision.choice, &decision.rule)
                     {
-                        self.policy.budget_exhausted(rule);
+                        self.policy.budget_exhausted(rule, &finding.subject);
                     }
                     self.record(Body::Decided(Box::new(decision)), now);
                 }

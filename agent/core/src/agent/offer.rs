@@ -15,14 +15,15 @@ use crate::config::Problem;
 use crate::decision::PolicyRef;
 use crate::id::BootId;
 use crate::policy::bundle::{self, Bundle, Offer};
-use crate::policy::confirm::{LastRun, TRIAL, Trial, Verdict};
+use crate::policy::confirm::{Before, LastRun, TRIAL, Trial, Verdict};
 use crate::policy::signed::{KeyId, Signed};
 use crate::policy::{self, Policy};
 use crate::record::Body;
+use crate::subject::Subject;
 use crate::time::Now;
 
 /// What the stored bytes begin with.
-const TAG: &str = "mainstay-agent-policy-1";
+const TAG: &str = "mainstay-agent-policy-2";
 
 /// Most failures of actions that are remembered for judging the next policy.
 const FAILURES_MAX: usize = 256;
@@ -36,8 +37,8 @@ struct Kept {
     in_force: Option<Signed>,
     /// The bundle to fall back to, while the one in force is on trial.
     previous: Option<Signed>,
-    /// How many actions had failed before the trial, and in which boot it runs, if one runs.
-    trial: Option<(u32, BootId)>,
+    /// How the host stood before the trial, and in which boot it runs, if one runs.
+    trial: Option<(Before, BootId)>,
 }
 
 /// The policies of a host.
@@ -77,11 +78,11 @@ impl Policies {
             Err(text) => policies.local_error = Some(text),
         }
         policies.take_up(settings);
-        if let Some((failing_before, boot)) = policies.kept.trial {
+        if let Some((before, boot)) = policies.kept.trial.clone() {
             let crashed = !restored.stopped_cleanly && boot == settings.facts.boot;
             let last = if crashed { LastRun::Crashed } else { LastRun::Stopped };
             let previous = policies.kept.previous.as_ref().map(reference).unwrap_or_default();
-            policies.trial = Some(Trial::resumed(policies.kept.seen.effective, previous, failing_before, last, now));
+            policies.trial = Some(Trial::resumed(policies.kept.seen.effective, previous, before, last, now));
             policies.state.confirmed = false;
         }
         policies
@@ -123,21 +124,21 @@ impl Policies {
         self.effective = effective.for_host(&settings.facts.labels);
     }
 
-    /// An action failed or did not help.
-    pub(super) fn action_failed(&mut self, now: Now) {
+    /// An action over this subject failed or did not help.
+    pub(super) fn action_failed(&mut self, subject: &Subject, now: Now) {
         if self.failures.len() >= FAILURES_MAX {
             self.failures.pop_front();
         }
         self.failures.push_back(now);
         if let Some(trial) = &mut self.trial {
-            trial.action_failed();
+            trial.action_failed(subject);
         }
     }
 
-    /// A rule has used up its budget.
-    pub(super) fn budget_exhausted(&mut self, rule: &str) {
+    /// A rule has used up its budget, which a finding on this subject was to spend.
+    pub(super) fn budget_exhausted(&mut self, rule: &str, subject: &Subject) {
         if let Some(trial) = &mut self.trial {
-            trial.budget_exhausted(rule);
+            trial.budget_exhausted(rule, subject);
         }
     }
 
@@ -215,7 +216,8 @@ impl Agent {
     }
 
     fn take(&mut self, signed: &Signed, offered: PolicyRef, now: Now) {
-        let failing = self.policy.failing(now);
+        let troubled = self.detectors.open_findings().map(|finding| finding.subject.to_string()).collect();
+        let before = Before { failing: self.policy.failing(now), troubled };
         let kept = &mut self.policy.kept;
         // One that is still on trial is not what to fall back to; the last confirmed one is.
         if self.policy.trial.is_none() {
@@ -223,9 +225,9 @@ impl Agent {
         }
         let previous = kept.previous.as_ref().map(reference).unwrap_or_default();
         kept.in_force = Some(signed.clone());
-        kept.trial = Some((failing, self.settings.facts.boot));
+        kept.trial = Some((before.clone(), self.settings.facts.boot));
         kept.seen.took(offered);
-        self.policy.trial = Some(Trial::begin(offered, previous, failing, now));
+        self.policy.trial = Some(Trial::begin(offered, previous, before, now));
         self.policy.state.refused = None;
         self.policy.take_up(&self.settings);
         self.policy.state.confirmed = false;
@@ -286,8 +288,11 @@ impl Kept {
             }
         }
         writer.u8(u8::from(self.trial.is_some()));
-        if let Some((failing_before, boot)) = self.trial {
-            writer.u32(failing_before).fixed(&boot.0);
+        if let Some((before, boot)) = &self.trial {
+            writer.u32(before.failing).fixed(&boot.0).count(before.troubled.len());
+            for subject in &before.troubled {
+                writer.text(subject);
+            }
         }
         writer.finish()
     }
@@ -300,10 +305,16 @@ impl Kept {
         let given_up = if reader.u8()? == 1 { Some((reader.u64()?, reader.text()?)) } else { None };
         let seen = bundle::PolicyState { fleet_id, effective, highest, given_up };
         let (in_force, previous) = (read_signed(&mut reader)?, read_signed(&mut reader)?);
-        let trial = if reader.u8()? == 1 { Some((reader.u32()?, BootId(reader.fixed()?))) } else { None };
+        let trial = if reader.u8()? == 1 { Some(read_trial(&mut reader)?) } else { None };
         reader.finish()?;
         Ok(Self { seen, in_force, previous, trial })
     }
+}
+
+fn read_trial(reader: &mut Reader<'_>) -> Result<(Before, BootId), Truncated> {
+    let (failing, boot) = (reader.u32()?, BootId(reader.fixed()?));
+    let troubled = (0..reader.count()?).map(|_| reader.text()).collect::<Result<_, _>>()?;
+    Ok((Before { failing, troubled }, boot))
 }
 
 fn read_signed(reader: &mut Reader<'_>) -> Result<Option<Signed>, Truncated> {

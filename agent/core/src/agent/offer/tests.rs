@@ -40,7 +40,8 @@ fn kept() -> Kept {
         highest: 3,
         given_up: Some((3, "it did harm".to_owned())),
     };
-    let trial = Some((4, BootId([5; 16])));
+    let before = Before { failing: 4, troubled: ["db.service".to_owned(), "/srv".to_owned()].into() };
+    let trial = Some((before, BootId([5; 16])));
     Kept { seen, in_force: Some(in_force), previous: Some(bundle(1, &key(1))), trial }
 }
 
