@@ -26,8 +26,9 @@ use sha2::{Digest, Sha256};
 
 use super::identity::Peer;
 
-/// Life of an agent's certificate. It is renewed at half of it.
-pub const HOST_LIFE: Duration = days(7);
+/// Life of an agent's certificate. It is renewed at half of it, so that a host may be away for six weeks. A host that
+/// is to be shut out is revoked (`mainstay host revoke`), which does not wait for this.
+pub const HOST_LIFE: Duration = days(90);
 /// Life of an operator's certificate.
 pub const OPERATOR_LIFE: Duration = days(365);
 const CA_LIFE: Duration = days(365 * 20);
