@@ -59,7 +59,7 @@ impl Shell {
         #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970 stay below 2^53")]
         text.gauge("mainstay_agent_config_last_reload_timestamp_seconds", &[], self.counts.reloaded_ms as f64 / 1e3);
         #[allow(clippy::cast_precision_loss, reason = "generations are small")]
-        text.gauge("mainstay_agent_policy_generation", &[], status.generation as f64);
+        text.gauge("mainstay_agent_policy_generation", &[], status.in_force.generation() as f64);
         text.gauge("mainstay_agent_held", &[], flag(status.held.is_some()));
         text.gauge("mainstay_agent_uplink_connected", &[], flag(status.uplink));
     }

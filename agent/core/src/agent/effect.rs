@@ -117,11 +117,41 @@ pub enum Effect {
     Status(Status),
 }
 
+/// Whose policy is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InForce {
+    /// The built-in one, which only observes.
+    #[default]
+    BuiltIn,
+    /// Root's own rules, on a host that is not enrolled.
+    Roots,
+    /// An operator's, of this generation.
+    Signed(u64),
+}
+
+impl InForce {
+    /// Its generation; 0 if no operator signed it.
+    #[must_use]
+    pub fn generation(self) -> u64 {
+        if let Self::Signed(generation) = self { generation } else { 0 }
+    }
+}
+
+impl fmt::Display for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("observing only (built-in policy)"),
+            Self::Roots => f.write_str("root's own rules (not enrolled)"),
+            Self::Signed(generation) => write!(f, "policy generation {generation}"),
+        }
+    }
+}
+
 /// Where the agent stands, in short.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
-    /// Generation in force; 0 is the built-in policy, which only observes.
-    pub generation: u64,
+    /// Whose policy is in force.
+    pub in_force: InForce,
     /// Findings that are open.
     pub findings_open: usize,
     /// Actions that are being carried out or proved.
@@ -135,12 +165,8 @@ pub struct Status {
 impl fmt::Display for Status {
     /// `policy generation 7, 2 findings open, 1 acting, connected`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.generation {
-            0 => f.write_str("observing only (built-in policy)")?,
-            generation => write!(f, "policy generation {generation}")?,
-        }
         let s = if self.findings_open == 1 { "" } else { "s" };
-        write!(f, ", {} finding{s} open", self.findings_open)?;
+        write!(f, "{}, {} finding{s} open", self.in_force, self.findings_open)?;
         if self.acting > 0 {
             write!(f, ", {} acting", self.acting)?;
         }

@@ -37,7 +37,7 @@ use crate::subject::Subject;
 use crate::summary::SummaryBuilder;
 use crate::time::Now;
 
-pub use effect::{Effect, Item, PolicyState, Status};
+pub use effect::{Effect, InForce, Item, PolicyState, Status};
 pub use input::{Input, OrderId, SourceFile, StepStatus, Token};
 
 use evaluate::Asking;
@@ -292,7 +292,7 @@ impl Agent {
             self.journal.error().map(|error| format!("ledger cannot be written: {error}"))
         };
         let status = Status {
-            generation: self.policy.state.effective.generation,
+            in_force: self.policy.in_force,
             findings_open: self.detectors.open_findings().count(),
             acting: self.flows.len(),
             held,

@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use super::{Agent, Effect, PolicyState, Restored, Settings, SourceFile};
+use super::{Agent, Effect, InForce, PolicyState, Restored, Settings, SourceFile};
 use crate::canonical::{Reader, Truncated, Writer};
 use crate::config::Problem;
 use crate::decision::PolicyRef;
@@ -48,6 +48,8 @@ pub(super) struct Policies {
     pub(super) effective: Policy,
     /// What is said about it.
     pub(super) state: PolicyState,
+    /// Whose it is.
+    pub(super) in_force: InForce,
     kept: Kept,
     /// The policy in force, as operators signed it.
     signed: Option<Policy>,
@@ -119,6 +121,11 @@ impl Policies {
             (None, None, Some(local)) => local,
             (None, Some(_), Some(local)) => policy::builtin().narrowed_by(local.files),
             (None, _, None) => policy::builtin(),
+        };
+        self.in_force = match (&self.signed, settings.host, &self.local) {
+            (Some(_), ..) => InForce::Signed(effective.reference.generation),
+            (None, None, Some(_)) => InForce::Roots,
+            (None, ..) => InForce::BuiltIn,
         };
         self.state.effective = effective.reference;
         self.effective = effective.for_host(&settings.facts.labels);

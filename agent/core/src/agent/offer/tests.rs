@@ -94,8 +94,11 @@ fn on_a_host_that_is_not_enrolled_roots_files_are_the_policy() {
     let restored = Restored { local_policy, ..Restored::default() };
     let rules = |settings: &Settings| {
         let policies = Policies::restored(settings, &restored, Now::default());
-        policies.effective.rules().map(|rule| rule.name.clone()).collect::<Vec<_>>()
+        let names: Vec<_> = policies.effective.rules().map(|rule| rule.name.clone()).collect();
+        (policies.in_force, names)
     };
-    assert_eq!(rules(&Settings { host: None, ..settings() }), ["r"]);
-    assert!(!rules(&settings()).contains(&"r".to_owned()), "once enrolled they only narrow");
+    assert_eq!(rules(&Settings { host: None, ..settings() }), (InForce::Roots, vec!["r".to_owned()]));
+    let (in_force, names) = rules(&settings());
+    assert_eq!(in_force, InForce::BuiltIn);
+    assert!(!names.contains(&"r".to_owned()), "once enrolled they only narrow");
 }
