@@ -38,6 +38,19 @@ impl HostRow {
     }
 }
 
+/// A host as `mainstay -o json policy status` lists it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PolicyRow {
+    /// Its name.
+    pub host: String,
+    /// Generation that it was offered last.
+    pub offered: u64,
+    /// Generation in force; 0 is the built-in policy.
+    pub effective: u64,
+    /// Why the offered one is not in force.
+    pub refused: Option<String>,
+}
+
 /// A decision as `mainstay -o json decisions` lists it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Decision {

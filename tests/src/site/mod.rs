@@ -4,6 +4,8 @@
 //! benchmarks all stand on the documented way in.
 
 mod answers;
+pub mod services;
+mod wire;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-pub use answers::{Decision, HostRow, Step};
+pub use answers::{Decision, HostRow, PolicyRow, Step};
 
 use crate::hosts::command::Output;
 use crate::hosts::{Base, Fleet, FleetOptions, Host, packages, wait_until};
@@ -204,6 +206,36 @@ impl Site {
     /// When the collector does not answer.
     pub fn decisions(&self, name: &str) -> Result<Vec<Decision>> {
         answers::parse(&self.mainstay(&["-o", "json", "decisions", "--host", name])?.ok()?)
+    }
+
+    /// `mainstay approvals list`.
+    ///
+    /// # Errors
+    /// When the collector does not answer.
+    pub fn approvals(&self) -> Result<Vec<Decision>> {
+        answers::parse(&self.mainstay(&["-o", "json", "approvals", "list"])?.ok()?)
+    }
+
+    /// What `mainstay policy status` says of a host.
+    ///
+    /// # Errors
+    /// When the collector does not answer, or does not know the host.
+    pub fn policy_of(&self, name: &str) -> Result<PolicyRow> {
+        let rows: Vec<PolicyRow> = answers::parse(&self.mainstay(&["-o", "json", "policy", "status"])?.ok()?)?;
+        rows.into_iter().find(|row| row.host == name).with_context(|| format!("{name} is not listed"))
+    }
+
+    /// Waits until the collector shows that a host has refused what it was offered, and gives the words.
+    ///
+    /// # Errors
+    /// When `words` do not come: what is shown instead is in the error.
+    pub fn wait_policy_refused(&self, name: &str, words: &str) -> Result<PolicyRow> {
+        wait_until(POLICY_MAX, &format!("{name} to refuse: {words}"), || {
+            let row = self.policy_of(name)?;
+            ensure!(row.refused.as_ref().is_some_and(|why| why.contains(words)), "{row:?}");
+            Ok(Some(row))
+        })
+        .with_context(|| self.host(name).agent_story())
     }
 
     /// Waits for a decision on a host that `wanted` accepts.
