@@ -5,23 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use mainstay_tests::hosts::{self, wait_until};
 use mainstay_tests::site::Site;
+use mainstay_tests::site::services::{self, SLEEPER};
 
 /// Longest that anything may take here before the test calls it missing.
 const SOON: Duration = Duration::from_secs(90);
-
-const RESTART: &str = r#"
-version = 1
-
-[[rule]]
-name = "services"
-on = ["service.failed"]
-units = ["sleeper-*.service"]
-mode = "auto"
-cooldown = "1s"
-budget = "10 per 1h"
-ladder = [{ do = "unit.restart" }]
-verify = { stable_for = "2s" }
-"#;
 
 #[test]
 fn healing_goes_on_without_the_collector_and_its_ledger_is_whole_afterwards() -> Result<()> {
@@ -31,23 +18,18 @@ fn healing_goes_on_without_the_collector_and_its_ledger_is_whole_afterwards() ->
     let site = Site::enrolled(&["web-1"])?;
     let host = site.host("web-1");
     for unit in ["sleeper-1.service", "sleeper-2.service"] {
-        host.push_file(
-            &format!("/etc/systemd/system/{unit}"),
-            "[Service]\nExecStart=/usr/bin/sleep infinity\n",
-            0o644,
-        )?;
-        host.must(&format!("systemctl daemon-reload && systemctl start {unit}"))?;
+        services::start(host, unit, SLEEPER)?;
     }
-    site.enforce(&[("services.toml", RESTART)], &["web-1"])?;
+    site.enforce(&[("services.toml", &services::restart_rule(&["sleeper-*.service"], "auto"))], &["web-1"])?;
 
     // Once by a cut cable, once by a collector that is killed.
     host.partition()?;
-    host.must("systemctl kill -s SIGKILL sleeper-1.service")?;
+    services::kill(host, "sleeper-1.service")?;
     host.wait_unit("sleeper-1.service", "active", SOON)?;
     host.heal()?;
     site.collector()
         .must("systemctl kill -s SIGKILL mainstay-collector.service && systemctl stop mainstay-collector.service")?;
-    host.must("systemctl kill -s SIGKILL sleeper-2.service")?;
+    services::kill(host, "sleeper-2.service")?;
     host.wait_unit("sleeper-2.service", "active", SOON)?;
     site.collector().must("systemctl start mainstay-collector.service")?;
 

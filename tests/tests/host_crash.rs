@@ -4,30 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use mainstay_tests::hosts::{self, Fleet, packages, wait::wait_for};
+use mainstay_tests::site::services::{self, COUNTED, starts};
 
 const SOON: Duration = Duration::from_secs(60);
 
 /// How far into an action the agent is killed: from before it has noticed to after all is done.
 const DELAYS_MS: [u32; 12] = [0, 5, 10, 20, 30, 40, 60, 80, 120, 200, 400, 1_100];
 
-/// Counts its starts. Nothing but Mainstay starts it again.
-const COUNTED: &str = "[Unit]\nStartLimitIntervalSec=0\n\
-    [Service]\nExecStart=/bin/sh -c 'echo started >> /var/lib/starts; exec sleep infinity'\n";
-
-/// Root's own rules: an agent that nobody has enrolled acts on them.
-const LOCAL: &str = r#"
-version = 1
-
-[[rule]]
-name = "counted"
-on = ["service.failed"]
-units = ["counted.service"]
-mode = "auto"
-cooldown = "0s"
-budget = "100 per 1h"
-ladder = [{ do = "unit.restart" }]
-verify = { stable_for = "1s" }
-"#;
+const UNIT: &str = "counted.service";
 
 #[test]
 fn an_agent_killed_anywhere_in_an_action_never_acts_twice() -> Result<()> {
@@ -37,11 +21,10 @@ fn an_agent_killed_anywhere_in_an_action_never_acts_twice() -> Result<()> {
     let fleet = Fleet::boot(1)?;
     let host = fleet.host("host-1");
     host.install_deb(&packages::deb("mainstay-agent")?)?;
-    host.push_file("/etc/systemd/system/counted.service", COUNTED, 0o644)?;
-    host.push_file("/etc/mainstay/policy.d/counted.toml", LOCAL, 0o644)?;
-    host.must(
-        "systemctl daemon-reload && systemctl start counted.service && systemctl restart mainstay-agent.service",
-    )?;
+    services::start(host, UNIT, COUNTED)?;
+    // Root's own rules: an agent that nobody has enrolled acts on them.
+    host.push_file("/etc/mainstay/policy.d/counted.toml", services::restart_rule(&[UNIT], "auto"), 0o644)?;
+    host.must("systemctl restart mainstay-agent.service")?;
 
     for (round, delay) in (1_u32..).zip(DELAYS_MS) {
         host.wait_unit("mainstay-agent.service", "active", SOON)?;
@@ -59,8 +42,4 @@ fn an_agent_killed_anywhere_in_an_action_never_acts_twice() -> Result<()> {
         assert_eq!(starts(host)?, round + 1, "crash {delay} ms into the action: acted twice\n{}", host.agent_story());
     }
     Ok(())
-}
-
-fn starts(host: &hosts::Host) -> Result<u32> {
-    Ok(host.must("wc -l < /var/lib/starts")?.trim().parse()?)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mainstay_tests::hosts::{self, Fleet, Host, packages, wait::wait_for};
+use mainstay_tests::site::services::{self, COUNTED, starts};
 use mainstay_tests::site::{Decision, Site};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -26,23 +27,7 @@ const OF_AN_ACTION: [&str; 8] = [
 const OF_THE_WAY_UP: [&str; 6] =
     ["before_spooled", "after_spooled", "before_send", "after_send", "before_acknowledged", "after_acknowledged"];
 
-/// Counts its starts. Nothing but Mainstay starts it again.
-const COUNTED: &str = "[Unit]\nStartLimitIntervalSec=0\n\
-    [Service]\nExecStart=/bin/sh -c 'echo started >> /var/lib/starts; exec sleep infinity'\n";
-
-const RULES: &str = r#"
-version = 1
-
-[[rule]]
-name = "counted"
-on = ["service.failed"]
-units = ["counted.service"]
-mode = "auto"
-cooldown = "0s"
-budget = "100 per 1h"
-ladder = [{ do = "unit.restart" }]
-verify = { stable_for = "1s" }
-"#;
+const UNIT: &str = "counted.service";
 
 #[test]
 fn an_agent_killed_at_every_write_of_an_action_acts_once() -> Result<()> {
@@ -53,12 +38,12 @@ fn an_agent_killed_at_every_write_of_an_action_acts_once() -> Result<()> {
     let host = fleet.host("host-1");
     host.install_deb(&packages::deb("mainstay-agent")?)?;
     // Root's own rules: a signed policy would be given up when the agent crashes under it.
-    host.push_file("/etc/mainstay/policy.d/counted.toml", RULES, 0o644)?;
+    host.push_file("/etc/mainstay/policy.d/counted.toml", services::restart_rule(&[UNIT], "auto"), 0o644)?;
     prepare(host)?;
     for (round, name) in (1_u32..).zip(OF_AN_ACTION) {
         arm(host, name)?;
         wait_armed(host, name)?;
-        host.must("systemctl kill --signal=SIGKILL counted.service")?;
+        services::kill(host, UNIT)?;
         wait_fired(host, name)?;
         wait_cured(host, round + 1).with_context(|| format!("killed at {name}\n{}", host.agent_story()))?;
         settled(host).with_context(|| format!("killed at {name}\n{}", host.agent_story()))?;
@@ -81,8 +66,8 @@ fn an_agent_killed_at_every_step_to_the_collector_loses_and_doubles_nothing() ->
         wait_fired(host, name)?;
         host.wait_unit("mainstay-agent.service", "active", SOON)?;
         site.wait_online("web-1")?;
-        site.enforce(&[("counted.toml", RULES)], &["web-1"])?;
-        host.must("systemctl kill --signal=SIGKILL counted.service")?;
+        site.enforce(&[("counted.toml", &services::restart_rule(&[UNIT], "auto"))], &["web-1"])?;
+        services::kill(host, UNIT)?;
         wait_cured(host, round + 1).with_context(|| format!("killed at {name}\n{}", host.agent_story()))?;
         // Proved, and known at the collector: trouble in the middle of a proof would count against the policy.
         wait_for(SOON, "the cure at the collector", || {
@@ -107,9 +92,7 @@ fn acted(site: &Site) -> Result<Vec<Decision>> {
 
 fn prepare(host: &Host) -> Result<()> {
     host.push_file("/etc/mainstay/allow-failpoints", "", 0o644)?;
-    host.push_file("/etc/systemd/system/counted.service", COUNTED, 0o644)?;
-    host.must("systemctl daemon-reload && systemctl start counted.service")?;
-    Ok(())
+    services::start(host, UNIT, COUNTED)
 }
 
 /// Has the agent start anew, to die at this point.
@@ -146,8 +129,4 @@ fn settled(host: &Host) -> Result<()> {
     wait_for(SOON, "the agent to see that it runs", || {
         Ok(!host.must("mainstay-agent status")?.contains("service.failed counted.service"))
     })
-}
-
-fn starts(host: &Host) -> Result<u32> {
-    Ok(host.must("wc -l < /var/lib/starts")?.trim().parse()?)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use mainstay_tests::hosts::{self, Output, packages, wait_until};
+use mainstay_tests::site::services::{self, SLEEPER};
 use mainstay_tests::site::{Decision, Site};
 
 const SOON: Duration = Duration::from_secs(90);
@@ -11,19 +12,7 @@ const SOON: Duration = Duration::from_secs(90);
 /// Where the agent keeps it.
 const LEDGER: &str = "/var/lib/mainstay/ledger";
 
-const RESTART: &str = r#"
-version = 1
-
-[[rule]]
-name = "services"
-on = ["service.failed"]
-units = ["sleeper.service"]
-mode = "auto"
-cooldown = "1s"
-budget = "10 per 1h"
-ladder = [{ do = "unit.restart" }]
-verify = { stable_for = "2s" }
-"#;
+const UNIT: &str = "sleeper.service";
 
 #[test]
 fn a_flipped_byte_is_named_with_its_record() -> Result<()> {
@@ -62,7 +51,7 @@ fn a_ledger_set_back_to_an_earlier_state_is_found_against_the_countersigned_head
     host.must(&format!("systemctl stop mainstay-agent.service && cp -a {LEDGER} /root/earlier"))?;
     host.must("systemctl start mainstay-agent.service")?;
     site.wait_online("web-1")?;
-    host.must("systemctl kill --signal=SIGKILL sleeper.service")?;
+    services::kill(host, UNIT)?;
     newest_helped(&site, Some(&first))?;
     assert!(verified(&site)?.is_success());
 
@@ -79,10 +68,9 @@ fn a_ledger_set_back_to_an_earlier_state_is_found_against_the_countersigned_head
 fn healed_once() -> Result<Site> {
     let site = Site::enrolled(&["web-1"])?;
     let host = site.host("web-1");
-    host.push_file("/etc/systemd/system/sleeper.service", "[Service]\nExecStart=/usr/bin/sleep infinity\n", 0o644)?;
-    host.must("systemctl daemon-reload && systemctl start sleeper.service")?;
-    site.enforce(&[("services.toml", RESTART)], &["web-1"])?;
-    host.must("systemctl kill --signal=SIGKILL sleeper.service")?;
+    services::start(host, UNIT, SLEEPER)?;
+    site.enforce(&[("services.toml", &services::restart_rule(&[UNIT], "auto"))], &["web-1"])?;
+    services::kill(host, UNIT)?;
     newest_helped(&site, None)?;
     Ok(site)
 }

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use mainstay_tests::hosts::{self, Fleet, Host, listen::Listener, packages, wait::wait_for, wait_until};
+use mainstay_tests::hosts::{self, Fleet, listen::Listener, packages, wait::wait_for};
 use mainstay_tests::site::Site;
+use mainstay_tests::site::services::{self, SLEEPER};
 
 /// Longest that a repair with its verification may take before the test calls it missing.
 const HEALED_MAX: Duration = Duration::from_secs(90);
-
-/// A service that nothing but Mainstay brings back: no `Restart=`.
-const SLEEPER: &str = "[Service]\nExecStart=/usr/bin/sleep infinity\n";
 
 const RESTART: &str = r#"
 version = 1
@@ -42,11 +40,11 @@ fn a_killed_service_is_active_again_and_the_decision_is_explained() -> Result<()
     }
     let site = Site::enrolled(&["web-1"])?;
     let host = site.host("web-1");
-    start_unit(host, "sleeper.service", SLEEPER)?;
+    services::start(host, "sleeper.service", SLEEPER)?;
     site.enforce(&[("services.toml", RESTART)], &["web-1"])?;
 
     let before = host.unit_property("sleeper.service", "MainPID")?;
-    host.must("systemctl kill -s SIGKILL sleeper.service")?;
+    services::kill(host, "sleeper.service")?;
     wait_for(HEALED_MAX, "sleeper.service to run again", || {
         let now = host.unit_property("sleeper.service", "MainPID")?;
         Ok(now != "0" && now != before)
@@ -72,8 +70,8 @@ fn a_host_with_no_policy_observes_and_says_what_it_would_do() -> Result<()> {
     }
     let site = Site::enrolled(&["web-1"])?;
     let host = site.host("web-1");
-    start_unit(host, "sleeper.service", SLEEPER)?;
-    host.must("systemctl kill -s SIGKILL sleeper.service")?;
+    services::start(host, "sleeper.service", SLEEPER)?;
+    services::kill(host, "sleeper.service")?;
     let decision = site.wait_decision("web-1", "a decision to hold", HEALED_MAX, |decision| {
         decision.is_about("service.failed", "sleeper.service")
     })?;
@@ -114,10 +112,10 @@ fn the_hold_file_stops_acting_at_once() -> Result<()> {
     }
     let site = Site::enrolled(&["web-1"])?;
     let host = site.host("web-1");
-    start_unit(host, "sleeper.service", SLEEPER)?;
+    services::start(host, "sleeper.service", SLEEPER)?;
     site.enforce(&[("services.toml", RESTART)], &["web-1"])?;
     host.must("touch /etc/mainstay/hold")?;
-    host.must("systemctl kill -s SIGKILL sleeper.service")?;
+    services::kill(host, "sleeper.service")?;
     let held = site.wait_decision("web-1", "a hold", HEALED_MAX, |decision| {
         decision.is_about("service.failed", "sleeper.service") && decision.choice == "hold"
     })?;
@@ -135,11 +133,11 @@ fn an_operators_hold_reaches_the_host_and_is_lifted_again() -> Result<()> {
     }
     let site = Site::enrolled(&["web-1"])?;
     let host = site.host("web-1");
-    start_unit(host, "sleeper.service", SLEEPER)?;
+    services::start(host, "sleeper.service", SLEEPER)?;
     site.enforce(&[("services.toml", RESTART)], &["web-1"])?;
     let hold = ["hold", "--host", "web-1", "--unit", "sleeper.service"];
     site.mainstay(&[&hold[..], &["--for", "2h", "--reason", "somebody works on it"]].concat())?.ok()?;
-    host.must("systemctl kill -s SIGKILL sleeper.service")?;
+    services::kill(host, "sleeper.service")?;
     let held = site.wait_decision("web-1", "a hold", HEALED_MAX, |decision| {
         decision.is_about("service.failed", "sleeper.service") && decision.choice == "hold"
     })?;
@@ -209,13 +207,4 @@ fn an_always_failing_service_is_restarted_a_bounded_number_of_times_then_held_an
     assert!((2..=4).contains(&starts), "started {starts} times with a budget of 3\n{}", host.agent_story());
     assert_eq!(host.unit_property("failing.service", "ActiveState")?, "failed");
     Ok(())
-}
-
-/// Installs a unit and waits until it runs.
-fn start_unit(host: &Host, unit: &str, text: &str) -> Result<()> {
-    host.push_file(&format!("/etc/systemd/system/{unit}"), text, 0o644)?;
-    host.must(&format!("systemctl daemon-reload && systemctl start {unit}"))?;
-    wait_until(Duration::from_secs(10), &format!("{unit} to run"), || {
-        Ok((host.unit_property(unit, "ActiveState")? == "active").then_some(()))
-    })
 }

@@ -9,11 +9,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::netns;
 
 /// How often an idle listener looks whether it should end.
-const IDLE_LOOK: Duration = Duration::from_millis(20);
+const IDLE_LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Longest a client may stay silent in the middle of a conversation.
 const CLIENT_SILENT_MAX: Duration = Duration::from_secs(10);
@@ -138,7 +139,8 @@ fn accept(listener: &TcpListener, stopped: &AtomicBool) -> Option<TcpStream> {
         if stopped.load(Ordering::Relaxed) {
             return None;
         }
-        std::thread::sleep(IDLE_LOOK);
+        // Until somebody comes, or it is time to look again. An error only brings the next look forward.
+        let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&IDLE_LOOK));
     }
 }
 
