@@ -1,0 +1,200 @@
+//! Functions of the samples in a window.
+
+use super::column::{ABSENT, Series};
+use super::number::{Mean, Spread, Sum, count, quantile, seconds};
+use super::window::Windows;
+use super::{Evaluation, Grid, Out};
+use crate::EvalError;
+use crate::plan::{Matrix, RangeFn, Scalar};
+
+/// What a function sees at one step; at least one sample.
+struct Window<'w> {
+    at: &'w [i64],
+    values: &'w [f64],
+    /// The window is open here.
+    start: i64,
+    /// And closed here.
+    end: i64,
+    /// The moment of evaluation; not the window's end if it is shifted.
+    step: i64,
+    parameters: [f64; 2],
+}
+
+impl Evaluation<'_> {
+    pub(super) fn range_function(
+        &self,
+        function: RangeFn,
+        parameters: &[Scalar],
+        of: &Matrix,
+        grid: Grid,
+        out: Out<'_>,
+    ) -> Result<(), EvalError> {
+        let parameters: Vec<Vec<f64>> =
+            parameters.iter().map(|parameter| self.scalar(parameter, grid)).collect::<Result<_, _>>()?;
+        let keeps_name = function.keeps_name();
+        self.renamed(!keeps_name && of.may_clash_without_name(), out, &mut |out| {
+            let (moments, range_ms) = (self.reference(of.shift(), grid), of.range_ms());
+            let mut scratch = Vec::new();
+            self.windows(of, grid, &mut |labels, samples| {
+                let mut column = vec![ABSENT; grid.count];
+                let mut windows = Windows::default();
+                let mut any = false;
+                for (n, slot) in column.iter_mut().enumerate() {
+                    let end = moments.at(n);
+                    let within = windows.next(samples.at, end, range_ms);
+                    self.budget.work(1 + within.len())?;
+                    if within.is_empty() {
+                        continue;
+                    }
+                    let window = Window {
+                        at: &samples.at[within.clone()],
+                        values: &samples.values[within],
+                        start: end - range_ms,
+                        end,
+                        step: grid.at(n),
+                        parameters: [0, 1].map(|p| parameters.get(p).map_or(0.0, |values| values[n])),
+                    };
+                    if let Some(value) = apply(function, &window, &mut scratch)? {
+                        *slot = value;
+                        any = true;
+                    }
+                }
+                let series = Series { labels, values: column };
+                match (any, keeps_name) {
+                    (false, _) => Ok(()),
+                    (true, true) => out(series),
+                    (true, false) => out(series.without_name()),
+                }
+            })
+        })
+    }
+}
+
+fn apply(function: RangeFn, w: &Window<'_>, scratch: &mut Vec<f64>) -> Result<Option<f64>, EvalError> {
+    let values = w.values;
+    let (first, last) = (values[0], values[values.len() - 1]);
+    Ok(Some(match function {
+        RangeFn::Rate => return Ok(extrapolated(w, true).map(|increase| increase / seconds(w.end - w.start))),
+        RangeFn::Increase => return Ok(extrapolated(w, true)),
+        RangeFn::Delta => return Ok(extrapolated(w, false)),
+        RangeFn::Irate => return Ok(of_last_two(w, true)),
+        RangeFn::Idelta => return Ok(of_last_two(w, false)),
+        RangeFn::Deriv => return Ok(regression(w, w.at[0]).map(|(slope, _)| slope)),
+        RangeFn::PredictLinear => {
+            return Ok(regression(w, w.step).map(|(slope, value)| slope * w.parameters[0] + value));
+        }
+        RangeFn::DoubleExponentialSmoothing => return smoothed(values, w.parameters),
+        RangeFn::Resets => count(values.windows(2).filter(|pair| pair[1] < pair[0]).count()),
+        RangeFn::Changes => {
+            #[allow(clippy::float_cmp, reason = "a change is any difference")]
+            let differ = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
+            count(values.windows(2).filter(|pair| differ(pair[0], pair[1])).count())
+        }
+        RangeFn::AvgOverTime => values.iter().fold(Mean::default(), |mean, value| mean.add(*value)).mean(),
+        RangeFn::SumOverTime => values.iter().fold(Sum::default(), |sum, value| sum.add(*value)).total(),
+        RangeFn::CountOverTime => count(values.len()),
+        RangeFn::LastOverTime => last,
+        RangeFn::FirstOverTime => first,
+        RangeFn::PresentOverTime => 1.0,
+        // NaN gives way to any number.
+        RangeFn::MinOverTime => values.iter().copied().fold(first, |m, v| if v < m || m.is_nan() { v } else { m }),
+        RangeFn::MaxOverTime => values.iter().copied().fold(first, |m, v| if v > m || m.is_nan() { v } else { m }),
+        RangeFn::QuantileOverTime => {
+            scratch.clear();
+            scratch.extend(values);
+            quantile(w.parameters[0], scratch)
+        }
+        RangeFn::MadOverTime => {
+            scratch.clear();
+            scratch.extend(values);
+            let median = quantile(0.5, scratch);
+            scratch.iter_mut().for_each(|value| *value = (*value - median).abs());
+            quantile(0.5, scratch)
+        }
+        RangeFn::StdvarOverTime => values.iter().fold(Spread::default(), |s, v| s.add(*v)).variance(),
+        RangeFn::StddevOverTime => values.iter().fold(Spread::default(), |s, v| s.add(*v)).variance().sqrt(),
+    }))
+}
+
+/// How much more than the mean distance of samples a gap at the window's edge may be, to be taken
+/// for a sample that lies just outside: Prometheus' factor.
+const EXTRAPOLATION_THRESHOLD: f64 = 1.1;
+
+/// The difference over the window, as if samples lay on its edges: extrapolated to them if the next
+/// sample may lie just beyond, else by half of the samples' mean distance. A counter is not
+/// extrapolated to below zero, and where it falls, it began anew.
+fn extrapolated(w: &Window<'_>, is_counter: bool) -> Option<f64> {
+    let (values, n) = (w.values, w.values.len());
+    if n < 2 {
+        return None;
+    }
+    let (first, last) = (values[0], values[n - 1]);
+    let mut difference = last - first;
+    if is_counter {
+        difference += values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
+    }
+    let covered = seconds(w.at[n - 1] - w.at[0]);
+    let distance = covered / count(n - 1);
+    let reach = |gap: f64| if gap >= distance * EXTRAPOLATION_THRESHOLD { distance / 2.0 } else { gap };
+    let mut before = reach(seconds(w.at[0] - w.start));
+    let after = reach(seconds(w.end - w.at[n - 1]));
+    if is_counter && difference > 0.0 && first >= 0.0 {
+        before = before.min(covered * (first / difference));
+    }
+    Some(difference * ((covered + before + after) / covered))
+}
+
+fn of_last_two(w: &Window<'_>, is_rate: bool) -> Option<f64> {
+    let n = w.values.len();
+    if n < 2 {
+        return None;
+    }
+    let (before, last) = (w.values[n - 2], w.values[n - 1]);
+    let difference = if is_rate && last < before { last } else { last - before };
+    Some(if is_rate { difference / seconds(w.at[n - 1] - w.at[n - 2]) } else { difference })
+}
+
+/// Slope per second and value at a moment of the line through the samples by least squares.
+fn regression(w: &Window<'_>, moment: i64) -> Option<(f64, f64)> {
+    if w.values.len() < 2 {
+        return None;
+    }
+    let first = w.values[0];
+    #[allow(clippy::float_cmp, reason = "a constant is not fitted: its slope is exactly 0")]
+    let is_constant = w.values.iter().all(|value| *value == first);
+    if is_constant {
+        return Some(if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) });
+    }
+    let [mut x, mut y, mut xy, mut xx] = [Sum::default(); 4];
+    for (at, value) in w.at.iter().zip(w.values) {
+        let t = seconds(at - moment);
+        x = x.add(t);
+        y = y.add(*value);
+        xy = xy.add(t * value);
+        xx = xx.add(t * t);
+    }
+    let [x, y, xy, xx] = [x, y, xy, xx].map(|sum| sum.sum + sum.lost);
+    let n = count(w.values.len());
+    let slope = (xy - x * y / n) / (xx - x * x / n);
+    Some((slope, y / n - slope * x / n))
+}
+
+/// Holt's double exponential smoothing.
+fn smoothed(values: &[f64], [smoothing, trend_factor]: [f64; 2]) -> Result<Option<f64>, EvalError> {
+    for (name, factor) in [("smoothing", smoothing), ("trend", trend_factor)] {
+        if factor <= 0.0 || factor >= 1.0 {
+            let text = format!("invalid {name} factor. Expected: 0 < {name} factor < 1, got: {factor}");
+            return Err(EvalError::Execution(text));
+        }
+    }
+    let [first, second, ..] = values else { return Ok(None) };
+    let (mut before, mut level, mut trend) = (0.0, *first, second - first);
+    for (n, value) in values.iter().enumerate().skip(1) {
+        if n > 1 {
+            trend = trend_factor * (level - before) + (1.0 - trend_factor) * trend;
+        }
+        before = level;
+        level = smoothing * value + (1.0 - smoothing) * (level + trend);
+    }
+    Ok(Some(level))
+}

@@ -1,0 +1,45 @@
+//! Selectors: the last sample before each step, unless it is older than the lookback or stale.
+
+use super::column::{ABSENT, Series, is_absent};
+use super::{Evaluation, Grid, LOOKBACK_MS, Out};
+use crate::EvalError;
+use crate::plan::Selector;
+use crate::source::Wanted;
+
+impl Evaluation<'_> {
+    /// Series of a selector; `pick` makes the value of the sample's time and value.
+    pub(super) fn select(
+        &self,
+        selector: &Selector,
+        grid: Grid,
+        pick: impl Fn(i64, f64) -> f64,
+        out: Out<'_>,
+    ) -> Result<(), EvalError> {
+        let moments = self.reference(selector.shift, grid);
+        let wanted = Wanted {
+            matchers: &selector.matchers,
+            from_ms: moments.at(0) - LOOKBACK_MS + 1,
+            to_ms: moments.last(),
+            is_range: false,
+        };
+        self.source.series(&wanted, &mut |labels, at, values| {
+            self.budget.read(at.len())?;
+            self.budget.work(grid.count)?;
+            let mut column = vec![ABSENT; grid.count];
+            let mut next = 0;
+            let mut any = false;
+            for (n, slot) in column.iter_mut().enumerate() {
+                let moment = moments.at(n);
+                while at.get(next).is_some_and(|at| *at <= moment) {
+                    next += 1;
+                }
+                // A stale sample is absent by its bits.
+                if next > 0 && at[next - 1] > moment - LOOKBACK_MS && !is_absent(values[next - 1]) {
+                    *slot = pick(at[next - 1], values[next - 1]);
+                    any = true;
+                }
+            }
+            if any { out(Series { labels, values: column }) } else { Ok(()) }
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! Ranges: all samples of a series over a stretch of time, of a selector or of a subquery.
+
+use super::column::{ABSENT, is_absent};
+use super::{Evaluation, Grid, Point, SUBQUERY_STEP_MS};
+use crate::EvalError;
+use crate::labels::Labels;
+use crate::plan::Matrix;
+use crate::source::Wanted;
+
+/// Samples of one series without its stale markers, in the order of their times.
+#[derive(Clone, Copy)]
+pub(super) struct Samples<'s> {
+    pub(super) at: &'s [i64],
+    pub(super) values: &'s [f64],
+}
+
+impl Samples<'_> {
+    /// Those of the window that ends at a moment: open on the left.
+    pub(super) fn within(&self, end: i64, range_ms: i64) -> Vec<Point> {
+        let all = self.at.iter().copied().zip(self.values.iter().copied());
+        all.filter(|(at, _)| *at > end - range_ms && *at <= end).collect()
+    }
+}
+
+type TakeSamples<'t> = &'t mut dyn FnMut(Labels, Samples<'_>) -> Result<(), EvalError>;
+
+impl Evaluation<'_> {
+    /// Every series with the samples that any step's window holds.
+    pub(super) fn windows(&self, matrix: &Matrix, grid: Grid, take: TakeSamples<'_>) -> Result<(), EvalError> {
+        match matrix {
+            Matrix::Select { selector, range_ms } => {
+                let moments = self.reference(selector.shift, grid);
+                let wanted = Wanted {
+                    matchers: &selector.matchers,
+                    from_ms: moments.at(0) - range_ms + 1,
+                    to_ms: moments.last(),
+                    is_range: true,
+                };
+                let (mut live_at, mut live) = (Vec::new(), Vec::new());
+                self.source.series(&wanted, &mut |labels, at, values| {
+                    self.budget.read(at.len())?;
+                    if !values.iter().any(|value| is_absent(*value)) {
+                        return take(labels, Samples { at, values });
+                    }
+                    live_at.clear();
+                    live.clear();
+                    let samples = at.iter().zip(values).filter(|(_, value)| !is_absent(**value));
+                    samples.for_each(|(at, value)| {
+                        live_at.push(*at);
+                        live.push(*value);
+                    });
+                    take(labels, Samples { at: &live_at, values: &live })
+                })
+            }
+            Matrix::Subquery { of, range_ms, step_ms, shift } => {
+                let moments = self.reference(*shift, grid);
+                let inner = self.subquery_grid(moments, *range_ms, step_ms.unwrap_or(SUBQUERY_STEP_MS))?;
+                if inner.count == 0 {
+                    return Ok(());
+                }
+                let (mut at, mut values) = (Vec::new(), Vec::new());
+                self.vector(of, inner, &mut |series| {
+                    at.clear();
+                    values.clear();
+                    for (n, value) in series.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+                        at.push(inner.at(n));
+                        values.push(*value);
+                    }
+                    take(series.labels, Samples { at: &at, values: &values })
+                })
+            }
+        }
+    }
+
+    /// The steps of a subquery are multiples of its step, wherever the query begins.
+    fn subquery_grid(&self, moments: Grid, range_ms: i64, step: i64) -> Result<Grid, EvalError> {
+        let after = moments.at(0) - range_ms;
+        let aligned = after / step * step;
+        let start = if aligned <= after { aligned + step } else { aligned };
+        let steps = if moments.last() < start { 0 } else { (moments.last() - start) / step + 1 };
+        let (steps, max) = (u64::try_from(steps).unwrap_or(0), self.budget.limits.subquery_steps_max);
+        if steps > max {
+            return Err(EvalError::TooManySteps { steps, max });
+        }
+        Ok(Grid { start, step, count: usize::try_from(steps).unwrap_or(0) })
+    }
+
+    /// Of every series, at which steps its window holds any sample.
+    pub(super) fn present(
+        &self,
+        matrix: &Matrix,
+        grid: Grid,
+        take: &mut dyn FnMut(&[f64]) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let (moments, range_ms) = (self.reference(matrix.shift(), grid), matrix.range_ms());
+        self.windows(matrix, grid, &mut |_, samples| {
+            let mut column = vec![ABSENT; grid.count];
+            let mut windows = Windows::default();
+            for (n, value) in column.iter_mut().enumerate() {
+                if !windows.next(samples.at, moments.at(n), range_ms).is_empty() {
+                    *value = 1.0;
+                }
+            }
+            take(&column)
+        })
+    }
+}
+
+/// Walks over the windows of one series, whose ends never go back.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    from: usize,
+    to: usize,
+}
+
+impl Windows {
+    /// Which samples lie in the window that ends at a moment.
+    pub(super) fn next(&mut self, at: &[i64], end: i64, range_ms: i64) -> std::ops::Range<usize> {
+        while at.get(self.to).is_some_and(|at| *at <= end) {
+            self.to += 1;
+        }
+        while self.from < self.to && at[self.from] <= end - range_ms {
+            self.from += 1;
+        }
+        self.from..self.to
+    }
+}

@@ -1,0 +1,63 @@
+//! Where series come from: what the caller implements.
+
+use crate::EvalError;
+use crate::labels::Labels;
+use crate::matcher::{Matcher, all_hold};
+
+/// What a query wants of the source.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'q> {
+    /// All have to hold.
+    pub matchers: &'q [Matcher],
+    /// The first moment whose samples count.
+    pub from_ms: i64,
+    /// The last.
+    pub to_ms: i64,
+    /// Whether every sample of the span counts, as under `rate`; otherwise only the last before each step.
+    pub is_range: bool,
+}
+
+/// Takes one series: its labels, and its samples in the order of their times, each time once.
+/// A value with [`STALE`]'s bits says that the series ended there.
+pub type Take<'t> = dyn FnMut(Labels, &[i64], &[f64]) -> Result<(), EvalError> + 't;
+
+/// The bits by which a sample says that its series has ended, as in Prometheus.
+pub const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+/// Series by matchers.
+pub trait Source {
+    /// Hands over every series that fits, one after the other and each set of labels once. Nothing
+    /// of a series is kept here when `take` returns, so a source that goes host by host needs no
+    /// more memory than one host's series take.
+    ///
+    /// # Errors
+    /// What `take` returned, at once; or that the source cannot be read.
+    fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError>;
+}
+
+/// Series held in memory, for tests and measurements.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    series: Vec<(Labels, Vec<i64>, Vec<f64>)>,
+}
+
+impl Memory {
+    /// Adds a series: its samples in the order of their times.
+    pub fn add(&mut self, labels: Labels, samples: impl IntoIterator<Item = (i64, f64)>) {
+        let (at, values) = samples.into_iter().unzip();
+        self.series.push((labels, at, values));
+    }
+}
+
+impl Source for Memory {
+    fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError> {
+        for (labels, at, values) in self.series.iter().filter(|(labels, ..)| all_hold(wanted.matchers, labels)) {
+            let from = at.partition_point(|at| *at < wanted.from_ms);
+            let to = at.partition_point(|at| *at <= wanted.to_ms);
+            if from < to {
+                take(labels.clone(), &at[from..to], &values[from..to])?;
+            }
+        }
+        Ok(())
+    }
+}

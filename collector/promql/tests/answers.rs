@@ -1,0 +1,196 @@
+//! Queries over a few series, with answers that can be reckoned by hand.
+
+use mainstay_promql::{EvalError, Interrupted, Labels, Limits, Memory, STALE, Span, Value, evaluate, parse};
+
+const MINUTE: i64 = 60_000;
+
+/// Two counters of requests, a gauge per host, a histogram, and a series that ends.
+fn source() -> Memory {
+    let mut source = Memory::default();
+    let minutes = |of: fn(f64) -> f64| (0..=60i32).map(move |n| (i64::from(n) * MINUTE, of(f64::from(n))));
+    source.add(labels(r#"requests_total code=200 host=a"#), minutes(|n| 60.0 * n));
+    source.add(labels(r#"requests_total code=500 host=a"#), minutes(|n| 6.0 * n));
+    // It began anew after half an hour.
+    source.add(
+        labels(r#"requests_total code=200 host=b"#),
+        minutes(|n| if n < 30.0 { 30.0 * n } else { 30.0 * (n - 30.0) }),
+    );
+    source.add(labels("load host=a"), minutes(|n| n));
+    source.add(labels("load host=b"), minutes(|_| 2.0));
+    source.add(labels("up_info host=a version=1.2"), minutes(|_| 1.0));
+    source.add(labels("up_info host=b version=1.3"), minutes(|_| 1.0));
+    let stale = f64::from_bits(STALE);
+    source.add(labels("gone host=a"), (0..=30i64).map(|n| (n * MINUTE, if n == 30 { stale } else { 7.0 })));
+    source.add(labels("silent host=a"), (0..30i64).map(|n| (n * MINUTE, 7.0)));
+    for (le, count) in [("0.1", 1.0), ("1", 5.0), ("10", 9.0), ("+Inf", 10.0)] {
+        source.add(labels(&format!("seconds_bucket host=a le={le}")), [(50 * MINUTE, count)]);
+    }
+    source
+}
+
+/// `name label=value …`
+fn labels(text: &str) -> Labels {
+    let mut words = text.split_whitespace();
+    let name = ("__name__", words.next().unwrap());
+    let rest = words.map(|word| word.split_once('=').unwrap());
+    Labels::from_text(&[name].into_iter().chain(rest).collect::<Vec<_>>())
+}
+
+fn ask(text: &str, span: Span) -> Result<Value, String> {
+    let query = parse(text).map_err(|error| error.to_string())?;
+    let answer = evaluate(&query, span, &source(), Limits::default(), &|| None);
+    answer.map(|answer| answer.value).map_err(|error| error.to_string())
+}
+
+/// The answer 51 minutes and a second after the beginning, in words.
+fn instant(text: &str) -> String {
+    match ask(text, Span::Instant { at_ms: 51 * MINUTE + 1000 }) {
+        Ok(Value::Scalar(value)) => format!("{value}"),
+        Ok(Value::Text(text)) => format!("{text:?}"),
+        Ok(Value::Vector(all)) => {
+            all.iter().map(|(labels, value)| format!("{labels} {value}")).collect::<Vec<_>>().join("; ")
+        }
+        Ok(Value::Matrix(all)) => {
+            all.iter().map(|(labels, points)| format!("{labels} {points:?}")).collect::<Vec<_>>().join("; ")
+        }
+        Err(error) => format!("error: {error}"),
+    }
+}
+
+#[test]
+fn answers_are_those_reckoned_by_hand() {
+    let mut wrong = Vec::new();
+    for (query, answer) in [
+        ("1 + 2 * 3 ^ 2 ^ 0 - -1", "8"),
+        (r#""text""#, r#""text""#),
+        ("load", r#"load{host="a"} 51; load{host="b"} 2"#),
+        (r#"load{host=~"a|c"}"#, r#"load{host="a"} 51"#),
+        (r#"{__name__=~"lo.*",host!="a"}"#, r#"load{host="b"} 2"#),
+        (r#"load{host="a"} offset 10m"#, r#"load{host="a"} 41"#),
+        (r#"load{host="a"} @ 600"#, r#"load{host="a"} 10"#),
+        (r#"load{host="a"}[2m]"#, r#"load{host="a"} [(3000000, 50.0), (3060000, 51.0)]"#),
+        ("gone", ""),
+        ("silent offset 20m", r#"silent{host="a"} 7"#),
+        ("silent offset 17m", ""),
+        (r#"rate(requests_total{host="a"}[10m])"#, r#"{code="200", host="a"} 1; {code="500", host="a"} 0.1"#),
+        (r#"increase(requests_total{code="200",host="b"}[40m])"#, r#"{code="200", host="b"} 1169.230769230769"#),
+        (r#"resets(requests_total{host="b"}[40m])"#, r#"{code="200", host="b"} 1"#),
+        ("sum by (host) (requests_total)", r#"{host="a"} 3366; {host="b"} 630"#),
+        ("sum without (host) (requests_total)", r#"{code="200"} 3690; {code="500"} 306"#),
+        ("count(load) + sum(up_info)", "{} 4"),
+        ("topk(1, load)", r#"load{host="a"} 51"#),
+        ("sort_desc(-load)", r#"{host="b"} -2; {host="a"} -51"#),
+        ("quantile(0.5, load)", "{} 26.5"),
+        (r#"count_values("value", up_info)"#, r#"{value="1"} 2"#),
+        ("load > 10", r#"load{host="a"} 51"#),
+        ("load > bool 10", r#"{host="a"} 1; {host="b"} 0"#),
+        ("10 < load", r#"load{host="a"} 51"#),
+        ("load * on(host) group_left(version) up_info", r#"{host="a", version="1.2"} 51; {host="b", version="1.3"} 2"#),
+        (r#"requests_total{code="500"} / ignoring(code) requests_total{code="200"}"#, r#"{host="a"} 0.1"#),
+        (r#"load and up_info{version="1.2"}"#, ""),
+        (r#"load and on(host) up_info{version="1.2"}"#, r#"load{host="a"} 51"#),
+        (r#"load unless on(host) up_info{version="1.2"}"#, r#"load{host="b"} 2"#),
+        (r#"up_info{host="a"} or on(host) load"#, r#"load{host="b"} 2; up_info{host="a", version="1.2"} 1"#),
+        ("absent(load)", ""),
+        (r#"absent(nothing{host="a",code=~"5.."})"#, r#"{host="a"} 1"#),
+        (r#"absent_over_time(gone{host="a"}[5m])"#, r#"{host="a"} 1"#),
+        ("histogram_quantile(0.5, seconds_bucket)", r#"{host="a"} 1"#),
+        (r#"label_replace(load{host="a"}, "to", "x-$1", "host", "(.*)")"#, r#"load{host="a", to="x-a"} 51"#),
+        (r#"label_join(load{host="a"}, "to", "-", "host", "host")"#, r#"load{host="a", to="a-a"} 51"#),
+        (r#"max_over_time(rate(requests_total{code="500"}[5m])[30m:1m])"#, r#"{code="500", host="a"} 0.1"#),
+        (r#"scalar(load{host="a"}) + time() - 3061"#, "51"),
+        ("scalar(load)", "NaN"),
+        (r#"timestamp(load{host="a"})"#, r#"{host="a"} 3060"#),
+        ("hour() * 60 + minute()", "{} 51"),
+        (r#"clamp(load, 3, 5)"#, r#"{host="a"} 5; {host="b"} 3"#),
+        (r#"round(load{host="a"}, 10)"#, r#"{host="a"} 50"#),
+        (r#"predict_linear(load{host="a"}[10m], 60)"#, r#"{host="a"} 52.016666666666666"#),
+        (r#"holt_winters(load{host="a"}[10m], 0.5, 0.5)"#, r#"{host="a"} 51"#),
+        (r#"last_over_time(load{host="a"}[1h] offset 40m)"#, r#"load{host="a"} 11"#),
+    ] {
+        let found = instant(query);
+        if found != answer {
+            wrong.push(format!("{query}\n    is {found}\n not {answer}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_cannot_be_answered_is_said_so() {
+    let mut wrong = Vec::new();
+    for (query, says) in [
+        ("", "no expression"),
+        ("load{", "unexpected end of input"),
+        ("nosuch(load)", "unknown function"),
+        (r#"load{host=~"("}"#, "illegal regex"),
+        (r#"{host=~".*"}"#, "at least one non-empty matcher"),
+        ("rate(load)", "expected type"),
+        ("load + on(host) requests_total", "many-to-many matching not allowed"),
+        ("requests_total + on(host) load", "many-to-one matching must be explicit"),
+        (r#"label_replace(load, "host", "x", "host", ".*")"#, "same labelset"),
+        ("histogram_count(load)", "native histograms are not supported"),
+        ("limitk(1, load)", "not supported"),
+        ("sort_by_label(load, \"host\")", "not supported"),
+        ("1 == 1", "must use BOOL modifier"),
+        ("load and 1", "set operator"),
+        ("topk(NaN, load)", "overflows"),
+        ("double_exponential_smoothing(load[5m], 2, 0.5)", "invalid smoothing factor"),
+        ("load[5m:1m", "unexpected end of input"),
+        ("load @ start() @ end()", "may not be set multiple times"),
+    ] {
+        let answer = instant(query);
+        if !answer.contains(says) || !answer.starts_with("error") {
+            wrong.push(format!("{query}\n    is {answer}\n not {says}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_range_has_a_point_for_each_step_where_there_is_a_value() {
+    let span = Span::Range { start_ms: 28 * MINUTE, end_ms: 33 * MINUTE, step_ms: 2 * MINUTE };
+    let found = |query: &str| match ask(query, span).unwrap() {
+        Value::Matrix(all) => all.into_iter().map(|(labels, points)| (labels.to_string(), points)).collect::<Vec<_>>(),
+        other => panic!("{query}: {other:?}"),
+    };
+    let gone = vec![(28 * MINUTE, 7.0)];
+    assert_eq!(found("gone"), [(r#"gone{host="a"}"#.to_owned(), gone)]);
+    let silent = [28, 30, 32].map(|n| (n * MINUTE, 7.0)).to_vec();
+    assert_eq!(found("silent"), [(r#"silent{host="a"}"#.to_owned(), silent)]);
+    let one = vec![(28 * MINUTE, 1.0), (30 * MINUTE, 1.0), (32 * MINUTE, 1.0)];
+    assert_eq!(found("1"), [("{}".to_owned(), one)]);
+    // Series that differ only in name become one where they do not meet.
+    let both = [28, 30, 32].map(|n| (n * MINUTE, -7.0)).to_vec();
+    assert_eq!(found(r#"-(gone or silent)"#), [(r#"{host="a"}"#.to_owned(), both)]);
+    let at_end = [28, 30, 32].map(|n| (n * MINUTE, 33.0)).to_vec();
+    assert_eq!(found(r#"load{host="a"} @ end()"#), [(r#"load{host="a"}"#.to_owned(), at_end)]);
+    assert!(ask("load[5m]", span).unwrap_err().contains("must be Scalar or instant Vector"));
+    assert!(ask(r#"{__name__=~"gone|silent"} * 2"#, span).unwrap_err().contains("same labelset"));
+}
+
+#[test]
+fn limits_stop_a_query_and_say_which() {
+    let instant = Span::Instant { at_ms: 51 * MINUTE };
+    let under = |query: &str, span: Span, limits: Limits| {
+        evaluate(&parse(query).unwrap(), span, &source(), limits, &|| None).unwrap_err()
+    };
+    let few = Limits { samples_max: 100, ..Limits::default() };
+    assert_eq!(
+        under("sum(requests_total[1h:1m])".replace("[1h:1m]", "").as_str(), instant, Limits { samples_max: 2, ..few }),
+        EvalError::TooManySamples(2)
+    );
+    assert_eq!(under("rate(requests_total[1h])", instant, few), EvalError::TooManySamples(100));
+    let narrow = Limits { values_max: 100, ..Limits::default() };
+    let range = Span::Range { start_ms: 0, end_ms: 50 * MINUTE, step_ms: MINUTE };
+    assert_eq!(under("requests_total", range, narrow), EvalError::TooManyValues(100));
+    let fine = Span::Range { start_ms: 0, end_ms: 60 * MINUTE, step_ms: 100 };
+    assert_eq!(under("load", fine, Limits::default()), EvalError::TooManySteps { steps: 36_001, max: 11_000 });
+    let deep = under("max_over_time(load[365d:1s])", instant, Limits::default());
+    assert_eq!(deep, EvalError::TooManySteps { steps: 31_536_000, max: 1_000_000 });
+    for why in [Interrupted::Cancelled, Interrupted::TimedOut] {
+        let query = parse("max_over_time(load[10d:1s])").unwrap();
+        let stopped = evaluate(&query, instant, &source(), Limits::default(), &|| Some(why));
+        assert_eq!(stopped, Err(EvalError::Interrupted(why)));
+    }
+}
