@@ -18,6 +18,7 @@ mod crash_loop;
 mod degraded;
 mod disk_filling;
 mod disk_full;
+pub mod forecast;
 pub mod lifecycle;
 mod memory_leak;
 mod memory_pressure;
