@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mainstay/target
 export CARGO_TARGET_DIR
 
-.PHONY: help build test test-pure test-collector test-hosts lint bench deb rpm demo
+.PHONY: help build test test-pure test-collector test-hosts lint eval bench deb rpm demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -37,6 +37,9 @@ lint: ## formatting, clippy, licences and banned crates
 	@tests/scripts/phase "cargo fmt" cargo fmt --all -- --check
 	@tests/scripts/phase "clippy" cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	@tests/scripts/phase "cargo deny" cargo deny --locked check bans licenses sources
+
+eval: ## detectors and forecasts scored on labelled data in $EVAL_DATA, beside the goals
+	@tests/scripts/eval
 
 deb: ## Debian packages, in $CARGO_TARGET_DIR/debian
 	@tests/scripts/install-missing build deb
