@@ -16,6 +16,7 @@ pub mod config;
 pub mod decide;
 pub mod decision;
 pub mod detect;
+pub mod exposition;
 pub mod finding;
 pub mod id;
 pub mod ledger;

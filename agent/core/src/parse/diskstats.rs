@@ -38,6 +38,34 @@ pub fn parse(bytes: &[u8], mut keep: impl FnMut(&[u8]) -> bool) -> Result<Vec<Di
     Ok(disks)
 }
 
+/// A line of the file with all the columns that this kernel writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Numbers of the device.
+    pub device_number: (u32, u32),
+    /// Its kernel name.
+    pub name: &'a str,
+    /// What is counted: 11 columns, 15 since Linux 4.18, 17 since 5.5.
+    pub columns: Vec<u64>,
+}
+
+/// Every line.
+///
+/// # Errors
+/// Where a line has no name, or a column is no number.
+pub fn all(bytes: &[u8]) -> Result<Vec<Line<'_>>, ParseError> {
+    let mut disks = Vec::new();
+    for (line, text) in lines(bytes) {
+        let at = At { file: "diskstats", line };
+        let mut words = words(text);
+        let device_number = (at.number("major", words.next())?, at.number("minor", words.next())?);
+        let name = at.text("name", words.next())?;
+        let columns = words.map(|word| at.number("column", Some(word))).collect::<Result<_, _>>()?;
+        disks.push(Line { device_number, name, columns });
+    }
+    Ok(disks)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +93,14 @@ mod tests {
     fn names_the_column_that_is_missing() {
         let error = parse(b" 8 0 sda 1 2 3\n", |_| true).unwrap_err();
         assert_eq!((error.line, error.field), (1, "ms reading"));
+    }
+
+    #[test]
+    fn lists_every_device_with_the_columns_that_there_are() {
+        let all =
+            super::all(b" 8 1 sda1 1 2 3 4 5 6 7 8 9 10 11\n 254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n");
+        let all = all.unwrap();
+        assert_eq!((all[0].device_number, all[0].name, all[0].columns.len()), ((8, 1), "sda1", 11));
+        assert_eq!((all[1].columns.len(), all[1].columns[16]), (17, 17));
     }
 }

@@ -1,6 +1,6 @@
 //! `/proc/meminfo`: memory of the whole machine.
 
-use super::{ParseError, key_values};
+use super::{At, ParseError, key_values, lines, words};
 use crate::sample::Memory;
 
 /// The fields that are read, as the kernel calls them. The file counts in KiB.
@@ -41,6 +41,33 @@ pub fn parse(bytes: &[u8]) -> Result<Memory, ParseError> {
     })
 }
 
+/// Every line of the file, as the kernel calls it: amounts in bytes, and counts of pages as they are.
+///
+/// # Errors
+/// Where a value is missing or no number.
+pub fn all(bytes: &[u8]) -> Result<Vec<(&str, Amount)>, ParseError> {
+    let mut amounts = Vec::with_capacity(64);
+    for (line, text) in lines(bytes) {
+        let at = At { file: "meminfo", line };
+        let mut words = words(text);
+        let key = at.text("name", words.next())?;
+        let key = key.strip_suffix(':').unwrap_or(key);
+        let value: u64 = at.number("value", words.next())?;
+        let is_kib = words.next() == Some(b"kB");
+        amounts.push((key, if is_kib { Amount::Bytes(value.saturating_mul(1024)) } else { Amount::Count(value) }));
+    }
+    Ok(amounts)
+}
+
+/// What a line of the file counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// Bytes.
+    Bytes(u64),
+    /// Pieces, such as huge pages.
+    Count(u64),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +88,13 @@ mod tests {
         }
         let memory = parse(text.as_bytes()).unwrap();
         assert_eq!((memory.cached_bytes, memory.swap_free_bytes), (5 * 1024, 11 * 1024));
+    }
+
+    #[test]
+    fn lists_amounts_in_bytes_and_counts_as_they_are() {
+        let all = super::all(include_bytes!("fixtures/meminfo.4.19.txt")).unwrap();
+        assert!(all.contains(&("Active(anon)", Amount::Bytes(2_069_304 * 1024))));
+        assert!(all.contains(&("HugePages_Total", Amount::Count(0))));
+        assert_eq!(super::all(b"MemTotal: x kB\n").unwrap_err().field, "value");
     }
 }

@@ -4,17 +4,34 @@
 //! and columns are skipped, since kernels add some with every release; what is missing or no
 //! number is an error that says file, line and field. No input makes a parser panic.
 
+pub mod arp;
 pub mod cgroup;
+pub mod conntrack;
+pub mod cpu_list;
 pub mod diskstats;
 pub mod file_nr;
+pub mod ipvs;
+pub mod kstat;
 pub mod loadavg;
+pub mod mdstat;
 pub mod meminfo;
 pub mod mountinfo;
 pub mod net_dev;
+pub mod netstat;
+pub mod nfs;
+pub mod os_release;
 pub mod pid_stat;
 pub mod pressure;
+pub mod schedstat;
+pub mod sensor;
+pub mod sockstat;
+pub mod softnet;
 pub mod stat;
+pub mod textfile;
+pub mod udev;
+pub mod udp;
 pub mod vmstat;
+pub mod xfs;
 
 use std::str::FromStr;
 
@@ -50,15 +67,26 @@ impl At {
     /// Reads `word` as a number.
     fn number<T: FromStr>(self, field: &'static str, word: Option<&[u8]>) -> Result<T, ParseError> {
         let word = word.ok_or_else(|| self.missing(field))?;
-        std::str::from_utf8(word).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
-            let quoted = &word[..word.len().min(QUOTE_BYTES_MAX)];
-            ParseError {
-                file: self.file,
-                line: self.line,
-                field,
-                got: Some(String::from_utf8_lossy(quoted).into_owned()),
-            }
-        })
+        std::str::from_utf8(word).ok().and_then(|text| text.parse().ok()).ok_or_else(|| self.wrong(field, word))
+    }
+
+    /// Reads `word` as a hexadecimal number without prefix.
+    fn hex(self, field: &'static str, word: Option<&[u8]>) -> Result<u64, ParseError> {
+        let word = word.ok_or_else(|| self.missing(field))?;
+        let text = std::str::from_utf8(word).ok();
+        text.and_then(|text| u64::from_str_radix(text, 16).ok()).ok_or_else(|| self.wrong(field, word))
+    }
+
+    /// Takes `word` as text: names that the kernel itself gives are ASCII.
+    fn text<'a>(self, field: &'static str, word: Option<&'a [u8]>) -> Result<&'a str, ParseError> {
+        let word = word.ok_or_else(|| self.missing(field))?;
+        std::str::from_utf8(word).map_err(|_| self.wrong(field, word))
+    }
+
+    fn wrong(self, field: &'static str, word: &[u8]) -> ParseError {
+        let quoted = &word[..word.len().min(QUOTE_BYTES_MAX)];
+        let got = Some(String::from_utf8_lossy(quoted).into_owned());
+        ParseError { file: self.file, line: self.line, field, got }
     }
 }
 
@@ -112,6 +140,33 @@ mod tests {
 
     /// Every parser on one input: they may refuse it, nothing else.
     fn parse_all(bytes: &[u8]) {
+        let _ = arp::parse(bytes);
+        let _ = conntrack::parse(bytes);
+        let _ = cpu_list::parse(bytes);
+        let _ = ipvs::stats(bytes);
+        let _ = ipvs::backends(bytes);
+        let _ = kstat::named(bytes);
+        let _ = kstat::columns(bytes);
+        let _ = mdstat::parse(bytes);
+        let _ = meminfo::all(bytes);
+        let _ = net_dev::all(bytes);
+        let _ = netstat::pairs(bytes);
+        let _ = netstat::snmp6(bytes);
+        let _ = nfs::client(bytes);
+        let _ = nfs::server(bytes);
+        let _ = os_release::parse(bytes);
+        let _ = schedstat::parse(bytes);
+        let _ = sensor::split(&String::from_utf8_lossy(bytes));
+        let _ = sensor::clean(&String::from_utf8_lossy(bytes));
+        let _ = sockstat::parse(bytes);
+        let _ = softnet::parse(bytes);
+        let _ = stat::guests(bytes);
+        let _ = textfile::parse(bytes);
+        let _ = udev::properties(bytes);
+        let _ = udp::parse(bytes);
+        let _ = vmstat::all(bytes);
+        let _ = xfs::parse(bytes);
+        let _ = diskstats::all(bytes);
         let _ = cgroup::cpu_stat(bytes);
         let _ = cgroup::io_stat(bytes);
         let _ = cgroup::memory_events(bytes);
@@ -130,7 +185,34 @@ mod tests {
         let _ = vmstat::parse(bytes);
     }
 
-    const FIXTURES: [&[u8]; 9] = [
+    const FIXTURES: [&[u8]; 36] = [
+        include_bytes!("fixtures/arp.txt"),
+        include_bytes!("fixtures/conntrack.4.19.txt"),
+        include_bytes!("fixtures/conntrack.6.1.txt"),
+        include_bytes!("fixtures/ipvs.txt"),
+        include_bytes!("fixtures/ipvs_stats.txt"),
+        include_bytes!("fixtures/kstat_arc.txt"),
+        include_bytes!("fixtures/kstat_io.txt"),
+        include_bytes!("fixtures/mdstat.4.19.txt"),
+        include_bytes!("fixtures/mdstat.6.1.txt"),
+        include_bytes!("fixtures/meminfo.4.19.txt"),
+        include_bytes!("fixtures/net_dev.4.19.txt"),
+        include_bytes!("fixtures/netstat.4.19.txt"),
+        include_bytes!("fixtures/netstat.6.1.txt"),
+        include_bytes!("fixtures/nfs.4.19.txt"),
+        include_bytes!("fixtures/nfs.6.1.txt"),
+        include_bytes!("fixtures/nfsd.4.19.txt"),
+        include_bytes!("fixtures/nfsd.6.1.txt"),
+        include_bytes!("fixtures/os-release.txt"),
+        include_bytes!("fixtures/schedstat.txt"),
+        include_bytes!("fixtures/snmp6.txt"),
+        include_bytes!("fixtures/sockstat.4.19.txt"),
+        include_bytes!("fixtures/sockstat.6.1.txt"),
+        include_bytes!("fixtures/softnet.4.19.txt"),
+        include_bytes!("fixtures/softnet.6.1.txt"),
+        include_bytes!("fixtures/textfile.prom"),
+        include_bytes!("fixtures/udp.txt"),
+        include_bytes!("fixtures/xfs.txt"),
         include_bytes!("fixtures/diskstats.6.18.txt"),
         include_bytes!("fixtures/loadavg.6.18.txt"),
         include_bytes!("fixtures/meminfo.6.18.txt"),

@@ -42,6 +42,46 @@ pub fn parse(bytes: &[u8], mut keep: impl FnMut(&[u8]) -> bool) -> Result<Vec<In
     Ok(interfaces)
 }
 
+/// Every interface with all its columns, named as in [`COLUMNS_ALL`].
+///
+/// # Errors
+/// As [`parse`].
+pub fn all(bytes: &[u8]) -> Result<Vec<(&str, [u64; 16])>, ParseError> {
+    let mut interfaces = Vec::new();
+    for (line, text) in lines(bytes).filter(|(line, _)| *line > HEADING_LINES) {
+        let at = At { file: "net/dev", line };
+        let colon = text.iter().rposition(|b| *b == b':').ok_or_else(|| at.missing("name"))?;
+        let name = at.text("name", Some(text[..colon].trim_ascii()))?;
+        let mut columns = [0u64; 16];
+        let mut words = words(&text[colon + 1..]);
+        for (column, field) in columns.iter_mut().zip(COLUMNS_ALL) {
+            *column = at.number(field, words.next())?;
+        }
+        interfaces.push((name, columns));
+    }
+    Ok(interfaces)
+}
+
+/// The columns of the file, as node_exporter calls them.
+pub const COLUMNS_ALL: [&str; 16] = [
+    "receive_bytes",
+    "receive_packets",
+    "receive_errs",
+    "receive_drop",
+    "receive_fifo",
+    "receive_frame",
+    "receive_compressed",
+    "receive_multicast",
+    "transmit_bytes",
+    "transmit_packets",
+    "transmit_errs",
+    "transmit_drop",
+    "transmit_fifo",
+    "transmit_colls",
+    "transmit_carrier",
+    "transmit_compressed",
+];
+
 const COLUMNS: [&str; 12] = [
     "receive bytes",
     "receive packets",
@@ -76,5 +116,13 @@ mod tests {
         assert_eq!((interface.receive_bytes, interface.transmit_bytes, interface.transmit_dropped), (1, 9, 12));
         let alias = b"head\nhead\neth0:0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n";
         assert_eq!(parse(alias, |_| true).unwrap()[0].name, "eth0:0");
+    }
+
+    #[test]
+    fn lists_every_column_of_every_interface() {
+        let all = super::all(include_bytes!("fixtures/net_dev.4.19.txt")).unwrap();
+        assert_eq!((all.len(), all[1].0), (2, "eth0"));
+        assert_eq!(all[1].1[2..8], [1, 2, 3, 4, 5, 6]);
+        assert_eq!(all[1].1[10..], [7, 8, 9, 10, 11, 12]);
     }
 }

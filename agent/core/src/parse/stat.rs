@@ -80,6 +80,27 @@ fn cpu_times<'a>(at: At, mut words: impl Iterator<Item = &'a [u8]>) -> Result<Cp
     })
 }
 
+/// Ticks that every CPU spent in guests, and in guests that are nice: number, both. They are part
+/// of `user` and `nice` too.
+///
+/// # Errors
+/// Where a number is none.
+pub fn guests(bytes: &[u8]) -> Result<Vec<(u32, u64, u64)>, ParseError> {
+    let mut guests = Vec::new();
+    for (line, text) in lines(bytes) {
+        let at = At { file: "stat", line };
+        let mut words = words(text);
+        let Some([b'c', b'p', b'u', number @ ..]) = words.next() else { continue };
+        if number.is_empty() {
+            continue;
+        }
+        let mut words = words.skip(8);
+        let mut next = |field| words.next().map_or(Ok(0), |word| at.number(field, Some(word)));
+        guests.push((at.number("cpu", Some(number))?, next("guest")?, next("guest_nice")?));
+    }
+    Ok(guests)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +130,11 @@ mod tests {
     fn refuses_a_file_without_its_first_line() {
         let error = parse(b"intr 9\nctxt 10\nbtime 11\nprocesses 12\nprocs_running 13\nprocs_blocked 14\n");
         assert_eq!(error.unwrap_err().field, "cpu");
+    }
+
+    #[test]
+    fn time_in_guests_is_zero_where_the_kernel_does_not_count_it() {
+        let text = b"cpu 1 2 3 4 5 6 7 8 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu3 1 2 3 4 5 6 7 8\nintr 1\n";
+        assert_eq!(guests(text).unwrap(), [(0, 9, 10), (3, 0, 0)]);
     }
 }
