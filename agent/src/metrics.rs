@@ -1,12 +1,12 @@
 //! `/metrics`, `/-/healthy` and `/-/ready` over HTTP.
 //!
-//! Nothing is kept for it: at every request the loop is asked for its text. Series of the host carry
-//! node_exporter's names, the agent's own begin with `mainstay_agent_`.
+//! Nothing is kept for it: at every request the loop is asked for what it knows, and the host is read
+//! ([`crate::host::scrape`]), one request after the other. Series of the host carry node_exporter's
+//! names, those of units and probes begin with `mainstay_`, the agent's own with `mainstay_agent_`.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -15,12 +15,14 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mainstay_core::readings::{SeriesKind, readings};
-use mainstay_core::sample::Sample;
+use mainstay_core::exposition::{Exposition, FamilyKind, Format};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::warn;
+
+use crate::host::filesystems::FilesystemSettings;
+use crate::host::scrape::Scraper;
 
 /// Most connections at once; further ones are closed at once.
 const CONNECTIONS_MAX: usize = 16;
@@ -28,40 +30,28 @@ const CONNECTIONS_MAX: usize = 16;
 /// A client that does not send its request in this time is dropped.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What is asked of the loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
-    /// The text of `/metrics`.
-    Metrics(Format),
+/// What is asked of the loop, and where its answer goes.
+#[derive(Debug)]
+pub enum Asked {
+    /// What `/metrics` shows of the agent, its units and probes.
+    Metrics(oneshot::Sender<Own>),
     /// Whether everything that makes the agent useful works; if not, what is missing.
-    Ready,
+    Ready(oneshot::Sender<Answer>),
     /// What it sees and would do, for a person.
-    Status,
+    Status(oneshot::Sender<Answer>),
 }
 
-/// The two forms that Prometheus reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// `text/plain; version=0.0.4`
-    Prometheus,
-    /// `application/openmetrics-text; version=1.0.0`
-    OpenMetrics,
-}
-
-impl Format {
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
+/// What the loop adds to a scrape.
+#[derive(Debug, Default)]
+pub struct Own {
+    /// The agent, its units and probes.
+    pub text: Exposition,
+    /// Which filesystems are to be left out.
+    pub filesystems: FilesystemSettings,
 }
 
 /// The answer of the loop: `Err` says that something is missing.
 pub type Answer = Result<String, String>;
-
-/// A question on its way to the loop.
-pub type Asked = (Question, oneshot::Sender<Answer>);
 
 /// Listens on `address`.
 ///
@@ -72,8 +62,9 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until the loop is gone.
-pub async fn serve(listener: TcpListener, questions: mpsc::Sender<Asked>) {
-    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+pub async fn serve(listener: TcpListener, questions: mpsc::Sender<Asked>, scraper: Scraper) {
+    let scraper = Arc::new(Mutex::new(scraper));
+    let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -84,9 +75,9 @@ pub async fn serve(listener: TcpListener, questions: mpsc::Sender<Asked>) {
             }
         };
         let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
-        let questions = questions.clone();
+        let (questions, scraper) = (questions.clone(), Arc::clone(&scraper));
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(request, questions.clone()));
+            let service = service_fn(|request| answer(request, questions.clone(), Arc::clone(&scraper)));
             // A client that breaks off is its own matter.
             let _ = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -102,23 +93,23 @@ pub async fn serve(listener: TcpListener, questions: mpsc::Sender<Asked>) {
 async fn answer(
     request: Request<Incoming>,
     questions: mpsc::Sender<Asked>,
+    scraper: Arc<Mutex<Scraper>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(response(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET and HEAD\n".to_owned()));
     }
     Ok(match request.uri().path() {
         "/metrics" => {
-            let accepts = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let open = accepts.contains("application/openmetrics-text");
-            let format = if open { Format::OpenMetrics } else { Format::Prometheus };
-            match ask(&questions, Question::Metrics(format)).await {
-                Ok(text) => response(StatusCode::OK, format.content_type(), text),
+            let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let format = Format::accepted(accept);
+            match metrics(&questions, &scraper).await {
+                Ok(text) => response(StatusCode::OK, format.content_type(), text.render(format)),
                 Err(text) => response(StatusCode::SERVICE_UNAVAILABLE, "text/plain", text + "\n"),
             }
         }
         // Alive is whoever answers; the systemd watchdog watches the loop.
         "/-/healthy" => response(StatusCode::OK, "text/plain", "healthy\n".to_owned()),
-        "/-/ready" => match ask(&questions, Question::Ready).await {
+        "/-/ready" => match ask(&questions, Asked::Ready).await.and_then(|answer| answer) {
             Ok(text) => response(StatusCode::OK, "text/plain", text + "\n"),
             Err(text) => response(StatusCode::SERVICE_UNAVAILABLE, "text/plain", text + "\n"),
         },
@@ -126,15 +117,31 @@ async fn answer(
     })
 }
 
+/// The agent and the host as they are now.
+async fn metrics(questions: &mpsc::Sender<Asked>, scraper: &Mutex<Scraper>) -> Result<Exposition, String> {
+    let own = ask(questions, Asked::Metrics).await?;
+    let mut scraper = scraper.lock().await;
+    let mut text = scraper.scrape(&own.filesystems).await;
+    let stuck = u32::try_from(scraper.stuck()).map_or(f64::INFINITY, f64::from);
+    drop(scraper);
+    let help = "Collectors and mounts that were asked for /metrics and do not come back.";
+    text.family("mainstay_agent_scrape_stuck", FamilyKind::Gauge, help).add(&[], stuck);
+    text.absorb(own.text);
+    Ok(text)
+}
+
 /// Asks the loop, which answers within a second or hangs.
-pub(crate) async fn ask(questions: &mpsc::Sender<Asked>, question: Question) -> Answer {
+pub(crate) async fn ask<T>(
+    questions: &mpsc::Sender<Asked>,
+    question: impl FnOnce(oneshot::Sender<T>) -> Asked,
+) -> Result<T, String> {
     let (answer, answered) = oneshot::channel();
     let asked = async {
-        questions.send((question, answer)).await.ok()?;
+        questions.send(question(answer)).await.ok()?;
         answered.await.ok()
     };
     match timeout(REQUEST_DEADLINE, asked).await {
-        Ok(Some(answer)) => answer,
+        Ok(Some(answer)) => Ok(answer),
         Ok(None) => Err("the agent is stopping".to_owned()),
         Err(_) => Err("the agent does not answer".to_owned()),
     }
@@ -147,113 +154,12 @@ fn response(status: StatusCode, content_type: &'static str, text: String) -> Res
     response
 }
 
-/// Collects series and writes them out family by family, as both formats demand.
-#[derive(Debug, Default)]
-pub struct Exposition {
-    families: BTreeMap<String, Family>,
-}
-
-#[derive(Debug)]
-struct Family {
-    kind: SeriesKind,
-    lines: String,
-}
-
-impl Exposition {
-    /// Adds everything that a sample holds.
-    pub fn sample(&mut self, sample: &Sample) {
-        readings(sample, &mut |reading| self.add(reading.name, reading.labels, reading.kind, reading.value));
-    }
-
-    /// Adds a counter of the agent's own.
-    pub fn counter(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
-        #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-        self.add(name, labels, SeriesKind::Counter, value as f64);
-    }
-
-    /// Adds a counter of the agent's own that does not count in ones.
-    pub fn counter_f64(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.add(name, labels, SeriesKind::Counter, value);
-    }
-
-    /// Adds a gauge of the agent's own.
-    pub fn gauge(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.add(name, labels, SeriesKind::Gauge, value);
-    }
-
-    fn add(&mut self, name: &str, labels: &[(&str, &str)], kind: SeriesKind, value: f64) {
-        if !self.families.contains_key(name) {
-            self.families.insert(name.to_owned(), Family { kind, lines: String::new() });
-        }
-        let Some(family) = self.families.get_mut(name) else { return };
-        let lines = &mut family.lines;
-        lines.push_str(name);
-        for (at, (label, text)) in labels.iter().enumerate() {
-            let _ = write!(lines, "{}{label}=\"", if at == 0 { '{' } else { ',' });
-            push_escaped(lines, text);
-            lines.push('"');
-        }
-        if !labels.is_empty() {
-            lines.push('}');
-        }
-        let _ = writeln!(lines, " {value}");
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn render(&self, format: Format) -> String {
-        let mut text = String::with_capacity(self.families.values().map(|family| family.lines.len() + 64).sum());
-        for (name, family) in &self.families {
-            // OpenMetrics knows a counter by the suffix of its samples, which its family lacks.
-            let (family_name, kind) = match (format, family.kind, name.strip_suffix("_total")) {
-                (_, SeriesKind::Gauge, _) => (name.as_str(), "gauge"),
-                (Format::Prometheus, SeriesKind::Counter, _) => (name.as_str(), "counter"),
-                (Format::OpenMetrics, SeriesKind::Counter, Some(stem)) => (stem, "counter"),
-                (Format::OpenMetrics, SeriesKind::Counter, None) => (name.as_str(), "unknown"),
-            };
-            let _ = writeln!(text, "# TYPE {family_name} {kind}");
-            text.push_str(&family.lines);
-        }
-        if format == Format::OpenMetrics {
-            text.push_str("# EOF\n");
-        }
-        text
-    }
-}
-
-fn push_escaped(to: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '\\' => to.push_str("\\\\"),
-            '"' => to.push_str("\\\""),
-            '\n' => to.push_str("\\n"),
-            c => to.push(c),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     use super::*;
-
-    #[test]
-    fn writes_families_together_in_both_formats() {
-        let mut text = Exposition::default();
-        text.counter("mainstay_agent_actions_total", &[("action", "unit.start")], 1);
-        text.gauge("mainstay_agent_units", &[], 12.0);
-        text.counter("mainstay_agent_actions_total", &[("action", "a\"b\\")], 2);
-        assert_eq!(
-            text.render(Format::OpenMetrics),
-            "# TYPE mainstay_agent_actions counter\n\
-             mainstay_agent_actions_total{action=\"unit.start\"} 1\n\
-             mainstay_agent_actions_total{action=\"a\\\"b\\\\\"} 2\n\
-             # TYPE mainstay_agent_units gauge\nmainstay_agent_units 12\n# EOF\n"
-        );
-        assert!(text.render(Format::Prometheus).starts_with("# TYPE mainstay_agent_actions_total counter\n"));
-    }
 
     async fn get(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -269,17 +175,22 @@ mod tests {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (questions, mut asked) = mpsc::channel::<Asked>(4);
-        tokio::spawn(serve(listener, questions));
+        tokio::spawn(serve(listener, questions, Scraper::at("/".into())));
         tokio::spawn(async move {
-            while let Some((question, answer)) = asked.recv().await {
-                let _ = answer.send(match question {
-                    Question::Metrics(_) => Ok("x 1\n".to_owned()),
-                    _ => Err("no D-Bus".to_owned()),
-                });
+            while let Some(question) = asked.recv().await {
+                match question {
+                    Asked::Metrics(answer) => {
+                        let mut own = Own::default();
+                        own.text.gauge("mainstay_agent_units", "Units that are followed.", 3.0);
+                        answer.send(own).unwrap();
+                    }
+                    Asked::Ready(answer) | Asked::Status(answer) => answer.send(Err("no D-Bus".to_owned())).unwrap(),
+                }
             }
         });
         let metrics = get(address, "/metrics").await;
-        assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("version=0.0.4") && metrics.ends_with("x 1\n"));
+        assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("version=0.0.4"), "{metrics}");
+        assert!(metrics.contains("\nmainstay_agent_units 3\n") && metrics.contains("\nnode_load1 "), "{metrics}");
         let ready = get(address, "/-/ready").await;
         assert!(ready.starts_with("HTTP/1.1 503") && ready.ends_with("no D-Bus\n"), "{ready}");
         assert!(get(address, "/-/healthy").await.starts_with("HTTP/1.1 200"));

@@ -75,6 +75,12 @@ impl Cgroups {
         self.round += 1;
     }
 
+    /// What the cgroup of one unit said when it was last read.
+    #[must_use]
+    pub fn last(&self, unit: &UnitName) -> Option<Cgroup> {
+        self.known.get(unit).map(|known| known.last)
+    }
+
     /// Reads the cgroup of one unit; `None` where it has none (any more).
     pub fn read(&mut self, unit: &UnitName, path: &str, processes: &Processes, buffer: &mut Vec<u8>) -> Option<Cgroup> {
         if path.is_empty() || path == "/" {

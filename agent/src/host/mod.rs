@@ -11,6 +11,7 @@ pub mod filesystems;
 pub mod probes;
 pub mod proc;
 pub mod processes;
+pub mod scrape;
 pub mod sd_notify;
 pub mod systemd;
 
@@ -98,6 +99,20 @@ impl Host {
         sample.probes = self.probes.clone();
         sample.filesystems = self.filesystems.collect(now);
         sample
+    }
+
+    /// What the last sample held of units, probes and processes, without reading anything.
+    #[must_use]
+    pub fn shown(&self) -> Sample {
+        let unit = |(name, state): (&UnitName, &UnitState)| {
+            (name.clone(), Unit { cgroup: self.cgroups.last(name), ..state.unit.clone() })
+        };
+        Sample {
+            processes: self.processes.last(),
+            units: self.units.as_ref().map(|units| units.iter().map(unit).collect()),
+            probes: self.probes.clone(),
+            ..Sample::default()
+        }
     }
 
     fn read_units(&mut self) -> Option<BTreeMap<UnitName, Unit>> {

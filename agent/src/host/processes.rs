@@ -48,6 +48,12 @@ impl Processes {
         }
     }
 
+    /// The counts as they were when they were last looked at.
+    #[must_use]
+    pub fn last(&self) -> Option<ProcessCounts> {
+        self.last.and_then(|(_, counts)| counts)
+    }
+
     /// The resident set of one process in bytes, as it was when they were last looked at.
     #[must_use]
     pub fn rss_bytes(&self, pid: u32) -> Option<u64> {

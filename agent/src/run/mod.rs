@@ -35,7 +35,7 @@ use crate::host::systemd::{self, UnitsEvent};
 use crate::host::{Host, clock};
 use crate::keeper::{Keeper, Kept};
 use crate::log::Causes;
-use crate::metrics::{self, Answer, Asked, Question};
+use crate::metrics::{self, Asked, Own};
 use crate::notify::{self, Sender};
 
 pub use enrolment::enrol;
@@ -345,14 +345,20 @@ impl Shell {
         causes.end_all_but(|what| what == "dbus" || (what == "mounts" && stuck > 0) || failing.contains(&what));
     }
 
-    fn answer(&mut self, (question, answer): Asked) {
-        let text: Answer = match question {
-            Question::Metrics(format) => Ok(self.exposition().render(format)),
-            Question::Ready => self.readiness(),
-            Question::Status => Ok(self.report()),
-        };
+    fn answer(&mut self, asked: Asked) {
         // Whoever asked may have gone away.
-        let _ = answer.send(text);
+        match asked {
+            Asked::Metrics(answer) => {
+                let own = Own { text: self.exposition(), filesystems: self.settings.filesystems.clone() };
+                let _ = answer.send(own);
+            }
+            Asked::Ready(answer) => {
+                let _ = answer.send(self.readiness());
+            }
+            Asked::Status(answer) => {
+                let _ = answer.send(Ok(self.report()));
+            }
+        }
     }
 
     /// Reads the settings again. A mistake changes nothing, and is said.

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::uplink::Enrolled;
 use super::*;
 use crate::host::facts;
+use crate::host::scrape::Scraper;
 use crate::identity::Identity;
 use crate::ledger::{Ledger, LedgerSettings};
 use crate::notify::Outbox;
@@ -80,7 +81,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     tokio::spawn(notify::deliver(sender.clone()));
     if let Some(address) = settings.metrics {
         let listener = metrics::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        tokio::spawn(metrics::serve(listener, questions.clone()));
+        tokio::spawn(metrics::serve(listener, questions.clone(), Scraper::at(paths.root.clone())));
     }
     status::listen(&paths.status_socket(), questions);
 

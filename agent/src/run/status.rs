@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::Shell;
-use crate::metrics::{Asked, Question, ask as ask_loop};
+use crate::metrics::{Asked, ask as ask_loop};
 
 /// Most decisions that are remembered for the page.
 const DECISIONS_MAX: usize = 256;
@@ -135,7 +135,8 @@ pub(super) fn listen(path: &Path, questions: mpsc::Sender<Asked>) {
     let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let page = ask_loop(&questions, Question::Status).await.unwrap_or_else(|error| error + "\n");
+            let page = ask_loop(&questions, Asked::Status).await.and_then(|answer| answer);
+            let page = page.unwrap_or_else(|error| error + "\n");
             let _ = stream.write_all(page.as_bytes()).await;
         }
     });

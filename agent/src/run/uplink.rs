@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use ed25519_dalek::VerifyingKey;
 use mainstay_core::agent::{Input, OrderId, PolicyState};
 use mainstay_core::decision::PolicyRef;
+use mainstay_core::exposition::Exposition;
 use mainstay_core::finding::FindingKind;
 use mainstay_core::id::{DecisionId, Epoch, HostId, IdSource};
 use mainstay_core::policy::signed::{KeyId, Signed, TrustedKeys};
@@ -20,11 +21,11 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tracing::{error, info, warn};
 
 use super::Shell;
+use super::exposition::count;
 use crate::config::Settings;
 use crate::host::clock;
 use crate::identity::Identity;
 use crate::ledger::Ledger;
-use crate::metrics::Exposition;
 use crate::spool::{SpoolHandle, SpoolSettings};
 use crate::uplink::message::{Inbound, OutMessage, PolicyStanding, SignedBytes};
 use crate::uplink::{self, Sources, UplinkHandle, UplinkSettings};
@@ -176,19 +177,19 @@ impl Uplink {
     }
 
     pub(super) fn expose(&self, text: &mut Exposition) {
+        let help = "How far the clock of the collector is ahead.";
         #[allow(clippy::cast_precision_loss, reason = "clock offsets stay below 2^53 ms")]
-        text.gauge("mainstay_agent_clock_offset_seconds", &[], self.clock_offset_ms as f64 / 1e3);
+        text.gauge("mainstay_agent_clock_offset_seconds", help, self.clock_offset_ms as f64 / 1e3);
         let Some((handle, _)) = &self.session else { return };
         let counters = handle.counters();
-        let counts = [
-            ("mainstay_agent_uplink_sessions_total", &counters.sessions),
-            ("mainstay_agent_uplink_pushed_bytes_total", &counters.pushed_bytes),
-            ("mainstay_agent_uplink_items_total", &counters.items),
-            ("mainstay_agent_uplink_messages_dropped_total", &counters.dropped),
-            ("mainstay_agent_uplink_renewals_total", &counters.renewals),
-        ];
-        for (name, count) in counts {
-            text.counter(name, &[], count.load(Ordering::Relaxed));
+        for (name, help, counter) in [
+            ("sessions_total", "Sessions with the collector.", &counters.sessions),
+            ("pushed_bytes_total", "Bytes sent to the collector.", &counters.pushed_bytes),
+            ("items_total", "Items that the collector has acknowledged.", &counters.items),
+            ("messages_dropped_total", "Messages to the collector that no session took.", &counters.dropped),
+            ("renewals_total", "Times that the certificate was renewed.", &counters.renewals),
+        ] {
+            text.counter(&format!("mainstay_agent_uplink_{name}"), help, count(counter.load(Ordering::Relaxed)));
         }
     }
 }
