@@ -162,10 +162,11 @@ fn a_range_has_a_point_for_each_step_where_there_is_a_value() {
     assert_eq!(found("1"), [("{}".to_owned(), one)]);
     // Series that differ only in name become one where they do not meet.
     let both = [28, 30, 32].map(|n| (n * MINUTE, -7.0)).to_vec();
-    assert_eq!(found(r#"-(gone or silent)"#), [(r#"{host="a"}"#.to_owned(), both)]);
+    assert_eq!(found(r#"(gone or silent) * -1"#), [(r#"{host="a"}"#.to_owned(), both)]);
     let at_end = [28, 30, 32].map(|n| (n * MINUTE, 33.0)).to_vec();
     assert_eq!(found(r#"load{host="a"} @ end()"#), [(r#"load{host="a"}"#.to_owned(), at_end)]);
     assert!(ask("load[5m]", span).unwrap_err().contains("must be Scalar or instant Vector"));
+    assert!(ask("-(gone or silent)", span).unwrap_err().contains("same labelset"));
     assert!(ask(r#"{__name__=~"gone|silent"} * 2"#, span).unwrap_err().contains("same labelset"));
 }
 

@@ -44,6 +44,28 @@ pub(super) struct Merge {
     columns: BTreeMap<Labels, Vec<f64>>,
 }
 
+/// What becomes of series that differ in nothing but the name, when they lose it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clash {
+    /// There are none.
+    None,
+    /// They become one, if they have no values at the same step.
+    PerStep,
+    /// They are refused.
+    Refused,
+}
+
+impl Clash {
+    /// If there may be any.
+    pub(super) fn or_none(self, may_be: bool) -> Self {
+        if may_be { self } else { Self::None }
+    }
+}
+
+fn same_labels<T>(labels: &Labels) -> Result<T, EvalError> {
+    Err(EvalError::Execution(format!("vector cannot contain metrics with the same labelset: {labels}")))
+}
+
 impl Merge {
     /// Adds a series.
     pub(super) fn add(&mut self, series: Series, budget: &Budget<'_>) -> Result<(), EvalError> {
@@ -59,14 +81,24 @@ impl Merge {
                         continue;
                     }
                     if !is_absent(*value) {
-                        let text = format!("vector cannot contain metrics with the same labelset: {labels}");
-                        return Err(EvalError::Execution(text));
+                        return same_labels(&labels);
                     }
                     *value = new;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Adds a series whose labels no other may have.
+    pub(super) fn add_only(&mut self, series: Series, budget: &Budget<'_>) -> Result<(), EvalError> {
+        if series.values.iter().all(|value| is_absent(*value)) {
+            return Ok(());
+        }
+        if self.columns.contains_key(&series.labels) {
+            return same_labels(&series.labels);
+        }
+        self.add(series, budget)
     }
 
     /// Sets one value.

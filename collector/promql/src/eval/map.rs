@@ -1,6 +1,6 @@
 //! Functions of each value by itself, and dates.
 
-use super::column::{ABSENT, each};
+use super::column::{ABSENT, Clash, each};
 use super::number::{greater, lesser, seconds};
 use super::{Evaluation, Grid, Out};
 use crate::EvalError;
@@ -18,7 +18,7 @@ impl Evaluation<'_> {
         let parameters: Vec<Vec<f64>> =
             parameters.iter().map(|parameter| self.scalar(parameter, grid)).collect::<Result<_, _>>()?;
         let parameter = |p: usize, n: usize| parameters.get(p).map_or(0.0, |values| values[n]);
-        self.renamed(of.may_clash_without_name(), out, &mut |out| {
+        self.renamed(Clash::PerStep.or_none(of.may_clash_without_name()), out, &mut |out| {
             self.vector(of, grid, &mut |mut series| {
                 self.budget.work(grid.count)?;
                 let values = &mut series.values;

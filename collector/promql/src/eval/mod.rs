@@ -20,7 +20,7 @@ use crate::labels::Labels;
 use crate::plan::{Aggregation, At, Plan, Query, Scalar, Shift, SortOrder, Vector};
 use crate::source::Source;
 use crate::{EvalError, Interrupted};
-use column::{ABSENT, Merge, Series, is_absent};
+use column::{ABSENT, Clash, Merge, Series, is_absent};
 
 /// When a query is evaluated: once, or at every step from the start to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,15 +247,14 @@ impl Evaluation<'_> {
         match vector {
             Vector::Select(selector) => self.select(selector, grid, |_, value| value, out),
             Vector::SampleTimes(selector) => {
-                let clashes = !selector.has_one_name();
-                self.renamed(clashes, out, &mut |out| {
+                self.renamed(Clash::PerStep.or_none(!selector.has_one_name()), out, &mut |out| {
                     self.select(selector, grid, |at, _| number::seconds(at), &mut |series| out(series.without_name()))
                 })
             }
             Vector::OfScalar(scalar) => out(Series { labels: Labels::none(), values: self.scalar(scalar, grid)? }),
             Vector::Range { function, parameters, of } => self.range_function(*function, parameters, of, grid, out),
             Vector::Map { function, parameters, of } => self.map(*function, parameters, of, grid, out),
-            Vector::Negated(of) => self.renamed(of.may_clash_without_name(), out, &mut |out| {
+            Vector::Negated(of) => self.renamed(Clash::Refused.or_none(of.may_clash_without_name()), out, &mut |out| {
                 self.vector(of, grid, &mut |mut series| {
                     column::each(&mut series.values, |_, value| -value);
                     out(series.without_name())
@@ -264,7 +263,7 @@ impl Evaluation<'_> {
             Vector::WithScalar { op, is_bool, vector, scalar, scalar_is_left } => {
                 let numbers = self.scalar(scalar, grid)?;
                 let keeps_name = op.keeps_name(*is_bool);
-                self.renamed(!keeps_name && vector.may_clash_without_name(), out, &mut |out| {
+                self.renamed(Clash::PerStep.or_none(!keeps_name && vector.may_clash_without_name()), out, &mut |out| {
                     self.vector(vector, grid, &mut |mut series| {
                         binary::with_scalar(*op, *is_bool, &mut series.values, &numbers, *scalar_is_left);
                         out(if keeps_name { series } else { series.without_name() })
@@ -313,19 +312,19 @@ impl Evaluation<'_> {
         out(Series { labels: labels.clone(), values })
     }
 
-    /// Series that lost their names: those that differ in nothing else become one, and may not have
-    /// a value at the same step.
+    /// Series that lost their names.
     fn renamed(
         &self,
-        may_clash: bool,
+        clash: Clash,
         out: Out<'_>,
         of: &mut dyn FnMut(Out<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
-        if !may_clash {
-            return of(out);
-        }
         let mut merged = Merge::default();
-        of(&mut |series| merged.add(series, &self.budget))?;
+        match clash {
+            Clash::None => return of(out),
+            Clash::PerStep => of(&mut |series| merged.add(series, &self.budget))?,
+            Clash::Refused => of(&mut |series| merged.add_only(series, &self.budget))?,
+        }
         merged.hand_on(out)
     }
 }

@@ -122,14 +122,20 @@ pub(super) fn quantile(share: f64, values: &mut [f64]) -> f64 {
     values[lower] * (1.0 - weight) + values[(lower + 1).min(last)] * weight
 }
 
-/// The greater of two, NaN if either is.
+/// The greater of two as Go has it: infinity wins over NaN, and NaN over the rest.
 pub(super) fn greater(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
 }
 
-/// The lesser of two, NaN if either is.
+/// The lesser of two as Go has it.
 pub(super) fn lesser(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    -greater(-a, -b)
 }
 
 #[cfg(test)]

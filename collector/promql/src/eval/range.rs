@@ -1,6 +1,6 @@
 //! Functions of the samples in a window.
 
-use super::column::{ABSENT, Series};
+use super::column::{ABSENT, Clash, Series};
 use super::number::{Mean, Spread, Sum, count, quantile, seconds};
 use super::window::Windows;
 use super::{Evaluation, Grid, Out};
@@ -32,7 +32,7 @@ impl Evaluation<'_> {
         let parameters: Vec<Vec<f64>> =
             parameters.iter().map(|parameter| self.scalar(parameter, grid)).collect::<Result<_, _>>()?;
         let keeps_name = function.keeps_name();
-        self.renamed(!keeps_name && of.may_clash_without_name(), out, &mut |out| {
+        self.renamed(Clash::Refused.or_none(!keeps_name && of.may_clash_without_name()), out, &mut |out| {
             let (moments, range_ms) = (self.reference(of.shift(), grid), of.range_ms());
             let mut scratch = Vec::new();
             self.windows(of, grid, &mut |labels, samples| {
