@@ -10,14 +10,14 @@ use std::time::Duration;
 use super::clock::{Millis, millis};
 use super::codec::{Reader, Writer};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
-use super::model::{Blame, HostModel, HostScore};
+use super::model::{AlarmState, Blame, Expert, HostModel, HostScore};
 use super::settings::Settings;
 use super::words::measured;
 use crate::finding::{Evidence, FindingKind, Severity};
 use crate::series::{SeriesKey, SeriesTable};
 use crate::signal::Signals;
 
-/// Most metrics that are learned, of some 1 KiB each. Those of the host come first, so that units
+/// Most metrics that are learned, of some 1.3 KiB each. Those of the host come first, so that units
 /// beyond the bound are what is left out.
 pub(crate) const METRICS_MAX: usize = 512;
 
@@ -29,9 +29,6 @@ const FORGET_STEPS: u32 = 7 * 8_640;
 
 /// Metrics named in the evidence.
 const NAMED: usize = 3;
-
-/// An open finding stays open while the surprise is above this share of the limit.
-const CLEAR_FACTOR: f64 = 0.5;
 
 /// How sure it is that something is wrong, and not only unusual.
 const CONFIDENCE: f64 = 0.5;
@@ -119,10 +116,13 @@ impl MetricAnomalous {
     fn step(&mut self, wall_ms: i64, settings: &Settings) {
         let mean = |cell: &Cell| (cell.count > 0).then(|| cell.sum / f64::from(cell.count));
         let values: Vec<_> = self.cells.iter().map(mean).collect();
-        let hour = usize::try_from(wall_ms.rem_euclid(86_400_000) / 3_600_000).unwrap_or(0);
+        // Only the time of day is taken from it.
+        let at = f64::from(i32::try_from(wall_ms.rem_euclid(86_400_000)).unwrap_or(0)) / 1_000.0;
         let knob = settings.anomaly_false_alarms_per_week;
-        let score = self.model.observe(&values, STEP.as_secs_f64(), hour, knob);
-        self.verdict = self.judge(&score);
+        let score = self.model.observe(&values, at, STEP.as_secs_f64(), knob);
+        if let Some(verdict) = self.judge(&score) {
+            self.verdict = verdict;
+        }
         for cell in &mut self.cells {
             cell.unseen_steps = if cell.count > 0 { 0 } else { cell.unseen_steps + 1 };
             (cell.sum, cell.count) = (0.0, 0);
@@ -141,30 +141,43 @@ impl MetricAnomalous {
         self.cells.retain(|cell| cell.unseen_steps < FORGET_STEPS);
     }
 
-    fn judge(&self, score: &HostScore) -> Verdict {
-        if score.is_alarm() {
-            Verdict::Holds(Case {
+    /// What the step says; `None` where it says no more than the one before.
+    fn judge(&self, score: &HostScore) -> Option<Verdict> {
+        match score.alarm {
+            AlarmState::Quiet if self.learning_is_over() => Some(Verdict::Over),
+            AlarmState::Quiet => Some(Verdict::Between),
+            // The alarm stands, but at this step no metric stands out: the last word is kept.
+            _ if score.blame.is_empty() => None,
+            AlarmState::Opened | AlarmState::Open => Some(Verdict::Holds(Case {
                 severity: Severity::Info,
                 confidence: CONFIDENCE,
                 evidence: score.blame.iter().take(NAMED).map(|blame| self.evidence(blame)).collect(),
                 raise_after: Duration::ZERO,
-            })
-        } else if score.surprise >= score.limit * CLEAR_FACTOR || score.surprise <= 0.0 {
-            Verdict::Between
-        } else {
-            Verdict::Over
+            })),
         }
+    }
+
+    fn learning_is_over(&self) -> bool {
+        self.model.learning_seconds(STEP.as_secs_f64(), 1.0) <= 0.0
     }
 
     fn evidence(&self, blame: &Blame) -> Evidence {
         let key = self.table.key(blame.metric);
-        // How rare, as one in so many steps of ten seconds.
-        let rare = super::words::duration(super::words::seconds(blame.surprise.exp() * STEP.as_secs_f64()));
+        let span = |seconds| super::words::duration(super::words::seconds(seconds));
+        let usual = match blame.expert {
+            Expert::TimeOfDay => "at this time of day",
+            Expert::LastHour => "after the last hour",
+        };
         let text = format!(
-            "{key} is {}, expected about {} (±{}): seen so far off about once in {rare}",
+            "{key} is {}, expected {usual} about {} (±{}): {:.0} times as far off as usual, for {}; \
+             seen so far off once in {}",
             number(blame.value),
             number(blame.expected),
             number(blame.scale),
+            (blame.value - blame.expected).abs() / blame.scale,
+            span(blame.seconds),
+            // How rare, as one in so many steps of ten seconds.
+            span(STEP.as_secs_f64() / blame.share),
         );
         measured(text, &key.to_string(), blame.value, None)
     }

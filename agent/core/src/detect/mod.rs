@@ -213,7 +213,7 @@ impl Detectors {
         writer.section(CRASH_LOOP, 1, |w| self.crash_loop.save(w));
         writer.section(DISK_FILLING, 1, |w| self.disk_filling.save(w));
         writer.section(MEMORY_LEAK, 1, |w| self.memory_leak.save(w));
-        writer.section(METRIC_ANOMALOUS, 1, |w| self.metric_anomalous.save(w));
+        writer.section(METRIC_ANOMALOUS, 2, |w| self.metric_anomalous.save(w));
         writer.finish()
     }
 
@@ -250,7 +250,7 @@ impl Detectors {
                 (CRASH_LOOP, 1) => restored.crash_loop = malformed("service.crash_loop", CrashLoop::load(body))?,
                 (DISK_FILLING, 1) => restored.disk_filling = malformed("disk.filling", DiskFilling::load(body))?,
                 (MEMORY_LEAK, 1) => restored.memory_leak = malformed("memory.leak", MemoryLeak::load(body))?,
-                (METRIC_ANOMALOUS, 1) => {
+                (METRIC_ANOMALOUS, 2) => {
                     restored.metric_anomalous = malformed("metric.anomalous", MetricAnomalous::load(body))?;
                 }
                 (CLOCK | LIFECYCLE, got) => {

@@ -1,17 +1,25 @@
-//! The learned model: what is usual for every metric of a host, and how rare it is to be so far
-//! from it.
+//! The learned model: what is usual for a host, and when it is far from it.
 //!
-//! In: one aggregate per metric and step, with the time since the last step and the hour of the
-//! day. Out: for every metric its surprise (minus the logarithm of a calibrated tail probability,
-//! so that it means the same on every metric), and for the host as a whole the same again, over
-//! the joint surprise of its metrics. Nothing here looks ahead, and one set of constants serves
-//! every metric of every host.
+//! In: one aggregate per metric and step, with the moment and the seconds that it stands for. Out:
+//! for the host as a whole a score, an alarm with one opening per incident, and the metrics to
+//! blame. Nothing here looks ahead, and one set of constants serves every metric of every host.
 
+mod alarm;
+mod blame;
 mod host;
+mod joint;
 mod metric;
+mod residual;
+mod single;
 mod tail;
 
-pub use host::{Blame, HostModel, HostScore};
+pub use alarm::AlarmState;
+pub use blame::Blame;
+pub use host::{HostModel, HostScore};
+pub use residual::Expert;
 
 use metric::Metric;
 use tail::Tail;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! Which metrics are to blame, most suspect first.
+
+use super::residual::{Deviation, Expert, Residual, UNUSUAL};
+
+/// Most metrics that are named. Trouble of a whole host shows in a few dozen.
+const BLAMED_MAX: usize = 32;
+
+/// One metric that is to blame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Blame {
+    /// Which, by index.
+    pub metric: usize,
+    /// How far off it is, in its own scale, held against its own extremes: what ranks it.
+    pub distance: f64,
+    /// What was seen.
+    pub value: f64,
+    /// What was expected.
+    pub expected: f64,
+    /// The usual distance from it.
+    pub scale: f64,
+    /// Where the expectation comes from.
+    pub expert: Expert,
+    /// The share of the samples seen that were at least as far off.
+    pub share: f64,
+    /// For how many seconds it has been unusual without a break.
+    pub seconds: f64,
+}
+
+/// Ranks the metrics that are unusual at this step.
+pub(super) fn rank(deviations: &[Deviation], values: &[Option<f64>], residuals: &[Residual]) -> Vec<Blame> {
+    let unusual = deviations.iter().zip(values).enumerate().filter(|(_, (off, _))| off.distance >= UNUSUAL);
+    let mut ranked: Vec<Blame> = unusual
+        .filter_map(|(metric, (off, value))| {
+            let (value, residual) = ((*value)?, residuals.get(metric)?);
+            let Deviation { distance, expected, scale, expert } = *off;
+            let raw = (value - expected).abs() / scale;
+            let (share, seconds) = (residual.share_beyond(raw), residual.unusual_seconds());
+            Some(Blame { metric, distance, value, expected, scale, expert, share, seconds })
+        })
+        .collect();
+    ranked.sort_by(|a, b| b.distance.total_cmp(&a.distance));
+    ranked.truncate(BLAMED_MAX);
+    ranked
+}

@@ -1,0 +1,193 @@
+//! The joint evidence of a host's metrics, and what it is worth on this host.
+//!
+//! Every metric that is unusual adds the square of the logarithm of its distance. The logarithm
+//! keeps one gross metric from deciding alone; the square lets two far ones count for more than a
+//! crowd at the edge; and since what is not unusual adds nothing, the sum means the same on a host
+//! of five metrics and of three hundred. It is then held against the host's own usual worst hour
+//! (the median of the greatest sum of every hour of two weeks), so that the score means the same
+//! on a calm host and on a busy one: 1 is an ordinary worst hour.
+//!
+//! A score fades over some steps instead of vanishing: an incident is not over at its first
+//! ordinary sample.
+
+use super::residual::{UNUSUAL, WARM};
+use crate::detect::codec::{Reader, Writer};
+
+const HOUR: f64 = 3_600.0;
+
+/// Hours whose worst must be known before anything is said.
+const HOURS_MIN: f64 = 12.0;
+
+/// Hours that are remembered: two weeks, as for the metrics' scales.
+const HOURS_MEMORY: f64 = 14.0 * 24.0;
+
+/// Added to the usual worst hour: one metric at twelve times its scale. On a host where nothing ever
+/// happens it takes this much times the limit before anything is said.
+const AT_LEAST: f64 = 2.0;
+
+/// The share of hours that the tail is read from, besides their median: high enough to know the
+/// tail, low enough that trouble in one hour of ten does not raise it.
+const SELDOM: f64 = 0.9;
+
+/// Minus the logarithm of minus the logarithm of 0.5 and of [`SELDOM`]: where the median and that
+/// share lie on the scale of a Gumbel distribution, which the worst of an hour follows (Gumbel 1958).
+const AT_MEDIAN: f64 = 0.3665;
+const AT_SELDOM: f64 = 2.2504;
+
+/// Hours until the tail is believed. Until then only what is gross counts.
+const TAIL_HOURS_MIN: f64 = 96.0;
+
+/// Hours in a week.
+const WEEK_HOURS: f64 = 168.0;
+
+/// The limit is never below this score...
+const LIMIT_MIN: f64 = 1.5;
+
+/// ... and a score of three usual worst hours is gross: on a host that has such hours every few
+/// days they are said all the same, since nobody would want to hear of nothing less. This is where
+/// the knob gives way: without it a host with a nightly storm would never alarm again.
+const GROSS: f64 = 3.0;
+
+/// The knob at which the score of [`GROSS`] is enough. An alarm less in e takes one more.
+const GROSS_KNOB: f64 = 0.5;
+
+/// Steps after which a score has faded to a third.
+const FADE_STEPS: f64 = 20.0;
+
+/// Buckets of `ln(1 + sum)`: up to a sum of 27 000, which 800 metrics at their worst reach.
+const BUCKETS: usize = 128;
+const BUCKET: f64 = 0.08;
+
+/// What one metric adds.
+pub(super) fn evidence(distance: f64) -> f64 {
+    if distance > UNUSUAL { (distance / UNUSUAL).ln().powi(2) } else { 0.0 }
+}
+
+/// The worst hours of a host.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Joint {
+    worst_hours: [f32; BUCKETS],
+    hours: f64,
+    /// Their median, and what one in ten exceeds.
+    usual: f64,
+    seldom: f64,
+    /// The hour in hand: its worst sum, and how much of it has passed.
+    worst: f64,
+    passed: f64,
+    /// Seconds seen, as far as they matter.
+    seen: f64,
+    faded: f64,
+}
+
+impl Default for Joint {
+    fn default() -> Self {
+        Self {
+            worst_hours: [0.0; BUCKETS],
+            hours: 0.0,
+            usual: 0.0,
+            seldom: 0.0,
+            worst: 0.0,
+            passed: 0.0,
+            seen: 0.0,
+            faded: 0.0,
+        }
+    }
+}
+
+/// What the evidence of one step is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Worth {
+    /// Of this step alone.
+    pub(super) now: f64,
+    /// With what has not yet faded of the steps before.
+    pub(super) faded: f64,
+}
+
+impl Joint {
+    /// Judges the evidence of a step of `dt` seconds by the hours before, then learns it.
+    pub(super) fn observe(&mut self, evidence: f64, dt: f64) -> Worth {
+        let now = if self.hours >= HOURS_MIN { evidence / (self.usual + AT_LEAST) } else { 0.0 };
+        self.faded = (self.faded * (-1.0 / FADE_STEPS).exp()).max(now);
+        if self.seen < WARM {
+            self.seen += dt;
+        } else {
+            self.learn(evidence, dt);
+        }
+        Worth { now, faded: self.faded }
+    }
+
+    /// The score that this host's own hours reach as often as `alarms_per_week` accepts.
+    pub(super) fn limit(&self, alarms_per_week: f64) -> f64 {
+        let alarms_per_week = alarms_per_week.max(f64::MIN_POSITIVE);
+        let at_limit = (WEEK_HOURS / alarms_per_week).ln();
+        let spread = (self.seldom - self.usual) / (AT_SELDOM - AT_MEDIAN);
+        let level = self.usual + spread * (at_limit - AT_MEDIAN);
+        let gross = (GROSS + (GROSS_KNOB / alarms_per_week).ln()).max(LIMIT_MIN);
+        if self.hours < TAIL_HOURS_MIN {
+            return gross;
+        }
+        (level / (self.usual + AT_LEAST)).clamp(LIMIT_MIN, gross)
+    }
+
+    /// For how many more seconds it learns before it says anything.
+    pub(super) fn learning_seconds(&self) -> f64 {
+        let hours = if self.hours >= HOURS_MIN { 0.0 } else { (HOURS_MIN - self.hours) * HOUR - self.passed };
+        (WARM - self.seen).max(0.0) + hours.max(0.0)
+    }
+
+    fn learn(&mut self, evidence: f64, dt: f64) {
+        self.worst = self.worst.max(evidence);
+        self.passed += dt;
+        if self.passed < HOUR {
+            return;
+        }
+        self.worst_hours[bucket(self.worst)] += 1.0;
+        self.hours += 1.0;
+        if self.hours > 1.4 * HOURS_MEMORY {
+            self.worst_hours.iter_mut().for_each(|hours| *hours /= 2.0);
+            self.hours /= 2.0;
+        }
+        self.usual = self.quantile(0.5);
+        self.seldom = self.quantile(SELDOM);
+        (self.worst, self.passed) = (0.0, 0.0);
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn quantile(&self, share: f64) -> f64 {
+        let wanted = self.hours * share;
+        let mut below = 0.0;
+        for (at, hours) in self.worst_hours.iter().map(|hours| f64::from(*hours)).enumerate() {
+            if below + hours >= wanted {
+                let within = (wanted - below) / hours.max(f64::MIN_POSITIVE);
+                return ((at as f64 + within) * BUCKET).exp_m1();
+            }
+            below += hours;
+        }
+        0.0
+    }
+
+    pub(super) fn save(&self, writer: &mut Writer) {
+        self.worst_hours.iter().for_each(|hours| writer.f32(*hours));
+        let Self { hours, usual, seldom, worst, passed, seen, faded, .. } = *self;
+        for value in [hours, usual, seldom, worst, passed, seen, faded] {
+            writer.f64(value);
+        }
+    }
+
+    pub(super) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut loaded = Self::default();
+        for hours in &mut loaded.worst_hours {
+            *hours = reader.f32().filter(|hours| hours.is_finite() && *hours >= 0.0)?;
+        }
+        let Self { hours, usual, seldom, worst, passed, seen, faded, .. } = &mut loaded;
+        for value in [hours, usual, seldom, worst, passed, seen, faded] {
+            *value = reader.f64().filter(|value| value.is_finite() && *value >= 0.0)?;
+        }
+        Some(loaded)
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn bucket(evidence: f64) -> usize {
+    ((evidence.ln_1p() / BUCKET) as usize).min(BUCKETS - 1)
+}

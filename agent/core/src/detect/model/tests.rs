@@ -1,0 +1,175 @@
+//! Synthetic hosts with known truth, through the whole host model.
+
+use super::{AlarmState, HostModel, HostScore};
+use crate::detect::codec::{Reader, Writer};
+use crate::id::IdSource;
+
+const MINUTE: f64 = 60.0;
+const STEPS_PER_DAY: usize = 1_440;
+const METRICS: usize = 20;
+
+/// The default of the knob, in false alarms a week.
+const KNOB: f64 = 0.5;
+
+/// Numbers in (0, 1), the same every time.
+#[allow(clippy::cast_precision_loss)]
+fn uniform(seed: u64) -> impl FnMut() -> f64 {
+    let mut source = IdSource::new(seed);
+    move || ((source.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
+/// A host in steps of a minute: a common daily load with noise of its own, which the even metrics
+/// follow; every third metric is heavy-tailed.
+struct Host {
+    uniform: Box<dyn FnMut() -> f64>,
+    step: usize,
+}
+
+impl Host {
+    fn new(seed: u64) -> Self {
+        Self { uniform: Box::new(uniform(seed)), step: 0 }
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn next(&mut self) -> Vec<f64> {
+        let day = (self.step as f64 / STEPS_PER_DAY as f64 * std::f64::consts::TAU).sin();
+        self.step += 1;
+        let next = &mut self.uniform;
+        let load = 1.0 + 0.5 * day + 0.05 * (next() + next() - 1.0);
+        (0..METRICS)
+            .map(|n| {
+                let noise = -next().ln() * if n % 3 == 0 { -next().ln() } else { 1.0 };
+                100.0 * if n % 2 == 0 { load } else { 1.0 } + 5.0 * noise
+            })
+            .collect()
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn at(step: usize) -> f64 {
+    step as f64 * MINUTE
+}
+
+/// Runs a host for so many days; `disturb` changes the values of a step. Gives the steps at which
+/// an alarm opened, with what was said there.
+fn opened(days: usize, seed: u64, mut disturb: impl FnMut(usize, &mut [f64])) -> Vec<(usize, HostScore)> {
+    let (mut host, mut model) = (Host::new(seed), HostModel::default());
+    let mut opened = Vec::new();
+    for step in 0..days * STEPS_PER_DAY {
+        let mut values = host.next();
+        disturb(step, &mut values);
+        let values: Vec<_> = values.into_iter().map(Some).collect();
+        let score = model.observe(&values, at(step), MINUTE, KNOB);
+        if score.alarm == AlarmState::Opened {
+            opened.push((step, score));
+        }
+    }
+    opened
+}
+
+#[test]
+fn a_quiet_month_has_no_more_than_twice_the_accepted_alarms() {
+    let alarms: usize = (0..3).map(|seed| opened(30, seed, |_, _| {}).len()).sum();
+    // Three months of four weeks and a half, half an alarm a week each.
+    assert!(alarms <= 13, "{alarms} in three months");
+}
+
+#[test]
+fn a_shift_of_one_metric_of_twenty_is_one_alarm_that_blames_it() {
+    let from = 7 * STEPS_PER_DAY + 200;
+    let alarms = opened(8, 1, |step, values| {
+        if (from..from + 90).contains(&step) {
+            values[7] += 400.0;
+        }
+    });
+    let [(step, score)] = alarms.as_slice() else { panic!("{alarms:?}") };
+    assert!((from..=from + 2).contains(step), "{step}");
+    assert_eq!(score.blame.first().map(|blame| blame.metric), Some(7));
+    assert!((score.blame[0].expected - 105.0).abs() < 10.0, "{:?}", score.blame[0]);
+}
+
+#[test]
+fn metrics_that_follow_the_load_of_the_day_are_no_trouble() {
+    // A day with a tenth more load than the others, from its first minute to its last.
+    let alarms = opened(8, 2, |step, values| {
+        if step / STEPS_PER_DAY == 6 {
+            values.iter_mut().step_by(2).for_each(|value| *value *= 1.1);
+        }
+    });
+    assert_eq!(alarms, []);
+}
+
+#[test]
+fn trouble_of_hours_is_not_learned_as_usual() {
+    let (first, second) = (7 * STEPS_PER_DAY, 8 * STEPS_PER_DAY);
+    let alarms = opened(9, 3, |step, values| {
+        if (first..first + 480).contains(&step) || (second..second + 60).contains(&step) {
+            values[3] += 400.0;
+            values[4] += 400.0;
+        }
+    });
+    let steps: Vec<_> = alarms.iter().map(|(step, _)| *step).collect();
+    assert!(steps.iter().any(|step| (second..second + 3).contains(step)), "{steps:?}");
+    assert!(!steps.iter().any(|step| (first + 3..second).contains(step)), "one alarm for eight hours: {steps:?}");
+}
+
+#[test]
+fn a_new_level_that_stays_is_usual_after_two_days() {
+    let from = 7 * STEPS_PER_DAY;
+    let alarms = opened(14, 4, |step, values| {
+        if step >= from {
+            values[5] += 300.0;
+        }
+    });
+    let steps: Vec<_> = alarms.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps.len(), 1, "{steps:?}");
+    assert!(steps[0] <= from + 2, "{steps:?}");
+}
+
+#[test]
+fn nothing_is_said_while_learning() {
+    let alarms = opened(1, 1, |step, values| {
+        if step % 50 == 0 {
+            values.fill(1e6);
+        }
+    });
+    assert_eq!(alarms, []);
+    assert!(HostModel::default().learning_seconds(MINUTE, KNOB) > 86_400.0);
+}
+
+#[test]
+fn what_is_no_number_or_missing_does_no_harm() {
+    let (mut host, mut model) = (Host::new(5), HostModel::default());
+    for step in 0..3 * STEPS_PER_DAY {
+        let mut values: Vec<_> = host.next().into_iter().map(Some).collect();
+        values[0] = [Some(f64::NAN), Some(f64::INFINITY), None, Some(f64::MAX), Some(-f64::MAX)][step % 5];
+        if step % 7 == 0 {
+            values.fill(None);
+        }
+        let score = model.observe(&values, at(step), MINUTE, KNOB);
+        assert!(score.score.is_finite(), "{step}");
+        assert!(score.blame.iter().all(|blame| blame.distance.is_finite()), "{step}: {:?}", score.blame);
+    }
+}
+
+#[test]
+fn what_was_saved_goes_on_with_the_very_same_answers() {
+    let (mut host, mut model) = (Host::new(6), HostModel::default());
+    let mut next = |step: usize| -> Vec<_> {
+        let gross = if step.is_multiple_of(97) { 3.0 } else { 1.0 };
+        host.next().into_iter().map(|value| Some(value * gross)).collect()
+    };
+    for step in 0..3 * STEPS_PER_DAY {
+        model.observe(&next(step), at(step), MINUTE, KNOB);
+    }
+    let mut writer = Writer::default();
+    writer.section(1, 1, |w| model.save(w));
+    let bytes = writer.finish();
+    let mut reader = Reader::open(&bytes).unwrap();
+    let mut again = HostModel::load(&mut reader.section().unwrap().body).unwrap();
+    for step in 3 * STEPS_PER_DAY..4 * STEPS_PER_DAY {
+        let values = next(step);
+        let want = model.observe(&values, at(step), MINUTE, KNOB);
+        assert_eq!(again.observe(&values, at(step), MINUTE, KNOB), want, "{step}");
+    }
+}
