@@ -7,7 +7,7 @@
 //!
 //! Modules in reading order: [`client`] (the other side's half, all that the agent and the CLI link), [`settings`] (root's
 //! file), [`gate`] (may it be done), [`limits`] and [`journal`] (was it done before, how often), [`units`], [`reclaim`],
-//! [`probe`], [`inspect`] (the verbs), [`dispatch`] (verb to module) and [`server`] (socket to dispatch).
+//! [`journald`], [`probe`], [`inspect`] (the verbs), [`dispatch`] (verb to module) and [`server`] (socket to dispatch).
 //!
 //! Unsafe code stands in [`sys`] alone.
 
@@ -27,6 +27,8 @@ pub mod gate;
 pub mod inspect;
 #[cfg(feature = "server")]
 pub mod journal;
+#[cfg(feature = "server")]
+pub mod journald;
 #[cfg(feature = "server")]
 pub mod limits;
 #[cfg(feature = "server")]

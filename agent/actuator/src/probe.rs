@@ -95,7 +95,7 @@ pub fn run(name: &str, dir: &Path, ownership: Ownership, settings: &Settings, se
 }
 
 fn run_transient(probe: &Probe, timeout: Duration, unit: &str) -> Result<ProbeDone, SystemdError> {
-    let manager = Manager::connect()?;
+    let manager = Manager::connect(None)?;
     let begun = Instant::now();
     // `oneshot`: the job ends when the command has, so its end is all there is to wait for.
     let job = manager.start_transient(unit, &properties(probe, timeout))?;

@@ -53,12 +53,13 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Connects to the system bus and subscribes.
+    /// Connects to the system bus, or to the one at `bus`, and subscribes.
     ///
     /// # Errors
     /// When the bus or systemd does not answer.
-    pub fn connect() -> Result<Self, SystemdError> {
-        let connection = Builder::system()
+    pub fn connect(bus: Option<&str>) -> Result<Self, SystemdError> {
+        let connection = bus
+            .map_or_else(Builder::system, Builder::address)
             .map(|builder| builder.method_timeout(CALL_TIMEOUT))
             .and_then(Builder::build)
             .map_err(failed("connect to the system bus"))?;

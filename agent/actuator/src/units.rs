@@ -27,24 +27,34 @@ pub trait UnitControl: Send + Sync {
     fn run(&self, verb: &Verb, settings: &Settings) -> Reply;
 }
 
-/// systemd over the system bus.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Systemd;
+/// systemd over D-Bus.
+#[derive(Debug, Clone, Default)]
+pub struct Systemd {
+    /// Where the bus is; the system's by default.
+    pub bus: Option<String>,
+}
 
 impl UnitControl for Systemd {
     fn check(&self, unit: &UnitName, settings: &Settings) -> Result<(), Refusal> {
-        // A bus that does not answer is no reason to refuse: then the verb fails, with the same words.
-        let Ok(properties) = Manager::connect().and_then(|manager| manager.unit(unit.as_str())?.properties("Unit"))
-        else {
-            return Ok(());
+        // Without an answer nobody knows whether this is another name of a protected unit.
+        let unavailable = |error: SystemdError| Refusal {
+            reason: RefusalReason::Unavailable,
+            text: format!("{unit} may be another name of a protected unit, and systemd does not say: {error}"),
         };
+        let manager = Manager::connect(self.bus.as_deref()).map_err(unavailable)?;
+        let properties = manager.unit(unit.as_str()).and_then(|unit| unit.properties("Unit")).map_err(unavailable)?;
         let load_state = text(&properties, "LoadState");
         if matches!(load_state.as_str(), "not-found" | "masked") {
             let text = format!("{unit} is {load_state}");
             return Err(Refusal { reason: RefusalReason::BadRequest, text });
         }
         let names = properties.get("Names").and_then(|value| Vec::<String>::try_from(value.clone()).ok());
-        let names = names.unwrap_or_default().into_iter().chain([text(&properties, "Id")]);
+        // Every loaded unit has at least its own name: an answer without any is none.
+        let names = names.filter(|names| !names.is_empty()).ok_or_else(|| Refusal {
+            reason: RefusalReason::Unavailable,
+            text: format!("systemd does not say by which names {unit} is known"),
+        })?;
+        let names = names.into_iter().chain([text(&properties, "Id")]);
         names.filter(|name| !name.is_empty()).try_for_each(|name| {
             gate::check_protected(settings, &name).map_err(|refusal| Refusal {
                 text: format!("{unit} is another name of it: {}", refusal.text),
@@ -56,7 +66,7 @@ impl UnitControl for Systemd {
     fn run(&self, verb: &Verb, settings: &Settings) -> Reply {
         let begun = Instant::now();
         let Some(job) = Job::of(verb) else { return Reply::refused(RefusalReason::BadRequest, "not a unit verb") };
-        match job.carry_out(settings.job_deadline) {
+        match job.carry_out(self.bus.as_deref(), settings.job_deadline) {
             Ok(ended) => job.reply(ended, elapsed_ms(begun)),
             Err(error) => Reply::failed(error.to_string(), elapsed_ms(begun)),
         }
@@ -83,8 +93,8 @@ impl<'v> Job<'v> {
         Some(Self { unit, method, reset })
     }
 
-    fn carry_out(&self, deadline: Duration) -> Result<Ended, SystemdError> {
-        let manager = Manager::connect()?;
+    fn carry_out(&self, bus: Option<&str>, deadline: Duration) -> Result<Ended, SystemdError> {
+        let manager = Manager::connect(bus)?;
         if self.reset == ResetFailed::Clear {
             manager.reset_failed(self.unit.as_str())?;
         }
@@ -152,4 +162,19 @@ fn text(properties: &BTreeMap<String, OwnedValue>, key: &str) -> String {
 
 fn elapsed_ms(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_refused_while_nobody_can_say_whose_other_name_it_is() {
+        let document = mainstay_core::config::Document::parse("a.toml", "[units]\nallow = [\"*\"]\n").unwrap();
+        let settings = Settings::read(&document).unwrap();
+        let systemd = Systemd { bus: Some("unix:path=/nonexistent/bus".to_owned()) };
+        let refusal = systemd.check(&"sshd.service".parse().unwrap(), &settings).unwrap_err();
+        assert_eq!(refusal.reason, RefusalReason::Unavailable);
+        assert!(refusal.text.contains("cannot connect to the system bus"), "{}", refusal.text);
+    }
 }

@@ -5,7 +5,8 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
 use mainstay_core::id::ActionId;
 use mainstay_core::plan::{DiskReclaim, Undo};
@@ -20,8 +21,12 @@ use super::root::{Root, RootError, device, open_absolute};
 use super::space::Space;
 use super::take::{Limits, Taken, take};
 use super::target::{Keep, Target, target};
-use super::walk::{Skips, find};
+use super::walk::{Skips, find, newest_s};
+use crate::journald;
 use crate::settings::Settings;
+
+/// Where drop-ins of the actuator's unit lie.
+const DROP_INS: &str = "/etc/systemd/system/mainstay-actuator.service.d";
 
 /// Carries out a reclaim.
 pub fn run(reclaim: &DiskReclaim, action: ActionId, settings: &Settings, context: &Context<'_>) -> Reply {
@@ -102,7 +107,7 @@ impl<'e> Engine<'e> {
         for (number, (target, root)) in targets.iter().enumerate() {
             let at = self.look();
             let (mut place, why) = match root {
-                Some(root) => self.place(number, target, root, &mut held, &mut trouble),
+                Some(root) => self.place_and_archive(number, target, root, &mut held, &mut trouble),
                 None => (left_alone(&target.name, SkipReason::OtherFilesystem), None),
             };
             place.freed_bytes = self.look().freed_since(&at);
@@ -121,7 +126,7 @@ impl<'e> Engine<'e> {
                 let text = "the filesystem has no leases, so open files cannot be told from others";
                 return Reply::refused(RefusalReason::Unsupported, text);
             }
-            if let Some(text) = trouble {
+            if let Some(text) = trouble.or_else(|| would_not_shrink(&places)) {
                 return Reply::refused(RefusalReason::UndoUnavailable, text);
             }
         }
@@ -141,6 +146,27 @@ impl<'e> Engine<'e> {
             undo_until_ms,
             elapsed_ms: elapsed_ms(self.begun),
         }))
+    }
+
+    /// Works through one place; through the journal twice, if what was archived did not suffice. In this order the newest
+    /// evidence goes last, and on a disk without one free block journald has room for its new files.
+    fn place_and_archive(
+        &mut self,
+        number: usize,
+        target: &Target,
+        root: &Root,
+        held: &mut u64,
+        trouble: &mut Option<String>,
+    ) -> (PlaceDone, Option<StopReason>) {
+        let (place, why) = self.place(number, target, root, held, trouble);
+        let Some(control) = target.rotates.as_ref().filter(|_| why.is_none()) else { return (place, why) };
+        if let Err(error) = journald::rotate(control) {
+            crate::log::warn(format_args!("place={} cannot have journald archive its files: {error}", target.name));
+            return (place, why);
+        }
+        let (more, why) = self.place(number, target, root, held, trouble);
+        let (purged_files, held_files) = (place.purged_files + more.purged_files, place.held_files + more.held_files);
+        (PlaceDone { purged_files, held_files, ..more }, why)
     }
 
     /// Works through one place.
@@ -175,7 +201,7 @@ impl<'e> Engine<'e> {
                 return (done, None);
             }
         };
-        let newest_s = newest_s(self.context.wall_ms, target.older_than);
+        let newest_s = newest_s(target, self.context.wall_ms);
         let limits = Limits { newest_s, deadline: self.begun + self.settings.reclaim.time_max };
         let mut stopped = None;
         for candidate in &candidates {
@@ -255,10 +281,25 @@ impl<'e> Engine<'e> {
 /// Opens the root of a target; `None` if there is nothing to reclaim there for this filesystem.
 fn open_root(target: &Target, dev: u64, owner: u32) -> Result<Option<Root>, Refusal> {
     match Root::open(&target.root, owner) {
-        Ok(root) => Ok((root.dev() == dev).then_some(root)),
+        Ok(root) if root.dev() != dev => Ok(None),
+        Ok(root) if root.is_read_only() => {
+            Err(Refusal { reason: RefusalReason::NotAllowed, text: why_read_only(root.path()) })
+        }
+        Ok(root) => Ok(Some(root)),
         Err(RootError::Absent) => Ok(None),
         Err(RootError::Refused(reason, text)) => Err(Refusal { reason, text }),
     }
+}
+
+/// What root has to write so that the actuator may change a folder at all.
+fn why_read_only(root: &Path) -> String {
+    let root = root.display();
+    format!(
+        "{root} is read-only for the actuator: its unit does not let it write there. As root: mkdir -p {DROP_INS} && \
+         printf '[Service]\\nReadWritePaths={root}\\n' > {DROP_INS}/reclaim.conf && systemctl daemon-reload && \
+         systemctl stop mainstay-actuator.service (its socket starts it again); if the filesystem itself is mounted \
+         read-only, nothing can be freed on it"
+    )
 }
 
 /// Locks what apt and dpkg lock while they work; `None` if they are at work.
@@ -277,6 +318,19 @@ fn take_locks(target: &Target) -> Option<Vec<File>> {
     Some(locks)
 }
 
+/// The words for a reclaim that found nothing but files which free nothing while they are kept on their own disk.
+fn would_not_shrink(places: &[PlaceDone]) -> Option<String> {
+    let skipped = places.iter().flat_map(|place| &place.skipped);
+    let files: u64 = skipped.filter(|skip| skip.reason == SkipReason::WouldNotShrink).map(|skip| skip.files).sum();
+    (files > 0).then(|| {
+        format!(
+            "{files} files would free nothing while they are kept for undo on their own disk, being compressed already or \
+             smaller than a block: name a folder on another filesystem as `undo.dir` in actuator.toml, or say \
+             `undo = \"none\"` in the rule"
+        )
+    })
+}
+
 fn left_alone(name: &str, reason: SkipReason) -> PlaceDone {
     let mut skips = Skips::default();
     skips.add(reason);
@@ -293,10 +347,6 @@ fn nothing_to_do(space: Space, begun: Instant) -> ReclaimDone {
         undo_until_ms: None,
         elapsed_ms: elapsed_ms(begun),
     }
-}
-
-fn newest_s(wall_ms: i64, older_than: Duration) -> i64 {
-    wall_ms / 1000 - i64::try_from(older_than.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn elapsed_ms(begun: Instant) -> u64 {

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use mainstay_core::id::ActionId;
@@ -29,6 +30,10 @@ const ROOTS_FILE: &str = "hold-roots";
 
 /// A copy must save at least a tenth of its file: `.gz` files do not, and moving them about frees nothing.
 const WORTHWHILE_PERMILLE: u64 = 900;
+
+/// What is tried of a file before it is copied as a whole, from its middle: enough to tell a log from an archive, and
+/// read in a millisecond where the copy would take minutes.
+const SAMPLE_BYTES: usize = 128 << 10;
 
 /// What one target of one action keeps, or deletes.
 #[derive(Debug)]
@@ -171,13 +176,16 @@ impl Hold {
             Store::Staging { .. } => (self.staging().ok_or(SkipReason::Error)?, Stored::Zstd),
             Store::Elsewhere { dir, .. } => (dir.as_fd(), Stored::Raw),
         };
+        if stored == Stored::Zstd && !would_shrink(source, stat)? {
+            return Err(SkipReason::WouldNotShrink);
+        }
         let copy = create(dir, &copy_name(number)).map_err(|error| reason_of(&error.into()))?;
         let sha256 = copy_contents(source, &copy, stored, may_go_on)?;
         copy.sync_all().map_err(|error| reason_of(&error))?;
         let copy_bytes = fstat(&copy).map(|copy| super::walk::disk_bytes(&copy)).map_err(|_| SkipReason::Error)?;
         let most = super::walk::disk_bytes(stat) / 1000 * WORTHWHILE_PERMILLE;
         if stored == Stored::Zstd && copy_bytes > most {
-            return Err(SkipReason::NoRoomToHold);
+            return Err(SkipReason::WouldNotShrink);
         }
         fsync(dir).map_err(|_| SkipReason::Error)?;
         let xattrs = super::xattr::read(source);
@@ -302,6 +310,23 @@ fn check_own(stat: &Stat, owner: u32) -> Result<(), String> {
 pub fn create(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat2(dir, name, flags, Mode::RUSR | Mode::WUSR, BELOW).map(File::from)
+}
+
+/// Whether a piece of the file shrinks enough. The whole is measured again when it is copied.
+fn would_shrink(source: &File, stat: &Stat) -> Result<bool, SkipReason> {
+    let failed = |error: io::Error| reason_of(&error);
+    let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+    let at = bytes.saturating_sub(SAMPLE_BYTES as u64) / 2;
+    let mut sample = vec![0; SAMPLE_BYTES];
+    let mut read = 0;
+    while read < sample.len() {
+        match source.read_at(&mut sample[read..], at + read as u64).map_err(failed)? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    let shrunk = zstd::bulk::compress(&sample[..read], ZSTD_LEVEL).map_err(failed)?;
+    Ok(shrunk.len() as u64 * 1000 <= read as u64 * WORTHWHILE_PERMILLE)
 }
 
 /// Copies piece by piece; before each it is asked whether to go on, since a large file takes long and somebody may be

@@ -37,6 +37,8 @@ pub struct Places {
     pub core_dumps: PathBuf,
     /// The persistent journal.
     pub journal: PathBuf,
+    /// The socket over which journald is asked to begin new files.
+    pub journald: PathBuf,
 }
 
 impl Default for Places {
@@ -46,6 +48,7 @@ impl Default for Places {
             apt_locks: vec!["/var/cache/apt/archives/lock".into(), "/var/lib/dpkg/lock-frontend".into()],
             core_dumps: "/var/lib/systemd/coredump".into(),
             journal: "/var/log/journal".into(),
+            journald: "/run/systemd/journal/io.systemd.journal".into(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use mainstay_core::verb::RefusalReason;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags, fstat, fstatvfs, openat2};
 use rustix::io::Errno;
 
 /// How everything below a root is opened.
@@ -63,6 +63,12 @@ impl Root {
     #[must_use]
     pub fn dev(&self) -> u64 {
         self.dev
+    }
+
+    /// Whether nothing can be changed here: a read-only filesystem, or the unit's `ProtectSystem=`.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        fstatvfs(&self.fd).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY))
     }
 
     /// Opens a folder below the root; the root itself for an empty path.

@@ -39,6 +39,8 @@ pub struct Target {
     pub keep: Keep,
     /// Files to be locked for as long as this place is worked on.
     pub locks: Vec<PathBuf>,
+    /// journald's socket: when what is archived was not enough, it is asked to archive what it still writes.
+    pub rotates: Option<PathBuf>,
 }
 
 impl Target {
@@ -67,6 +69,7 @@ pub fn target(place: &ReclaimPlace, undo: Undo, settings: &Settings, places: &Pl
             depth_max,
             keep: Keep::Purge,
             locks: Vec::new(),
+            rotates: None,
         })
     };
     match place {
@@ -77,7 +80,10 @@ pub fn target(place: &ReclaimPlace, undo: Undo, settings: &Settings, places: &Pl
         ReclaimPlace::CoreDumps => made_again("core-dumps", &places.core_dumps, &["core.*"], reclaim.core_dumps, 0),
         // Archived files carry an `@` and are never written again; those in use do not. `~` ends what was found damaged.
         ReclaimPlace::Journal => {
-            made_again("journal", &places.journal, &["*@*.journal", "*@*.journal~"], reclaim.journal, 1)
+            let target = made_again("journal", &places.journal, &["*@*.journal", "*@*.journal~"], reclaim.journal, 1)?;
+            // What was written until now is never old enough for a least age.
+            let rotates = target.older_than.is_zero().then(|| places.journald.clone());
+            Ok(Target { rotates, ..target })
         }
         ReclaimPlace::Aged(aged) => {
             let root = gate::allowed_root(settings, aged)?;
@@ -96,6 +102,7 @@ pub fn target(place: &ReclaimPlace, undo: Undo, settings: &Settings, places: &Pl
                     Undo::For(time) => Keep::Hold(time),
                 },
                 locks: Vec::new(),
+                rotates: None,
             })
         }
     }

@@ -57,7 +57,7 @@ impl Skips {
 /// Finds the candidates of a target, oldest first.
 #[must_use]
 pub fn find(root: &Root, target: &Target, wall_ms: i64, skips: &mut Skips) -> Vec<Candidate> {
-    let newest_s = wall_ms / 1000 - i64::try_from(target.older_than.as_secs()).unwrap_or(i64::MAX);
+    let newest_s = newest_s(target, wall_ms);
     let mut walk = Walk { target, newest_s, skips, found: Vec::new(), entries: 0 };
     match root.dir(&target.below) {
         Ok(dir) => walk.folder(dir, &target.below, 0),
@@ -66,6 +66,16 @@ pub fn find(root: &Root, target: &Target, wall_ms: i64, skips: &mut Skips) -> Ve
     let mut found = walk.found;
     found.sort();
     found
+}
+
+/// A file of the target must not have been changed after this, in seconds since 1970. Where no age is asked for there is
+/// no such moment: journald archives files while the action goes on.
+#[must_use]
+pub fn newest_s(target: &Target, wall_ms: i64) -> i64 {
+    if target.older_than.is_zero() {
+        return i64::MAX;
+    }
+    wall_ms / 1000 - i64::try_from(target.older_than.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Why a file or folder could not be opened.

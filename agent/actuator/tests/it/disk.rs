@@ -9,7 +9,7 @@ use mainstay_core::plan::{DiskReclaim, ReclaimPlace, Undo};
 use mainstay_core::verb::{SkipReason, StopReason, Verb};
 use rustix::fs::statvfs;
 
-use super::world::{DAY, World, ext4, in_own_mounts, log_text, noise, plant, reclaimed, refused, skipped, undone};
+use super::world::{DAY, World, ext4, in_own_mounts, log_text, noise, plant, reclaimed, refused, run, skipped, undone};
 
 /// A disk of 64 MiB with 20 rotated logs of 2 MiB and, to reach 95 %, something that may not be touched.
 fn full_disk(more: &str) -> (World, Vec<PathBuf>) {
@@ -97,10 +97,91 @@ fn what_does_not_shrink_is_not_held_on_its_own_disk() {
     let data = ext4(dir.path(), 32);
     let world = World::over(dir, data, "");
     let path = world.plant("a.log.gz", &noise(4 << 20, 3), DAY * 9);
-    let done = reclaimed(world.ask(world.reclaim(0.01, Undo::For(DAY))));
+    let reply = world.ask(world.reclaim(0.01, Undo::For(DAY)));
+    let mainstay_core::verb::Reply::Refused(refusal) = &reply else { panic!("{reply}") };
+    assert_eq!(refusal.reason, mainstay_core::verb::RefusalReason::UndoUnavailable);
+    assert!(refusal.text.starts_with("1 files would free nothing") && refusal.text.contains("undo.dir"), "{reply}");
     assert!(path.exists());
-    assert_eq!((done.places[0].held_files, skipped(&done.places[0], SkipReason::NoRoomToHold)), (0, 1));
     assert!(!world.data.join(".mainstay-hold").join("a-0000000000000001.0").exists());
+    // Beside others it is left and counted, and the others go.
+    let log = world.plant("b.log", &log_text(4 << 20), DAY * 9);
+    let reply = world.ask(world.reclaim(0.01, Undo::For(DAY)));
+    assert!(reply.to_string().ends_with("; left in logs: 1 would_not_shrink"), "{reply}");
+    let done = reclaimed(reply);
+    assert_eq!((done.places[0].held_files, skipped(&done.places[0], SkipReason::WouldNotShrink)), (1, 1));
+    assert!(path.exists() && !log.exists());
+    // Where nothing is to be kept it goes, too.
+    assert_eq!(reclaimed(world.ask(world.reclaim(0.01, Undo::None))).places[0].purged_files, 1);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_root_that_the_unit_may_not_write_is_refused_with_the_drop_in_to_write() {
+    if !in_own_mounts("disk::a_root_that_the_unit_may_not_write_is_refused_with_the_drop_in_to_write") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = ext4(dir.path(), 16);
+    let world = World::over(dir, data, "");
+    let path = world.plant("a.log", &log_text(1 << 20), DAY * 9);
+    // As ProtectSystem=strict has it: the same filesystem, read-only through this mount.
+    let shown = world.data.to_str().unwrap();
+    run("mount", &["--bind", shown, shown]);
+    run("mount", &["-o", "remount,bind,ro", shown]);
+    for undo in [Undo::None, Undo::For(DAY)] {
+        let reply = world.ask(world.reclaim(0.0, undo));
+        let mainstay_core::verb::Reply::Refused(refusal) = &reply else { panic!("{reply}") };
+        assert_eq!(refusal.reason, mainstay_core::verb::RefusalReason::NotAllowed);
+        let drop_in = "/etc/systemd/system/mainstay-actuator.service.d/reclaim.conf";
+        assert!(refusal.text.contains(drop_in) && refusal.text.contains("ReadWritePaths="), "{reply}");
+    }
+    assert!(path.exists());
+}
+
+#[test]
+fn journald_is_asked_to_archive_only_when_what_is_archived_does_not_suffice() {
+    if !in_own_mounts("disk::journald_is_asked_to_archive_only_when_what_is_archived_does_not_suffice") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let disk = ext4(dir.path(), 64);
+    let mut world = World::over(dir, disk.clone(), "");
+    let journal = disk.join("journal");
+    world.paths.places.journal = journal.clone();
+    world.actuator = mainstay_actuator::dispatch::Actuator::new(
+        world.paths.clone(),
+        mainstay_actuator::load::Ownership::AnyOwner,
+        Box::new(world.units),
+    );
+    let archived = plant(&journal.join("m/system@1-2.journal"), &noise(8 << 20, 1), DAY);
+    plant(&journal.join("m/system.journal"), &noise(16 << 20, 2), DAY);
+    // A journald that archives what it writes, and counts how often it was asked.
+    let listener = std::os::unix::net::UnixListener::bind(&world.paths.places.journald).unwrap();
+    let folder = journal.join("m");
+    let journald = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = Vec::new();
+        std::io::BufRead::read_until(&mut std::io::BufReader::new(&stream), 0, &mut asked).unwrap();
+        fs::rename(folder.join("system.journal"), folder.join("system@3-4.journal")).unwrap();
+        plant(&folder.join("system.journal"), &noise(1 << 20, 3), DAY * 0);
+        stream.write_all(b"{\"parameters\":{}}\0").unwrap();
+        String::from_utf8(asked).unwrap()
+    });
+    let used = used_ratio(&world);
+    let reclaim = |until_used_ratio| {
+        let (mount, from) = (disk.to_str().unwrap().into(), vec![ReclaimPlace::Journal]);
+        Verb::DiskReclaim(DiskReclaim { mount, from, until_used_ratio, undo: Undo::None })
+    };
+    let done = reclaimed(world.ask(reclaim(used - 0.05)));
+    assert_eq!((done.stopped, done.places[0].purged_files), (StopReason::TargetMet, 1), "{done:?}");
+    assert!(!archived.exists() && !journald.is_finished(), "nobody had to be asked");
+    let done = reclaimed(world.ask(reclaim(used - 0.25)));
+    assert_eq!((done.stopped, done.places[0].purged_files), (StopReason::TargetMet, 1), "{done:?}");
+    assert_eq!(journald.join().unwrap(), "{\"method\":\"io.systemd.Journal.Rotate\"}\0");
+    assert!(journal.join("m/system.journal").exists(), "what journald writes now stays");
+    // Nobody answers any more: what can be done without it is done.
+    let done = reclaimed(world.ask(reclaim(0.0)));
+    assert_eq!((done.stopped, done.places[0].purged_files), (StopReason::PlacesExhausted, 0), "{done:?}");
 }
 
 #[test]

@@ -88,6 +88,7 @@ impl World {
             apt_locks: vec![at("apt/lock")],
             core_dumps: at("coredump"),
             journal: at("journal"),
+            journald: at("journald.sock"),
         };
         let paths = Paths {
             config: at("actuator.toml"),

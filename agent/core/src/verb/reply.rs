@@ -195,6 +195,8 @@ coded_enum! {
         Error = 9 "error",
         /// It is deeper than the walk goes, or beyond the files that one action looks at.
         Bound = 10 "bound",
+        /// Kept on its own disk it would free nothing: it is compressed already, or smaller than a block.
+        WouldNotShrink = 11 "would_not_shrink",
     }
 }
 
@@ -350,6 +352,8 @@ coded_enum! {
         JournalUnavailable = 16 "journal_unavailable",
         /// It was begun before and the actuator died; it is not begun again under the same id.
         Interrupted = 17 "interrupted",
+        /// What has to be asked first, such as systemd about a unit's other names, does not answer.
+        Unavailable = 18 "unavailable",
     }
 }
 

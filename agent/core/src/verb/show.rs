@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::reply::{ActionStatus, Detail, ReclaimDone, Reply};
+use super::reply::{ActionStatus, Detail, PlaceDone, ReclaimDone, Reply, SkipReason, StopReason};
 
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,7 +48,8 @@ impl fmt::Display for Detail {
     }
 }
 
-/// `freed 41.2 MiB, used 95.0 % -> 79.8 %, target_met (journal 30.0 MiB, logs 11.2 MiB)`
+/// `freed 41.2 MiB, used 95.0 % -> 79.8 %, target_met (journal 30.0 MiB, logs 11.2 MiB)`. Where the target was not met, what
+/// was left follows, as that is what somebody has to look at: `; left in logs: 3 open, 12 would_not_shrink`.
 fn write_reclaim(f: &mut fmt::Formatter<'_>, done: &ReclaimDone) -> fmt::Result {
     let (before, after) = (done.used_ratio_before * 100.0, done.used_ratio_after * 100.0);
     write!(f, "freed {:.1} MiB, used {before:.1} % -> {after:.1} %, {}", mebibytes(done.freed_bytes), done.stopped)?;
@@ -58,7 +59,22 @@ fn write_reclaim(f: &mut fmt::Formatter<'_>, done: &ReclaimDone) -> fmt::Result 
         write!(f, "{separator}{} {:.1} MiB", place.name, mebibytes(place.freed_bytes))?;
     }
     let any = done.places.iter().any(|place| place.purged_files + place.held_files > 0);
-    f.write_str(if any { ")" } else { "" })
+    f.write_str(if any { ")" } else { "" })?;
+    let is_met = matches!(done.stopped, StopReason::TargetMet | StopReason::NothingToDo);
+    done.places.iter().filter(|_| !is_met).try_for_each(|place| write_left(f, place))
+}
+
+/// Files with other names were never meant, so they are not counted here.
+fn write_left(f: &mut fmt::Formatter<'_>, place: &PlaceDone) -> fmt::Result {
+    let left = place.skipped.iter().filter(|skip| skip.reason != SkipReason::Unlisted);
+    for (at, skip) in left.enumerate() {
+        match at {
+            0 => write!(f, "; left in {}: ", place.name)?,
+            _ => f.write_str(", ")?,
+        }
+        write!(f, "{} {}", skip.files, skip.reason)?;
+    }
+    Ok(())
 }
 
 fn mebibytes(bytes: u64) -> f64 {
