@@ -194,11 +194,21 @@ pub fn trust(file: Option<&Path>) -> Result<Arc<rustls::ClientConfig>, HttpError
     let bundle = file.or_else(|| CA_BUNDLES.iter().map(Path::new).find(|path| path.exists()));
     let bundle = bundle.ok_or_else(|| wrong(&"this system has none; name a file with `ca_file`"))?;
     let mut roots = rustls::RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(bundle).map_err(|error| wrong(&error))?;
-    roots.add_parsable_certificates(certificates.flatten());
+    roots.add_parsable_certificates(certificates(bundle)?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Ok(Arc::new(config.map_err(|error| wrong(&error))?.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// The certificates of a PEM file.
+///
+/// # Errors
+/// [`HttpError::Roots`] where it cannot be read or holds none.
+pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {
+    let wrong = |error: &dyn std::fmt::Display| HttpError::Roots(format!("{}: {error}", file.display()));
+    let found = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
+    let certificates: Vec<_> = found.flatten().collect();
+    if certificates.is_empty() { Err(wrong(&"no certificate in it")) } else { Ok(certificates) }
 }
 
 #[cfg(test)]

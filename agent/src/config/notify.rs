@@ -45,6 +45,8 @@ pub struct SmtpTarget {
     pub to: Vec<String>,
     /// A file with the user on its first line and the password on the second.
     pub credentials_file: Option<SecretFile>,
+    /// Certificates to trust (PEM) instead of the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// How the connection to a mail server is protected.
@@ -134,6 +136,7 @@ fn read_smtp(table: &mut TableReader<'_>) -> Option<SmtpTarget> {
     let from = table.str("from").filter(|from| is_address(table, "from", from));
     let to = table.strs("to");
     let credentials_file = secret_file(table, "credentials_file");
+    let ca_file = absolute(table, "ca_file");
     let to = to?;
     if to.value.is_empty() {
         table.problem(&to.place, "`to` must name somebody");
@@ -146,6 +149,7 @@ fn read_smtp(table: &mut TableReader<'_>) -> Option<SmtpTarget> {
         tls,
         from: from?.value,
         credentials_file,
+        ca_file,
     })
 }
 

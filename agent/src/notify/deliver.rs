@@ -1,11 +1,12 @@
-//! Delivers what waits in the outbox: retries with backoff, each target for itself.
+//! Delivers what waits in the outbox: retries with backoff, each target for itself and one message at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::id::ActionId;
 use tokio::sync::{Mutex, Notify};
+use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
@@ -111,45 +112,78 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// When a message is tried again.
-#[derive(Debug, Clone, Copy)]
-struct Retry {
-    at: Instant,
-    backoff: Duration,
-}
-
-/// Delivers for ever. Each round takes what is due, one message after the other.
+/// Delivers for ever.
 pub async fn deliver(sender: Sender) {
     deliver_with(sender, BACKOFF_MIN).await;
 }
 
+/// The way to one target: one message at a time, and a pause after each that it did not take.
+#[derive(Debug)]
+struct Lane {
+    backoff: Duration,
+    not_before: Instant,
+    /// How often each waiting message was tried. The least tried goes first, so that one that is never taken holds up
+    /// no other.
+    tried: BTreeMap<String, u32>,
+}
+
+/// Every target has a lane of its own: one that is down, or slow to say so, holds up nobody else's messages.
 async fn deliver_with(sender: Sender, backoff_min: Duration) {
-    let mut retries: BTreeMap<String, Retry> = BTreeMap::new();
+    let mut resting: BTreeMap<String, Lane> = BTreeMap::new();
+    let mut at_work: BTreeMap<task::Id, String> = BTreeMap::new();
+    let mut rounds: JoinSet<(String, Lane)> = JoinSet::new();
     loop {
-        let waiting: Vec<(String, Message)> = {
-            let outbox = sender.outbox().await;
-            outbox.waiting().map(|(action, message)| (action.to_owned(), message.clone())).collect()
-        };
-        retries.retain(|action, _| waiting.iter().any(|(waits, _)| waits == action));
-        for (action, message) in waiting {
-            if retries.get(&action).is_some_and(|retry| retry.at > Instant::now()) {
-                continue;
-            }
-            match attempt(&sender, &action, &message).await {
-                Attempt::Over => {
-                    retries.remove(&action);
-                }
-                Attempt::Again => {
-                    let backoff =
-                        retries.get(&action).map_or(backoff_min, |retry| (retry.backoff * 2).min(BACKOFF_MAX));
-                    retries.insert(action, Retry { at: Instant::now() + backoff, backoff });
-                }
+        let targets: BTreeSet<String> =
+            sender.outbox().await.waiting().map(|(_, message)| message.to.clone()).collect();
+        resting.retain(|to, _| targets.contains(to));
+        for to in targets {
+            let is_due = resting.get(&to).is_none_or(|lane| lane.not_before <= Instant::now());
+            if is_due && !at_work.values().any(|busy| *busy == to) {
+                let new = || Lane { backoff: backoff_min, not_before: Instant::now(), tried: BTreeMap::new() };
+                let lane = resting.remove(&to).unwrap_or_else(new);
+                let id = rounds.spawn(round(sender.clone(), to.clone(), lane, backoff_min)).id();
+                at_work.insert(id, to);
             }
         }
-        let next = retries.values().map(|retry| retry.at).min();
+        let next = resting.values().map(|lane| lane.not_before).min();
         tokio::select! {
             () = sender.inner.wake.notified() => {}
             () = async { sleep_until(next.unwrap_or_else(Instant::now)).await }, if next.is_some() => {}
+            Some(ended) = rounds.join_next_with_id() => match ended {
+                Ok((id, (to, lane))) => {
+                    at_work.remove(&id);
+                    resting.insert(to, lane);
+                }
+                // Begun anew with the next look.
+                Err(error) => {
+                    at_work.remove(&error.id());
+                }
+            },
+        }
+    }
+}
+
+/// Delivers what waits for one target, until nothing does or it does not take one.
+async fn round(sender: Sender, to: String, mut lane: Lane, backoff_min: Duration) -> (String, Lane) {
+    loop {
+        let next = {
+            let outbox = sender.outbox().await;
+            let waiting = || outbox.waiting().filter(|(_, message)| message.to == to);
+            lane.tried.retain(|action, _| waiting().any(|(waits, _)| waits == action));
+            let tried = |action: &str| lane.tried.get(action).copied().unwrap_or(0);
+            waiting()
+                .min_by_key(|(action, _)| tried(action))
+                .map(|(action, message)| (action.to_owned(), message.clone()))
+        };
+        let Some((action, message)) = next else { return (to, lane) };
+        match attempt(&sender, &action, &message).await {
+            Attempt::Over => lane.backoff = backoff_min,
+            Attempt::Again => {
+                *lane.tried.entry(action).or_default() += 1;
+                lane.not_before = Instant::now() + lane.backoff;
+                lane.backoff = (lane.backoff * 2).min(BACKOFF_MAX);
+                return (to, lane);
+            }
         }
     }
 }
@@ -195,37 +229,87 @@ mod tests {
     use super::*;
     use crate::config::WebhookTarget;
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_message_is_tried_until_the_webhook_takes_it() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let target = Target::Webhook(WebhookTarget { url, headers_file: None, ca_file: None });
-        let folder = tempfile::tempdir().unwrap();
-        let sender = Sender::new(Outbox::open(folder.path()).unwrap(), BTreeMap::from([("ops".to_owned(), target)]));
-        let message = Message {
-            action: ActionId(1).to_string(),
+    fn message(to: &str, action: u64) -> Message {
+        Message {
+            action: ActionId(action).to_string(),
             decision: "d-1".to_owned(),
-            to: "ops".to_owned(),
+            to: to.to_owned(),
             text: "app.service failed".to_owned(),
             hostname: "h1".to_owned(),
             created_ms: clock::now().wall_ms,
-        };
-        sender.put(ActionId(1), message.clone()).await.unwrap();
-        let nobody = Message { to: "nobody".to_owned(), ..message };
-        assert_eq!(sender.put(ActionId(2), nobody).await.unwrap_err(), "no [notify.nobody] in agent.toml");
+        }
+    }
+
+    async fn webhook() -> (TcpListener, Target) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        (listener, Target::Webhook(WebhookTarget { url, headers_file: None, ca_file: None }))
+    }
+
+    /// Takes one request and answers it so; gives the request back, in small letters.
+    async fn answered(listener: &TcpListener, answer: &str) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let bytes = stream.read(&mut request).await.unwrap();
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8_lossy(&request[..bytes]).to_lowercase()
+    }
+
+    const NO: &str = "HTTP/1.1 500 No\r\n\r\n";
+    const YES: &str = "HTTP/1.1 204 OK\r\n\r\n";
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_message_is_tried_until_the_webhook_takes_it() {
+        let (listener, target) = webhook().await;
+        let folder = tempfile::tempdir().unwrap();
+        let sender = Sender::new(Outbox::open(folder.path()).unwrap(), BTreeMap::from([("ops".to_owned(), target)]));
+        sender.put(ActionId(1), message("ops", 1)).await.unwrap();
+        let refused = sender.put(ActionId(2), message("nobody", 2)).await.unwrap_err();
+        assert_eq!(refused, "no [notify.nobody] in agent.toml");
         let delivery = tokio::spawn(deliver_with(sender.clone(), Duration::from_millis(1)));
-        for answer in ["HTTP/1.1 500 No\r\n\r\n", "HTTP/1.1 204 OK\r\n\r\n"] {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 4096];
-            let bytes = stream.read(&mut request).await.unwrap();
-            let request = String::from_utf8_lossy(&request[..bytes]).to_lowercase();
+        for answer in [NO, YES] {
+            let request = answered(&listener, answer).await;
             assert!(request.contains("idempotency-key: a-0000000000000001"), "{request}");
-            stream.write_all(answer.as_bytes()).await.unwrap();
         }
         while sender.outbox().await.waiting().count() > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(sender.counts(), Counts { delivered: 1, failed: 1, given_up: 0 });
+        delivery.abort();
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_receiver_that_hangs_holds_up_nobody_elses_messages() {
+        let ((silent, hangs), (listener, works)) = (webhook().await, webhook().await);
+        let folder = tempfile::tempdir().unwrap();
+        let targets = BTreeMap::from([("a-hangs".to_owned(), hangs), ("works".to_owned(), works)]);
+        let sender = Sender::new(Outbox::open(folder.path()).unwrap(), targets);
+        for (to, action) in [("a-hangs", 1), ("a-hangs", 2), ("works", 3)] {
+            sender.put(ActionId(action), message(to, action)).await.unwrap();
+        }
+        let delivery = tokio::spawn(deliver_with(sender.clone(), Duration::from_millis(1)));
+        // Connected to, and never answered.
+        let _held = silent.accept().await.unwrap();
+        assert!(answered(&listener, YES).await.contains("a-0000000000000003"));
+        // One that comes later goes its way as well.
+        sender.put(ActionId(4), message("works", 4)).await.unwrap();
+        assert!(answered(&listener, YES).await.contains("a-0000000000000004"));
+        delivery.abort();
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_message_that_is_never_taken_holds_up_no_other_of_its_target() {
+        let (listener, target) = webhook().await;
+        let folder = tempfile::tempdir().unwrap();
+        let sender = Sender::new(Outbox::open(folder.path()).unwrap(), BTreeMap::from([("ops".to_owned(), target)]));
+        for action in [1, 2, 3] {
+            sender.put(ActionId(action), message("ops", action)).await.unwrap();
+        }
+        let delivery = tokio::spawn(deliver_with(sender.clone(), Duration::from_millis(1)));
+        for (action, answer) in [(1, NO), (2, YES), (3, YES), (1, NO), (1, YES)] {
+            let request = answered(&listener, answer).await;
+            assert!(request.contains(&ActionId(action).to_string()), "wanted {action}: {request}");
+        }
         delivery.abort();
     }
 }

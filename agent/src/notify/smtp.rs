@@ -4,26 +4,42 @@ use std::time::Duration;
 
 use lettre::message::{Mailbox, Mailboxes, header};
 use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use super::outbox::Message;
 use crate::config::{SmtpTarget, SmtpTls};
+use crate::http;
 
-/// Longest wait for each answer of the server.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// Longest for the whole conversation. lettre's own timeout ends with the connecting: a server that falls silent later
+/// would be waited for without end.
+const DEADLINE: Duration = Duration::from_secs(45);
 
 /// Hands the mail to the server.
 ///
 /// # Errors
 /// Why it was not taken, in words without secrets.
 pub(super) async fn send(target: &SmtpTarget, message: &Message) -> Result<(), String> {
+    send_within(target, message, DEADLINE).await
+}
+
+async fn send_within(target: &SmtpTarget, message: &Message, deadline: Duration) -> Result<(), String> {
+    let silent = |_| format!("{}:{} fell silent for {deadline:?}", target.host, target.port);
+    tokio::time::timeout(deadline, converse(target, message)).await.map_err(silent)?
+}
+
+async fn converse(target: &SmtpTarget, message: &Message) -> Result<(), String> {
     let mail = mail(target, message)?;
-    let builder = match target.tls {
-        SmtpTls::Starttls => AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(&target.host),
-        SmtpTls::Tls => AsyncSmtpTransport::<Tokio1Executor>::relay(&target.host),
-        SmtpTls::None => Ok(AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&target.host)),
+    let tls = match target.tls {
+        // Required, never opportunistic: a man in the middle would only have to leave the offer out.
+        SmtpTls::Starttls => Tls::Required(tls(target)?),
+        SmtpTls::Tls => Tls::Wrapper(tls(target)?),
+        SmtpTls::None => Tls::None,
     };
-    let mut builder = builder.map_err(|error| error.to_string())?.port(target.port).timeout(Some(DEADLINE));
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&target.host)
+        .port(target.port)
+        .tls(tls)
+        .timeout(Some(DEADLINE));
     if let Some(file) = &target.credentials_file {
         let text = file.read().map_err(|error| crate::actuate::chain(&error))?;
         let mut lines = text.lines();
@@ -34,8 +50,22 @@ pub(super) async fn send(target: &SmtpTarget, message: &Message) -> Result<(), S
         };
         builder = builder.credentials(Credentials::new(user.to_owned(), password.to_owned()));
     }
-    let answer = builder.build().send(mail).await.map_err(|error| crate::actuate::chain(&error))?;
+    // Its text holds the causes already.
+    let answer = builder.build().send(mail).await.map_err(|error| error.to_string())?;
     if answer.is_positive() { Ok(()) } else { Err(format!("answered {}", answer.code())) }
+}
+
+/// What the server has to prove: its name, by a certificate of `ca_file`, else of the system's.
+fn tls(target: &SmtpTarget) -> Result<TlsParameters, String> {
+    let mut builder = TlsParameters::builder(target.host.clone());
+    if let Some(file) = &target.ca_file {
+        builder = builder.certificate_store(CertificateStore::None);
+        for certificate in http::certificates(file).map_err(|error| error.to_string())? {
+            let certificate = Certificate::from_der(certificate.to_vec()).map_err(|error| error.to_string())?;
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build().map_err(|error| error.to_string())
 }
 
 fn mail(target: &SmtpTarget, message: &Message) -> Result<lettre::Message, String> {
@@ -95,6 +125,37 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
+    async fn a_server_that_falls_silent_is_not_waited_for_without_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = SmtpTarget {
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+            tls: SmtpTls::None,
+            from: "mainstay@example.org".to_owned(),
+            to: vec!["a@example.org".to_owned()],
+            credentials_file: None,
+            ca_file: None,
+        };
+        let message = Message {
+            action: "a-1".to_owned(),
+            decision: "d-1".to_owned(),
+            to: "mail".to_owned(),
+            text: "app.service failed on h1".to_owned(),
+            hostname: "h1".to_owned(),
+            created_ms: 0,
+        };
+        let silent = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (read, mut write) = stream.into_split();
+            write.write_all(b"220 test\r\n").await.unwrap();
+            let mut lines = BufReader::new(read).lines();
+            while lines.next_line().await.unwrap_or_default().is_some() {}
+        };
+        let (sent, ()) = tokio::join!(send_within(&target, &message, Duration::from_millis(200)), silent);
+        assert!(sent.unwrap_err().ends_with("fell silent for 200ms"));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
     async fn a_mail_reaches_the_server_with_subject_and_text() {
         let (port, served) = server().await;
         let target = SmtpTarget {
@@ -104,6 +165,7 @@ mod tests {
             from: "Mainstay <mainstay@example.org>".to_owned(),
             to: vec!["a@example.org".to_owned(), "b@example.org".to_owned()],
             credentials_file: None,
+            ca_file: None,
         };
         let message = Message {
             action: "a-1".to_owned(),
