@@ -2,5 +2,6 @@
 
 pub mod demo;
 pub mod hosts;
+pub mod parity;
 pub mod sim;
 pub mod site;

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mainstay_agent::config::{self, Settings};
 use mainstay_agent::enrol::Existing;
+use mainstay_agent::host::scrape::Scraper;
 use mainstay_agent::run::{self, Ending, Paths};
 use mainstay_agent::{actuate, log};
+use mainstay_core::exposition::Format;
 
 /// Watches this host and repairs what policy allows.
 #[derive(Parser)]
@@ -29,6 +31,12 @@ enum Command {
     CheckConfig,
     /// Show what the running agent sees, decided and would do.
     Status,
+    /// Show what `/metrics` shows of the host, read now.
+    Metrics {
+        /// Where the host's files are: `/`, or a copy of another host's.
+        #[arg(long, default_value = "/", value_name = "DIR")]
+        root: PathBuf,
+    },
     /// Ask the collector for an identity. The running agent takes it up by itself.
     Enrol {
         /// File with the token, `-` for standard input.
@@ -69,6 +77,10 @@ async fn command(command: Command, paths: Paths, settings: Settings) -> anyhow::
         }
         Command::CheckConfig => {}
         Command::Status => print!("{}", run::ask_status(&paths).await?),
+        Command::Metrics { root } => {
+            let text = Scraper::at(root).scrape(&settings.filesystems).await;
+            print!("{}", text.render(Format::Prometheus));
+        }
         Command::Enrol { token_file, force } => {
             let existing = if force { Existing::Replace } else { Existing::Keep };
             println!("{}", run::enrol(&paths, &settings, &token_file, existing).await?);

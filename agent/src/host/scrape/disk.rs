@@ -70,9 +70,6 @@ fn describe(tree: &Tree, device: &str, (major, minor): (u32, u32), out: &mut Exp
     let bytes = tree.bytes(&format!("run/udev/data/b{major}:{minor}"))?.unwrap_or_default();
     let known = udev::properties(&bytes);
     let of = |key: &str| known.get(key).map_or("", String::as_str);
-    // The serial number as it is printed on the disk, else the nearest thing to it.
-    let serial =
-        ["SCSI_IDENT_SERIAL", "ID_SERIAL_SHORT", "ID_SERIAL"].into_iter().map(of).find(|text| !text.is_empty());
     let labels = [
         ("device", device),
         ("major", &major.to_string()),
@@ -80,7 +77,7 @@ fn describe(tree: &Tree, device: &str, (major, minor): (u32, u32), out: &mut Exp
         ("model", of("ID_MODEL")),
         ("path", of("ID_PATH")),
         ("revision", of("ID_REVISION")),
-        ("serial", serial.unwrap_or_default()),
+        ("serial", of("ID_SERIAL_SHORT")),
         ("wwn", of("ID_WWN")),
     ];
     out.family("node_disk_info", Gauge, "What is known of a disk in words.").add(&labels, 1.0);

@@ -8,7 +8,8 @@ use FamilyKind::{Counter, Gauge};
 
 /// File below a port's `counters/`, what the family adds to `node_infiniband_`, factor: the
 /// hardware counts data in words of four bytes.
-const INFINIBAND: [(&str, &str, f64); 16] = [
+const INFINIBAND: [(&str, &str, f64); 17] = [
+    ("excessive_buffer_overrun_errors", "excessive_buffer_overrun_errors_total", 1.0),
     ("link_downed", "link_downed_total", 1.0),
     ("link_error_recovery", "link_error_recovery_total", 1.0),
     ("multicast_rcv_packets", "multicast_packets_received_total", 1.0),

@@ -10,7 +10,7 @@ use super::{Collected, Found};
 use FamilyKind::{Counter, Gauge, Unknown};
 
 /// Group and place of a counter in the kernel's file, and what its family adds to `node_xfs_`.
-const XFS: [(&str, usize, &str); 32] = [
+const XFS: [(&str, usize, &str); 39] = [
     ("extent_alloc", 0, "extent_allocation_extents_allocated_total"),
     ("extent_alloc", 1, "extent_allocation_blocks_allocated_total"),
     ("extent_alloc", 2, "extent_allocation_extents_freed_total"),
@@ -34,6 +34,13 @@ const XFS: [(&str, usize, &str); 32] = [
     ("dir", 1, "directory_operation_create_total"),
     ("dir", 2, "directory_operation_remove_total"),
     ("dir", 3, "directory_operation_getdents_total"),
+    ("ig", 0, "inode_operation_attempts_total"),
+    ("ig", 1, "inode_operation_found_total"),
+    ("ig", 2, "inode_operation_recycled_total"),
+    ("ig", 3, "inode_operation_missed_total"),
+    ("ig", 4, "inode_operation_duplicates_total"),
+    ("ig", 5, "inode_operation_reclaims_total"),
+    ("ig", 6, "inode_operation_attribute_changes_total"),
     ("rw", 0, "write_calls_total"),
     ("rw", 1, "read_calls_total"),
     ("vnodes", 0, "vnode_active_total"),

@@ -72,7 +72,7 @@ fn chip_name(tree: &Tree, folder: &str) -> String {
 
 fn show_sensor(chip: &str, kind: &str, name: &str, values: &BTreeMap<String, String>, out: &mut Exposition) {
     let labels = [("chip", chip), ("sensor", name)];
-    if let Some(label) = values.get("label").map(|label| sensor::clean(label)).filter(|label| !label.is_empty()) {
+    if let Some(label) = values.get("label").filter(|label| !sensor::clean(label).is_empty()) {
         let labels = [("chip", chip), ("label", label.as_str()), ("sensor", name)];
         out.family("node_hwmon_sensor_label", Gauge, "What a sensor is called.").add(&labels, 1.0);
     }

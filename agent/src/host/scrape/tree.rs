@@ -124,7 +124,7 @@ impl Tree {
     pub(super) fn modified_seconds(&self, path: &str) -> Option<f64> {
         let stat = rustix::fs::statat(&self.root, path, rustix::fs::AtFlags::empty()).ok()?;
         #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 stay below 2^53")]
-        Some(stat.st_mtime as f64 + stat.st_mtime_nsec as f64 / 1e9)
+        Some(stat.st_mtime as f64)
     }
 }
 
