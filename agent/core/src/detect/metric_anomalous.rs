@@ -83,9 +83,8 @@ impl MetricAnomalous {
     }
 
     /// How long it learns before it says anything; `None` when it has learned enough.
-    pub(crate) fn learning(&self, settings: &Settings) -> Option<Duration> {
-        let knob = settings.anomaly_false_alarms_per_week;
-        let seconds = self.model.learning_seconds(STEP.as_secs_f64(), knob);
+    pub(crate) fn learning(&self) -> Option<Duration> {
+        let seconds = self.model.learning_seconds(STEP.as_secs_f64());
         (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
     }
 
@@ -158,7 +157,7 @@ impl MetricAnomalous {
     }
 
     fn learning_is_over(&self) -> bool {
-        self.model.learning_seconds(STEP.as_secs_f64(), 1.0) <= 0.0
+        self.model.learning_seconds(STEP.as_secs_f64()) <= 0.0
     }
 
     fn evidence(&self, blame: &Blame) -> Evidence {

@@ -187,7 +187,7 @@ impl Detectors {
     /// `None` when it has learned enough.
     #[must_use]
     pub fn learning(&self) -> Option<Duration> {
-        self.metric_anomalous.learning(&self.settings)
+        self.metric_anomalous.learning()
     }
 
     /// What of the saved state could not be used, so that it is learned anew, in words. The caller

@@ -70,9 +70,9 @@ impl HostModel {
 
     /// For how many more seconds it learns before it says anything, in steps of `dt` seconds.
     #[must_use]
-    pub fn learning_seconds(&self, dt: f64, alarms_per_week: f64) -> f64 {
+    pub fn learning_seconds(&self, dt: f64) -> f64 {
         match &self.single {
-            Some(single) if self.residuals.is_empty() => single.learning_seconds(dt, alarms_per_week),
+            Some(single) if self.residuals.is_empty() => single.learning_seconds(dt),
             _ => self.joint.learning_seconds(),
         }
     }

@@ -1,195 +1,209 @@
-//! What is usual for one metric.
+//! What is usual for one metric, and how rare it is what it does now.
 //!
-//! Two experts: the last hour, and the same hours of the days before. A value is surprising only
-//! if neither explains it, so that neither the daily peak nor a new level, once it has lasted, is
-//! trouble. How far it is from what they expect is measured in the metric's own scale, and how
-//! rare that is by its own past. Updates are clipped: one wild value moves what is usual no more
-//! than an ordinary one at its edge.
+//! Six experts look at it. *Extreme*: one value further out than values have been, unless its
+//! season explains it. *Sustained*, four times: the deviation from what is expected at this time
+//! of day and week, as a mean over 3, 12, 48 and 192 samples, so that a little too much for hours
+//! is seen as well as far too much for minutes. *Rough*: it goes up and down more, or less, than
+//! it has. Each says how improbable the present is by its own past ([`Sketch`]), so all speak the
+//! same language, and the most surprised one is believed.
 
-use super::Tail;
+use super::season::Season;
+use super::sketch::Sketch;
 use crate::detect::codec::{Reader, Writer};
 
-/// Memory of the first expert: an hour, or this many steps where they are long.
-const RECENT_SECONDS: f64 = 3_600.0;
-const RECENT_STEPS: f64 = 48.0;
+/// Samples over which a deviation is watched: a factor of four between them, so that none is far
+/// from what an incident lasts.
+const SUSTAINED_SPANS: [u16; 4] = [3, 12, 48, 192];
 
-/// Memory of an hour of the day: a week of that hour.
-const SEASON_SECONDS: f64 = 7.0 * 3_600.0;
+/// Samples over which going up and down is watched.
+const ROUGH_SPAN: u16 = 6;
 
-/// An hour of the day speaks after it has been seen twice.
-const SEASON_SECONDS_MIN: f64 = 1.5 * 3_600.0;
+/// What was seen four weeks, or so many samples, ago counts little.
+const MEMORY_SECONDS: f64 = 28.0 * 86_400.0;
+const MEMORY_SAMPLES: f32 = 1_000.0;
 
-/// No update counts for more than this many times the scale.
-const CLIP: f64 = 3.0;
+/// A mean speaks when its span has been seen so many times; before that it does not know what
+/// means are usual.
+const SPANS_MIN: f32 = 30.0;
 
-/// Changes below this share of the level do not matter, however steady the metric is.
-const RELATIVE_FLOOR: f64 = 0.01;
+/// A single value is judged after so many.
+pub(super) const SAMPLES_MIN: f32 = 100.0;
 
-/// The scale of a metric that has always been zero.
-const ABSOLUTE_FLOOR: f64 = 1e-6;
+/// Changes below this share of the level do not matter, however steady the metric is. The same
+/// for what is measured in the metric's own scale.
+const RELATIVE_FLOOR: f32 = 0.01;
+const ABSOLUTE_FLOOR: f32 = 1e-9;
+const MEAN_FLOOR: f32 = 0.001;
 
-/// Level and scale (mean absolute deviation), with how many seconds they have seen.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Usual {
-    level: f32,
-    scale: f32,
-    seconds: f32,
+/// An extreme value is at most this much (as logarithm) more surprising than its distance from
+/// what was expected: on a metric that grows every value is the largest ever.
+const BEYOND_SEASON: f32 = 2.0;
+
+/// A probability per sample is worth this much (as logarithm) less than one per span of samples:
+/// there are more occasions for it to be small.
+const PER_SAMPLE: f32 = 1.0;
+
+/// What distances are measured by changes slowly; once in so many samples is often enough.
+const MEASURE_SAMPLES: u8 = 16;
+
+/// Values further out than this are taken as this, so that sums of them stay finite.
+const MOST: f32 = 1e30;
+
+/// From the 10th to the 90th percentile it is this many standard deviations of the normal
+/// distribution.
+const DECILES: f32 = 2.563;
+
+/// A mean over the last samples, with the means that it has had.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Sustained {
+    mean: f32,
+    samples: u16,
+    seen: Sketch,
 }
 
-impl Usual {
-    fn floor(self) -> f64 {
-        f64::from(self.scale).max(f64::from(self.level).abs() * RELATIVE_FLOOR).max(ABSOLUTE_FLOOR)
+impl Sustained {
+    /// Takes `x` and says how rare the mean over `span` samples is now. Neighbouring means are
+    /// hardly different, so together those of one span count as one.
+    fn observe(&mut self, x: f32, span: u16, memory: f32) -> f32 {
+        self.samples = (self.samples + 1).min(span);
+        self.mean += (x - self.mean) / f32::from(self.samples);
+        let is_known = self.seen.total() >= SPANS_MIN;
+        let surprise = if is_known { self.seen.surprise(self.mean, MEAN_FLOOR) } else { 0.0 };
+        self.seen.add(self.mean, 1.0 / f32::from(span), memory / f32::from(span));
+        surprise
     }
 
-    fn distance(self, value: f64) -> f64 {
-        (value - f64::from(self.level)).abs() / self.floor()
-    }
-
-    /// Learns `value`, which stands for `dt` seconds, with a memory of `memory` seconds. While
-    /// little was seen every value counts alike.
-    #[allow(clippy::cast_possible_truncation)]
-    fn learn(&mut self, value: f64, dt: f64, memory: f64) {
-        let seen = f64::from(self.seconds);
-        if seen <= 0.0 {
-            *self = Self { level: value as f32, scale: 0.0, seconds: dt as f32 };
-            return;
-        }
-        let rate = dt / (seen + dt).min(memory);
-        let level = f64::from(self.level);
-        let floor = self.floor();
-        // At first the scale is not known, so nothing can be clipped by it.
-        let clip = if seen < memory * 0.1 { f64::INFINITY } else { CLIP * floor };
-        let deviation = (value - level).clamp(-clip, clip);
-        self.level = (level + rate * deviation) as f32;
-        let scale = f64::from(self.scale);
-        self.scale = (scale + rate * (deviation.abs() - scale)) as f32;
-        self.seconds = (seen + dt).min(memory) as f32;
-    }
-
-    fn save(self, writer: &mut Writer) {
-        [self.level, self.scale, self.seconds].into_iter().for_each(|value| writer.f32(value));
+    fn save(&self, writer: &mut Writer) {
+        writer.f32(self.mean);
+        writer.u32(u32::from(self.samples));
+        self.seen.save(writer);
     }
 
     fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        let mut finite = || reader.f32().filter(|value| value.is_finite());
-        Some(Self { level: finite()?, scale: finite()?, seconds: finite()? })
+        let mean = reader.f32().filter(|mean| mean.is_finite())?;
+        let samples = u16::try_from(reader.u32()?).ok()?;
+        Some(Self { mean, samples, seen: Sketch::load(reader)? })
     }
 }
 
-/// One metric: some 600 bytes.
+/// What distances are measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Measure {
+    middle: f32,
+    scale: f32,
+    floor: f32,
+    /// Samples until it is taken anew.
+    left: u8,
+}
+
+/// One metric: some 3 KiB.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Metric {
-    recent: Usual,
-    hours: [Usual; 24],
-    tail: Tail,
+    season: Season,
+    values: Sketch,
+    misses: Sketch,
+    measure: Measure,
+    sustained: [Sustained; SUSTAINED_SPANS.len()],
+    rough: Sustained,
+    last_score: f32,
 }
 
 /// What is said of one value.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Judged {
-    /// Minus the logarithm of the probability of being so far from what is usual.
+    /// Minus the logarithm of the probability of what is seen.
     pub(crate) surprise: f64,
-    /// What was expected, by the expert that came nearer.
+    /// What was expected.
     pub(crate) expected: f64,
     /// The usual distance from it.
     pub(crate) scale: f64,
+    /// For how many seconds, about: how long the expert looks back.
+    pub(crate) seconds: f64,
 }
 
 impl Metric {
-    /// Judges a value by what was learned before, then learns it. `dt` is the seconds that it
-    /// stands for, `hour` the hour of the day.
-    pub(crate) fn observe(&mut self, value: f64, dt: f64, hour: usize) -> Judged {
-        let hour = hour % 24;
-        // The hours next to it count too: jobs start a little early, and clocks change.
-        let seasons = [(hour + 23) % 24, hour, (hour + 1) % 24].map(|hour| self.hours[hour]);
-        let spoken = seasons.into_iter().filter(|usual| f64::from(usual.seconds) >= SEASON_SECONDS_MIN);
-        let nearest = spoken.chain([self.recent]).min_by(|a, b| a.distance(value).total_cmp(&b.distance(value)));
-        let usual = nearest.unwrap_or(self.recent);
-        let judged = if self.recent.seconds > 0.0 {
-            let distance = usual.distance(value);
-            let surprise = self.tail.surprise(distance);
-            self.tail.add(distance, 1.0);
-            Judged { surprise, expected: f64::from(usual.level), scale: usual.floor() }
-        } else {
-            Judged { surprise: 0.0, expected: value, scale: 0.0 }
+    /// Judges a value by what was learned before, then learns it. `at` is the time in seconds
+    /// (of which days and weeks are made), `dt` the usual time between samples.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(crate) fn observe(&mut self, value: f64, at: f64, dt: f64) -> Judged {
+        let x = (value as f32).clamp(-MOST, MOST);
+        let memory = ((MEMORY_SECONDS / dt) as f32).max(MEMORY_SAMPLES);
+        let expected = self.season.observe(x, at, dt);
+        // During the first day everything is as expected: the distances begin around nothing.
+        let miss = expected.map_or(0.0, |expected| x - expected);
+        let Measure { middle, scale, floor, .. } = self.measure();
+        let is_known = self.values.total() >= SAMPLES_MIN;
+        let mut judged =
+            Judged { expected: f64::from(x - miss + middle), scale: f64::from(scale), ..Judged::default() };
+        let mut say = |surprise: f32, span: u16| {
+            if f64::from(surprise) > judged.surprise {
+                (judged.surprise, judged.seconds) = (f64::from(surprise), f64::from(span) * dt);
+            }
         };
-        self.recent.learn(value, dt, RECENT_SECONDS.max(dt * RECENT_STEPS));
-        self.hours[hour].learn(value, dt, SEASON_SECONDS);
+        if is_known {
+            let explained = self.misses.surprise(miss, floor) + BEYOND_SEASON;
+            say(self.values.surprise(x, floor).min(explained) - PER_SAMPLE, 1);
+        }
+        // The logarithm of far distances: one wild value must not stand for hours.
+        let matters = is_known && (miss - middle).abs() > floor;
+        let distance = if matters { ((miss - middle) / scale).clamp(-MOST, MOST).asinh() } else { 0.0 };
+        for (sustained, span) in self.sustained.iter_mut().zip(SUSTAINED_SPANS) {
+            say(sustained.observe(distance, span, memory), span);
+        }
+        let score = if is_known { normal_score(self.values.share_below(x, floor)) } else { 0.0 };
+        let step = (score - self.last_score).abs();
+        say(self.rough.observe(step, ROUGH_SPAN, memory) - PER_SAMPLE, ROUGH_SPAN);
+        self.last_score = score;
+        self.values.add(x, 1.0, memory);
+        self.misses.add(miss, 1.0, memory);
         judged
     }
 
+    fn measure(&mut self) -> Measure {
+        if self.measure.left == 0 {
+            let floor = (RELATIVE_FLOOR * self.values.quantile(0.5).abs()).max(ABSOLUTE_FLOOR);
+            let [low, middle, high] = [0.1, 0.5, 0.9].map(|share| self.misses.quantile(share));
+            self.measure = Measure { middle, scale: ((high - low) / DECILES).max(floor), floor, left: MEASURE_SAMPLES };
+        }
+        self.measure.left -= 1;
+        self.measure
+    }
+
     pub(crate) fn save(&self, writer: &mut Writer) {
-        self.recent.save(writer);
-        self.hours.iter().for_each(|hour| hour.save(writer));
-        self.tail.save(writer);
+        self.season.save(writer);
+        self.values.save(writer);
+        self.misses.save(writer);
+        self.sustained.iter().for_each(|sustained| sustained.save(writer));
+        self.rough.save(writer);
+        let Measure { middle, scale, floor, left } = self.measure;
+        [self.last_score, middle, scale, floor].into_iter().for_each(|value| writer.f32(value));
+        writer.u8(left);
     }
 
     pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        let recent = Usual::load(reader)?;
-        let mut hours = [Usual::default(); 24];
-        for hour in &mut hours {
-            *hour = Usual::load(reader)?;
+        let season = Season::load(reader)?;
+        let (values, misses) = (Sketch::load(reader)?, Sketch::load(reader)?);
+        let mut metric = Self { season, values, misses, ..Self::default() };
+        for sustained in &mut metric.sustained {
+            *sustained = Sustained::load(reader)?;
         }
-        Some(Self { recent, hours, tail: Tail::load(reader)? })
+        metric.rough = Sustained::load(reader)?;
+        let Measure { middle, scale, floor, left } = &mut metric.measure;
+        for value in [&mut metric.last_score, middle, scale, floor] {
+            *value = reader.f32().filter(|value| value.is_finite())?;
+        }
+        *left = reader.u8()?;
+        Some(metric)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Feeds ten-second values of so many hours, beginning at midnight; gives the greatest
-    /// surprise of the last hour.
-    fn last_hour(hours: u32, value: impl Fn(f64) -> f64) -> f64 {
-        let mut metric = Metric::default();
-        let mut most: f64 = 0.0;
-        for step in 0..hours * 360 {
-            let at = f64::from(step) / 360.0;
-            let judged = metric.observe(value(at), 10.0, (step / 360) as usize);
-            if step >= (hours - 1) * 360 {
-                most = most.max(judged.surprise);
-            }
-        }
-        most
-    }
-
-    /// A little deterministic noise.
-    fn noise(at: f64) -> f64 {
-        (at * 977.0).sin() + (at * 1_553.0).cos()
-    }
-
-    #[test]
-    fn a_value_far_off_is_surprising_and_an_ordinary_one_is_not() {
-        assert!(last_hour(30, |at| 100.0 + noise(at)) < 5.0);
-        assert!(last_hour(30, |at| if at > 29.5 { 160.0 } else { 100.0 + noise(at) }) > 9.0);
-    }
-
-    #[test]
-    fn a_daily_peak_is_no_surprise_after_some_days() {
-        let peak = |at: f64| if (3.0..4.0).contains(&(at % 24.0)) { 500.0 } else { 100.0 } + noise(at);
-        assert!(last_hour(24 * 4 + 4, peak) < 7.0);
-        // The same peak at another hour.
-        assert!(last_hour(24 * 4 + 12, |at| if at > 107.5 { 500.0 } else { peak(at) }) > 7.5);
-    }
-
-    #[test]
-    fn a_new_level_is_usual_after_some_hours() {
-        assert!(last_hour(36, |at| if at > 30.0 { 160.0 } else { 100.0 } + noise(at)) < 5.0);
-    }
-
-    #[test]
-    fn a_tiny_change_of_a_constant_is_nothing() {
-        assert!(last_hour(30, |at| if at > 29.5 { 1_000.5 } else { 1_000.0 }) < 9.2);
-    }
-
-    #[test]
-    fn one_wild_value_does_not_poison_what_is_usual() {
-        let mut metric = Metric::default();
-        for step in 0..3_600 {
-            metric.observe(100.0 + noise(f64::from(step)), 10.0, 0);
-        }
-        let before = metric.recent;
-        metric.observe(1e12, 10.0, 0);
-        assert!((metric.recent.level - before.level).abs() < 0.1);
-    }
+/// The value of the normal distribution below which a share of it is (Abramowitz & Stegun
+/// 26.2.23, within 0.0005).
+fn normal_score(share: f32) -> f32 {
+    let tail = share.min(1.0 - share).max(f32::MIN_POSITIVE);
+    let t = (-2.0 * tail.ln()).sqrt();
+    let above = 2.515_517 + 0.802_853 * t + 0.010_328 * t * t;
+    let below = 1.0 + 1.432_788 * t + 0.189_269 * t * t + 0.001_308 * t * t * t;
+    let z = t - above / below;
+    if share < 0.5 { -z } else { z }
 }

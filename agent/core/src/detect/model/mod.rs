@@ -10,8 +10,9 @@ mod host;
 mod joint;
 mod metric;
 mod residual;
+mod season;
 mod single;
-mod tail;
+mod sketch;
 
 pub use alarm::AlarmState;
 pub use blame::Blame;
@@ -19,7 +20,8 @@ pub use host::{HostModel, HostScore};
 pub use residual::Expert;
 
 use metric::Metric;
-use tail::Tail;
 
+#[cfg(test)]
+mod single_tests;
 #[cfg(test)]
 mod tests;

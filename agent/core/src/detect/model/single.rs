@@ -1,125 +1,132 @@
 //! A host, or a series, of which only one metric is known.
 //!
-//! Nothing can be said of several metrics together, so the metric's own surprise is all there is:
-//! smoothed over a minute and held against its own past, with an alarm where so rare a value is
-//! expected as often as the operator accepts.
+//! Nothing can be said of several metrics together, so the metric's own surprise is all there is.
+//! It becomes a rate (how long it takes until something so rare comes by chance), which means the
+//! same at every sampling period, and an alarm opens where that is as rare as the operator wants
+//! false alarms to be.
 
 use super::blame::Blame;
 use super::host::HostScore;
+use super::metric::SAMPLES_MIN;
 use super::residual::Expert;
-use super::{AlarmState, Metric, Tail};
+use super::{AlarmState, Metric};
 use crate::detect::codec::{Reader, Writer};
 
-/// Memory of the smoothing, in seconds.
-const SMOOTH_SECONDS: f64 = 60.0;
+const DAY: f64 = 86_400.0;
 
-/// Nothing is said before it has been learned for this share of the time in which one false alarm
-/// is accepted: the tail is believed one decade beyond what was seen. At the default of half an
-/// alarm a week that is 1.4 days.
-const LEARNING_SHARE: f64 = 0.1;
+/// Samples over the limit come in episodes, of about so many. One episode is one alarm.
+const SAMPLES_PER_EPISODE: f64 = 1.3;
 
-/// Where steps are long it takes this many at least, and the first third of them, which know
-/// nothing of the metric, do not count as usual.
-const LEARNING_STEPS_MIN: f64 = 150.0;
-
-/// What is seen during an alarm counts this much towards what is usual: little, so that trouble
-/// does not hide the next trouble.
-const ALARM_WEIGHT: f64 = 0.1;
-
-/// An open alarm stays open while the surprise is above this share of the limit.
+/// An open alarm stays open while the surprise is above this share of what opened it.
 const CLEAR_FACTOR: f64 = 0.5;
 
-/// Nothing opens for this long after an alarm was over, in seconds.
-const QUIET: f64 = 3_600.0;
+/// After an alarm opened none opens for half a day, or for so many samples where they are far
+/// apart: the end of an incident, and what follows from it, belong to it.
+const QUIET_SECONDS: f64 = 12.0 * 3_600.0;
+const QUIET_SAMPLES: f64 = 48.0;
 
-/// A week in seconds.
-const WEEK: f64 = 7.0 * 86_400.0;
+/// During that time a score is news only where it is e times as rare as the one before.
+const NEWS: f64 = 1.0;
 
 /// The model of one metric with its alarm.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Single {
     metric: Metric,
-    smooth: f64,
-    tail: Tail,
-    steps: f64,
+    seen_seconds: f64,
+    seen_samples: f64,
     is_open: bool,
+    /// Seconds until an alarm may open again.
     quiet: f64,
+    /// The last score that was news, and the seconds until it is forgotten.
+    told: f64,
+    told_for: f64,
 }
 
 impl Single {
     /// Judges one step and learns it; see [`super::HostModel::observe`].
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub(super) fn observe(&mut self, value: Option<f64>, at: f64, dt: f64, alarms_per_week: f64) -> HostScore {
-        let limit = steps_per_alarm(dt, alarms_per_week).ln();
+        let limit = limit(alarms_per_week);
+        self.quiet = (self.quiet - dt).max(0.0);
+        self.told_for = (self.told_for - dt).max(0.0);
         let Some(value) = value.filter(|value| value.is_finite()) else {
-            return HostScore { limit, alarm: self.stands(), ..HostScore::default() };
+            let alarm = if self.is_open { AlarmState::Open } else { AlarmState::Quiet };
+            return HostScore { limit, alarm, ..HostScore::default() };
         };
-        let judged = self.metric.observe(value, dt, (at / 3_600.0) as usize);
-        self.smooth += (judged.surprise - self.smooth) * (dt / SMOOTH_SECONDS).min(1.0);
-        let is_learning = self.learning_seconds(dt, alarms_per_week) > 0.0;
-        let score = if is_learning { 0.0 } else { self.tail.surprise(self.smooth) };
-        let is_rare = score > 0.0 && score >= limit;
-        // The first few steps know nothing of the metric and would spoil what is usual.
-        if self.steps >= LEARNING_STEPS_MIN / 3.0 {
-            self.tail.add(self.smooth, if is_rare { ALARM_WEIGHT } else { 1.0 });
-        }
-        self.steps += 1.0;
-        let alarm = self.alarm(is_rare, score < limit * CLEAR_FACTOR, dt);
-        let scale = judged.scale.max(f64::MIN_POSITIVE);
+        let judged = self.metric.observe(value, at, dt);
+        let is_learning = self.learning_seconds(dt) > 0.0;
+        self.seen_seconds += dt;
+        self.seen_samples += 1.0;
+        let rarity = if is_learning { 0.0 } else { (judged.surprise - (DAY / dt).ln()).max(0.0) };
+        let alarm = self.alarm(rarity, judged.surprise, limit, dt);
+        let score = self.news(rarity, dt);
         let blame = Blame {
             metric: 0,
-            distance: (value - judged.expected).abs() / scale,
+            distance: (value - judged.expected).abs() / judged.scale.max(f64::MIN_POSITIVE),
             value,
             expected: judged.expected,
             scale: judged.scale,
             expert: Expert::default(),
             share: (-judged.surprise).exp(),
-            seconds: dt,
+            seconds: judged.seconds,
         };
         HostScore { score, limit, alarm, blame: vec![blame] }
     }
 
-    /// For how many more seconds it learns before it says anything, in steps of `dt` seconds.
-    pub(super) fn learning_seconds(&self, dt: f64, alarms_per_week: f64) -> f64 {
-        let steps = (LEARNING_SHARE * steps_per_alarm(dt, alarms_per_week)).max(LEARNING_STEPS_MIN);
-        ((steps - self.tail.weight()) * dt).max(0.0)
+    /// For how many more seconds it learns before it says anything, in steps of `dt` seconds: a
+    /// day for what is usual at which time, a day for how far from it is usual, or until a single
+    /// value can be judged.
+    pub(super) fn learning_seconds(&self, dt: f64) -> f64 {
+        (2.0 * DAY - self.seen_seconds).max((f64::from(SAMPLES_MIN) - self.seen_samples) * dt).max(0.0)
     }
 
-    fn alarm(&mut self, is_rare: bool, is_over: bool, dt: f64) -> AlarmState {
-        if !self.is_open && is_rare && self.quiet <= 0.0 {
-            self.is_open = true;
-            return AlarmState::Opened;
+    /// One alarm per incident.
+    fn alarm(&mut self, rarity: f64, surprise: f64, limit: f64, dt: f64) -> AlarmState {
+        let clear = CLEAR_FACTOR * (limit + (DAY / dt).ln());
+        self.is_open &= surprise >= clear;
+        if self.is_open {
+            return AlarmState::Open;
         }
-        if self.is_open && is_over {
-            self.is_open = false;
-            self.quiet = QUIET;
+        if rarity < limit || self.quiet > 0.0 {
+            return AlarmState::Quiet;
         }
-        self.quiet = (self.quiet - dt).max(0.0);
-        self.stands()
+        self.is_open = true;
+        self.quiet = quiet_seconds(dt);
+        AlarmState::Opened
     }
 
-    fn stands(&self) -> AlarmState {
-        if self.is_open { AlarmState::Open } else { AlarmState::Quiet }
+    /// The score, or 0 where it says nothing new.
+    fn news(&mut self, rarity: f64, dt: f64) -> f64 {
+        if rarity <= 0.0 || (self.told_for > 0.0 && rarity < self.told + NEWS) {
+            return 0.0;
+        }
+        (self.told, self.told_for) = (rarity, quiet_seconds(dt));
+        rarity
     }
 
     pub(super) fn save(&self, writer: &mut Writer) {
         self.metric.save(writer);
-        self.tail.save(writer);
-        for value in [self.smooth, self.steps, self.quiet] {
+        for value in [self.seen_seconds, self.seen_samples, self.quiet, self.told, self.told_for] {
             writer.f64(value);
         }
         writer.u8(u8::from(self.is_open));
     }
 
     pub(super) fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        let (metric, tail) = (Metric::load(reader)?, Tail::load(reader)?);
-        let mut finite = || reader.f64().filter(|value| value.is_finite());
-        let (smooth, steps, quiet) = (finite()?, finite()?, finite()?);
-        Some(Self { metric, tail, smooth, steps, quiet, is_open: reader.u8()? != 0 })
+        let mut single = Self { metric: Metric::load(reader)?, ..Self::default() };
+        let Self { seen_seconds, seen_samples, quiet, told, told_for, .. } = &mut single;
+        for value in [seen_seconds, seen_samples, quiet, told, told_for] {
+            *value = reader.f64().filter(|value| value.is_finite())?;
+        }
+        single.is_open = reader.u8()? != 0;
+        Some(single)
     }
 }
 
-/// How many steps of `dt` seconds there are to one accepted false alarm.
-fn steps_per_alarm(dt: f64, alarms_per_week: f64) -> f64 {
-    WEEK / (dt * alarms_per_week.max(f64::MIN_POSITIVE))
+fn quiet_seconds(dt: f64) -> f64 {
+    QUIET_SECONDS.max(QUIET_SAMPLES * dt)
+}
+
+/// The score from which on there is an alarm: as the score, the logarithm of days between.
+fn limit(alarms_per_week: f64) -> f64 {
+    (7.0 / alarms_per_week.max(f64::MIN_POSITIVE) / SAMPLES_PER_EPISODE).ln()
 }

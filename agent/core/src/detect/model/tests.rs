@@ -134,7 +134,7 @@ fn nothing_is_said_while_learning() {
         }
     });
     assert_eq!(alarms, []);
-    assert!(HostModel::default().learning_seconds(MINUTE, KNOB) > 86_400.0);
+    assert!(HostModel::default().learning_seconds(MINUTE) > 86_400.0);
 }
 
 #[test]
