@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mainstay/target
 export CARGO_TARGET_DIR
 
-.PHONY: help build test test-pure test-collector test-hosts lint eval bench deb rpm demo
+.PHONY: help build test test-pure test-collector test-hosts lint eval soak bench deb rpm demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -54,6 +54,10 @@ demo: ## a collector and three hosts that heal themselves; DEMO_EXIT=1 ends by i
 	@$(MAKE) deb
 	@cargo build --locked --quiet -p mainstay-tests --bin demo
 	@DEMO_EXIT='$(DEMO_EXIT)' "$(CARGO_TARGET_DIR)/debug/demo"
+
+soak: ## 200 power cuts of the collector; needs root
+	@tests/scripts/install-missing build test
+	@MAINSTAY_POWER_CUTS=200 cargo nextest run --locked --release -p mainstay-collector -E 'test(/^power::/)'
 
 bench: ## time to restart and footprint, beside Debian's own tools; needs root
 	@tests/scripts/install-missing build hosts deb

@@ -83,7 +83,7 @@ impl Collector {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data);
         made.map_err(|source| StartError::Folder { path: data.clone(), source })?;
         let authority = Authority::open_or_make(&data.join("ca"), clock::wall_ms())?;
-        let store = Store::open(&data.join("db"), settings.cache_bytes)?;
+        let store = Store::open(&data.join("db"), settings.cache_bytes, settings.min_free)?;
         let (notices, waiting) = mpsc::channel(notify::QUEUE_MAX);
         let listener = bind(settings.listen).await?;
         let http_listener = bind(settings.http).await?;
@@ -117,6 +117,7 @@ impl Collector {
     pub fn reload(&self, settings: Settings) -> Result<(), AuthorityError> {
         let config = self.hub.authority.server_config(&names(&settings), clock::wall_ms())?;
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.hub.store.room().reserve(settings.min_free);
         self.hub.set_settings(Arc::new(settings));
         Ok(())
     }

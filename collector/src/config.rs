@@ -36,6 +36,8 @@ pub struct Settings {
     pub admin_socket: PathBuf,
     /// What RocksDB may keep in memory (default 512 MiB; at least 32 MiB).
     pub cache_bytes: usize,
+    /// Bytes that stay free on the store's disk: with less, agents keep what they have (default 512 MiB).
+    pub min_free: u64,
     /// How long data is kept.
     pub retention: Retention,
     /// A host quiet for longer is silent (default 45 s; at least 20 s).
@@ -72,6 +74,7 @@ impl Settings {
             data: folder.join("data"),
             admin_socket: folder.join("admin.sock"),
             cache_bytes: 32 * 1024 * 1024,
+            min_free: 0,
             retention: Retention::default(),
             silent_after: Duration::from_secs(45),
             sessions_max: 1_000,
@@ -129,6 +132,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
     let admin_socket = table.opt_str("admin_socket");
     let cache = table.opt_bytes("cache");
     let cache = table.within("cache", cache, 32 * MIB..=64 * 1024 * MIB);
+    let min_free = table.opt_bytes("min_free");
     let silent_after = table.opt_duration("silent_after");
     let silent_after =
         table.within("silent_after", silent_after, Duration::from_secs(20)..=Duration::from_secs(86_400));
@@ -154,6 +158,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         admin_socket: admin_socket
             .map_or_else(|| PathBuf::from("/run/mainstay-collector/admin.sock"), |s| s.value.into()),
         cache_bytes: cache.map_or(512 * MIB, |c| c.value).try_into().unwrap_or(usize::MAX),
+        min_free: min_free.map_or(512 * MIB, |m| m.value),
         retention,
         silent_after: silent_after.map_or(Duration::from_secs(45), |s| s.value),
         sessions_max: sessions_max.map_or(20_000, |n| n.value).try_into().unwrap_or(usize::MAX),

@@ -44,10 +44,15 @@ pub fn check_config(paths: &Paths) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How often it is asked whether the store takes writes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So many times in a row it may not, before the program ends for systemd to start it anew.
+const STUCK_LOOKS_MAX: u32 = 5;
+
 /// Runs until SIGTERM or SIGINT; SIGHUP reads the settings again.
 ///
 /// # Errors
-/// If it cannot start.
+/// If it cannot start, or if the store no longer takes writes although there is room: opening it anew mends that.
 pub async fn run(paths: &Paths) -> anyhow::Result<()> {
     let collector = Collector::start(paths.load()?).await.context("the collector cannot start")?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -55,18 +60,30 @@ pub async fn run(paths: &Paths) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let alive = watchdog();
     let mut beat = tokio::time::interval(alive.unwrap_or(Duration::from_secs(3_600)));
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    let mut stuck = 0;
     notify("READY=1\nSTATUS=taking sessions");
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload(&collector, paths),
+            _ = looks.tick() => {
+                stuck = if collector.hub.store.is_stuck() { stuck + 1 } else { 0 };
+                if stuck == STUCK_LOOKS_MAX {
+                    break;
+                }
+            }
             _ = beat.tick() => if alive.is_some() { notify("WATCHDOG=1") },
         }
     }
     notify("STOPPING=1\nSTATUS=ending sessions");
     tracing::info!("the collector is stopping");
     collector.stop().await;
+    anyhow::ensure!(
+        stuck < STUCK_LOOKS_MAX,
+        "the store takes no writes though there is room: it has to be opened anew"
+    );
     Ok(())
 }
 

@@ -68,10 +68,19 @@ fn answer(hub: &Hub, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     match request.uri().path() {
         "/metrics" => text(StatusCode::OK, metrics(hub)),
         "/-/healthy" => text(StatusCode::OK, "the collector is healthy\n"),
-        "/-/ready" if !*hub.ending.borrow() => text(StatusCode::OK, "the collector is ready\n"),
-        "/-/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "the collector is stopping\n"),
+        "/-/ready" => match readiness(hub) {
+            Ok(()) => text(StatusCode::OK, "the collector is ready\n"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        },
         _ => text(StatusCode::NOT_FOUND, "nothing here; try /metrics, /-/healthy or /-/ready\n"),
     }
+}
+
+fn readiness(hub: &Hub) -> Result<(), String> {
+    if *hub.ending.borrow() {
+        return Err("the collector is stopping".to_owned());
+    }
+    hub.store.room().check().map_err(|error| error.to_string())
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -95,6 +104,9 @@ fn metrics(hub: &Hub) -> String {
         counter(&mut out, name, help, value.load(Ordering::Relaxed));
     }
     gauge(&mut out, "mainstay_collector_store_live_bytes", "Bytes of table files.", hub.store.live_bytes());
+    gauge(&mut out, "mainstay_collector_store_free_bytes", "Bytes free on its disk.", hub.store.room().free_bytes());
+    let is_full = u64::from(hub.store.room().check().is_err());
+    gauge(&mut out, "mainstay_collector_store_full", "1 while agents are told to keep what they have.", is_full);
     let (hosts, connected, findings, incidents, dropped) = {
         let state = hub.state();
         let connected = state.hosts.values().filter(|h| h.live.is_some()).count();

@@ -73,6 +73,7 @@ impl Ingest {
         if push.items.len() > ITEMS_MAX {
             return Err(reject("too_large", format!("a push of {} items (at most {ITEMS_MAX})", push.items.len()), 0));
         }
+        self.hub.store.room().check().map_err(|error| broken(&error))?;
         for def in push.define {
             self.book.define(def).map_err(|error| malformed(error.to_string()))?;
         }

@@ -9,6 +9,7 @@ mod codec;
 pub mod columns;
 pub mod keys;
 pub mod retention;
+pub mod room;
 pub mod series;
 pub mod values;
 mod writer;
@@ -23,6 +24,10 @@ use rocksdb::{ColumnFamily, DB, Direction, IteratorMode};
 pub use self::keys::{BadKey, Key};
 pub use self::writer::{Batch, Writer, WriterCounts};
 use columns::Column;
+use room::Room;
+
+/// What must be free for opening the store again after its disk was full: it writes what its log holds into tables.
+const REOPEN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Why the store cannot do what it is asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -72,6 +77,7 @@ impl From<rocksdb::Error> for StoreError {
 pub struct Store {
     db: Arc<DB>,
     path: PathBuf,
+    room: Room,
     writer: Writer,
     thread: Option<JoinHandle<()>>,
     /// Schemas that are known to be stored, with their names.
@@ -79,21 +85,44 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a folder, or makes it. `cache_bytes` bounds what RocksDB keeps in memory.
+    /// Opens the store in a folder, or makes it. `cache_bytes` bounds what RocksDB keeps in memory; see
+    /// [`Room`] for `min_free`.
     ///
     /// # Errors
     /// If it cannot be opened: another process has it, or it is damaged.
-    pub fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, cache_bytes: usize, min_free: u64) -> Result<Self, StoreError> {
         let (options, cache) = columns::database_options(cache_bytes);
         let db = Arc::new(DB::open_cf_descriptors(&options, path, columns::descriptors(&cache))?);
         let (writer, thread) = Writer::start(db.clone()).map_err(|error| StoreError::Database(error.to_string()))?;
-        Ok(Self { db, path: path.to_owned(), writer, thread: Some(thread), schemas: series::SchemaCache::default() })
+        Ok(Self {
+            db,
+            path: path.to_owned(),
+            room: Room::new(path, min_free),
+            writer,
+            thread: Some(thread),
+            schemas: series::SchemaCache::default(),
+        })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The room on its disk.
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Whether writes fail that there is room for. RocksDB takes no write any more after its log could not be
+    /// written, until it is opened anew.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.writer.counts.is_failing.load(std::sync::atomic::Ordering::Relaxed)
+            && self.room.free_bytes() >= REOPEN_BYTES
+            && self.room.check().is_ok()
     }
 
     /// Makes a batch durable. See [`Writer::commit`].

@@ -5,7 +5,7 @@
 //! longer queue of syncs. An answer of `Ok` means that it survives the power.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use prost::Message;
@@ -84,6 +84,8 @@ pub struct WriterCounts {
     pub bytes: AtomicU64,
     /// Groups that could not be written.
     pub failures: AtomicU64,
+    /// Whether the last group could not be written.
+    pub is_failing: AtomicBool,
 }
 
 /// Hands batches to the writer thread.
@@ -140,6 +142,7 @@ fn run(db: &DB, mut queue: mpsc::Receiver<Job>, counts: &WriterCounts) {
         counts.batches.fetch_add(answers.len() as u64, Ordering::Relaxed);
         counts.bytes.fetch_add(group.size_in_bytes() as u64, Ordering::Relaxed);
         let written = db.write_opt(group, &synced).map_err(StoreError::from);
+        counts.is_failing.store(written.is_err(), Ordering::Relaxed);
         if let Err(error) = &written {
             counts.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!(%error, batches = answers.len(), "cannot write to the store");

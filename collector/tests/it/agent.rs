@@ -44,11 +44,20 @@ impl Agent {
 
     /// Connects and says Hello.
     pub(crate) async fn open(address: &str, papers: &Papers, hello: v1::Hello) -> (Self, v1::Welcome) {
+        Self::try_open(address, papers, hello).await.unwrap_or_else(|why| panic!("Welcome was expected, not {why:?}"))
+    }
+
+    /// Connects and says Hello; what is heard instead of Welcome.
+    pub(crate) async fn try_open(
+        address: &str,
+        papers: &Papers,
+        hello: v1::Hello,
+    ) -> Result<(Self, v1::Welcome), Option<Hear>> {
         let mut agent = Self::connect(address, papers).await.unwrap();
         agent.say(Say::Hello(hello)).await;
         match agent.hear().await {
-            Some(Hear::Welcome(welcome)) => (agent, welcome),
-            other => panic!("Welcome was expected, not {other:?}"),
+            Some(Hear::Welcome(welcome)) => Ok((agent, welcome)),
+            other => Err(other),
         }
     }
 

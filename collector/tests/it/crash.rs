@@ -1,85 +1,20 @@
 //! The real program, killed: what was acknowledged is there, and nothing is there twice.
 
-use std::os::unix::net::UnixDatagram;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use mainstay_proto::v1;
 
 use crate::agent::{Agent, Book, hello, item, repair};
-use crate::world::{Papers, SOON, enrol_at, local, request};
+use crate::program::{Program, Site};
 
 const WALL: i64 = 1_780_000_000_000;
-
-/// The program as systemd runs it.
-struct Program {
-    child: Child,
-    address: String,
-}
-
-impl Program {
-    async fn start(folder: &Path) -> Self {
-        let config = folder.join("collector.toml");
-        let text = format!(
-            "listen = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ncache = \"32MiB\"\ndata = \"{0}/data\"\nadmin_socket = \"{0}/admin.sock\"\n",
-            folder.display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let ready = folder.join("notify.sock");
-        let _ = std::fs::remove_file(&ready);
-        let notified = UnixDatagram::bind(&ready).unwrap();
-        notified.set_read_timeout(Some(SOON)).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_mainstay-collector"))
-            .args(["run", "--config"])
-            .arg(&config)
-            .arg("--drop-ins")
-            .arg(folder.join("none"))
-            .env("NOTIFY_SOCKET", &ready)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut buffer = [0; 256];
-        let length = notified.recv(&mut buffer).expect("the program says that it is ready");
-        assert!(buffer[..length].starts_with(b"READY=1"));
-        let token = v1::CreateTokenRequest { uses: 1, ttl_ms: 1_000, labels: Vec::new() };
-        let address = local(&folder.join("admin.sock")).await.create_token(token).await.unwrap().into_inner().address;
-        Self { child, address }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// SIGTERM, and how it ended.
-    fn stop(mut self) -> bool {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let deadline = std::time::Instant::now() + SOON;
-        while std::time::Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.success();
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        self.child.kill().unwrap();
-        false
-    }
-}
-
-async fn enrol(folder: &Path, address: &str) -> Papers {
-    let token = v1::CreateTokenRequest { uses: 1, ttl_ms: 60_000, labels: Vec::new() };
-    let token = local(&folder.join("admin.sock")).await.create_token(token).await.unwrap().into_inner();
-    let ca = std::fs::read_to_string(folder.join("data/ca/ca.pem")).unwrap();
-    enrol_at(address, &ca, &token.secret, "web-1").await.unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_again_and_again_it_keeps_what_it_acknowledged_and_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
-    let mut program = Program::start(folder.path()).await;
-    let papers = enrol(folder.path(), &program.address).await;
+    let site = Site::below(folder.path());
+    let mut program = Program::start(&site).await;
+    let papers = program.enrol().await;
     let mut book = Book::new(papers.host_id);
     let mut spool: Vec<v1::Item> = Vec::new();
     let mut acknowledged = 0;
@@ -97,33 +32,17 @@ async fn killed_again_and_again_it_keeps_what_it_acknowledged_and_nothing_twice(
         let message = v1::Push { epoch: crate::agent::EPOCH, items: vec![more], ..Default::default() };
         agent.say(v1::agent_message::Of::Push(message)).await;
         program.kill();
-        program = Program::start(folder.path()).await;
+        program = Program::start(&site).await;
     }
     let (mut agent, _) = Agent::open(&program.address, &papers, hello("web-1")).await;
     assert_eq!(agent.acked(spool.clone()).await.durable_seq, spool.len() as u64);
-    let chunk = ledger(folder.path(), &program.address).await;
-    let indices: Vec<u64> = chunk.entries.iter().map(|e| e.index).collect();
-    assert_eq!(indices, (1..=spool.len() as u64).collect::<Vec<_>>());
-    assert_eq!(chunk.doubts, Vec::<String>::new());
-    assert_eq!(chunk.head.unwrap().hash, book.head.hash);
+    program.expect_ledger(&book).await;
     assert!(program.stop(), "SIGTERM ends it in order");
 }
 
 fn book_of_one(book: &mut Book, seq: u64) -> v1::Item {
     let started = v1::record::Started { boot: vec![1; 16], version: "0".to_owned() };
     item(seq, book.add(WALL, v1::record::Body::Started(started)))
-}
-
-async fn ledger(folder: &Path, address: &str) -> v1::LedgerChunk {
-    let (key, csr) = request();
-    let make = v1::CreateOperatorRequest { name: "ops".to_owned(), role: "viewer".to_owned(), csr };
-    let made = local(&folder.join("admin.sock")).await.create_operator(make).await.unwrap().into_inner();
-    let papers =
-        Papers { certificate: made.certificate, key: key.serialize_pem(), ca: made.ca.clone(), host_id: [0; 16] };
-    let channel = crate::world::channel(address, &made.ca, Some(&papers)).await.unwrap();
-    let mut queries = mainstay_proto::v1::query_service_client::QueryServiceClient::new(channel);
-    let request = v1::ReadLedgerRequest { host: "web-1".to_owned(), from_index: 1 };
-    queries.read_ledger(request).await.unwrap().into_inner().message().await.unwrap().unwrap()
 }
 
 #[test]

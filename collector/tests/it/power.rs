@@ -1,0 +1,247 @@
+//! Power cuts and full disks: the real program on an ext4 image.
+//!
+//! A cut is SIGKILL and a copy of the image as it is then: what was only in the page cache of the
+//! mounted filesystem is not in it. The filesystem commits by itself only every 300 s, so what
+//! survives is what was synced. `MAINSTAY_POWER_CUTS` says how often (10 unless told).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use mainstay_proto::v1;
+use mainstay_proto::v1::agent_message::Of as Say;
+use mainstay_proto::v1::collector_message::Of as Hear;
+
+use crate::agent::{Agent, Book, EPOCH, hello, item, repair};
+use crate::program::{Program, Site};
+use crate::world::{Papers, until};
+
+const WALL: i64 = 1_780_000_000_000;
+/// Longest from the start of the program to being ready, after a cut.
+const RECOVERY_MAX: Duration = Duration::from_secs(5);
+
+/// Says that a test is skipped, which is a failure where `CI` is `true`.
+fn is_skipped(test: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return false;
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} needs root");
+    eprintln!("skipped, it mounts an image and needs root: {test}");
+    true
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An ext4 filesystem in a file, mounted.
+struct Disk {
+    folder: PathBuf,
+    cuts: usize,
+}
+
+impl Disk {
+    fn make(folder: &Path, mib: u64) -> Self {
+        let disk = Self { folder: folder.to_owned(), cuts: 0 };
+        std::fs::create_dir(disk.mount()).unwrap();
+        let image = disk.image();
+        std::fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        run("mkfs.ext4", &["-q", "-m", "0", image.to_str().unwrap()]);
+        disk.mount_image();
+        disk
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.join(format!("{}.img", self.cuts))
+    }
+
+    fn mount(&self) -> PathBuf {
+        self.folder.join("mnt")
+    }
+
+    fn mount_image(&self) {
+        let (image, mount) = (self.image(), self.mount());
+        run("mount", &["-o", "loop,commit=300", image.to_str().unwrap(), mount.to_str().unwrap()]);
+    }
+
+    /// Everything that is not on the disk is gone.
+    fn cut(&mut self) {
+        let before = self.image();
+        self.cuts += 1;
+        run("cp", &["--sparse=always", before.to_str().unwrap(), self.image().to_str().unwrap()]);
+        run("umount", &[self.mount().to_str().unwrap()]);
+        std::fs::remove_file(before).unwrap();
+        self.mount_image();
+    }
+
+    fn sync(&self) {
+        rustix::fs::syncfs(std::fs::File::open(self.mount()).unwrap()).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if !Command::new("umount").arg(self.mount()).status().is_ok_and(|status| status.success()) {
+            let _ = Command::new("umount").arg("-l").arg(self.mount()).status();
+        }
+    }
+}
+
+/// What an agent has in its spool, and how much of it was acknowledged.
+struct Spool {
+    book: Book,
+    items: Vec<v1::Item>,
+    acknowledged: u64,
+}
+
+impl Spool {
+    fn new(papers: &Papers) -> Self {
+        Self { book: Book::new(papers.host_id), items: Vec::new(), acknowledged: 0 }
+    }
+
+    /// One more repair.
+    fn grow(&mut self) {
+        let seq = self.items.len() as u64 + 1;
+        let records = repair(&mut self.book, seq, seq, WALL + seq.cast_signed());
+        self.items.extend((seq..).zip(records).map(|(seq, of)| item(seq, of)));
+    }
+
+    /// Pushes what follows `seq`, and a little of what comes before it, in parts and without waiting for answers. Ends
+    /// when `acks` have come, with parts still on their way, or with the session.
+    async fn push(&mut self, agent: &mut Agent, seq: u64, acks: usize) {
+        let from = usize::try_from(seq.saturating_sub(3)).unwrap();
+        for part in self.items[from..].chunks(8) {
+            let push = v1::Push { epoch: EPOCH, items: part.to_vec(), ..Default::default() };
+            agent.say(Say::Push(push)).await;
+        }
+        for _ in 0..acks {
+            let Some(Hear::Ack(ack)) = agent.hear().await else { return };
+            self.acknowledged = self.acknowledged.max(ack.durable_seq);
+        }
+    }
+}
+
+/// A program with its data on the disk.
+fn site(folder: &Path, disk: &Disk, min_free: &str) -> Site {
+    let mut site = Site::below(folder).with_data(disk.mount().join("data"));
+    site.config = format!("min_free = \"{min_free}\"\n");
+    site
+}
+
+fn cuts() -> usize {
+    std::env::var("MAINSTAY_POWER_CUTS").map_or(10, |text| text.parse().expect("MAINSTAY_POWER_CUTS is a number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_power_cuts_what_was_acknowledged_is_there_and_nothing_twice() {
+    if is_skipped("after_power_cuts_what_was_acknowledged_is_there_and_nothing_twice") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut disk = Disk::make(folder.path(), 512);
+    let site = site(folder.path(), &disk, "16MiB");
+    let mut program = Program::start(&site).await;
+    let papers = program.enrol().await;
+    let mut spool = Spool::new(&papers);
+    for cut in 0..cuts() {
+        let (mut agent, welcome) = Agent::open(&program.address, &papers, hello("web-1")).await;
+        assert!(
+            welcome.durable_seq >= spool.acknowledged,
+            "cut {cut}: {} of {} acknowledged are there",
+            welcome.durable_seq,
+            spool.acknowledged
+        );
+        for _ in 0..40 {
+            spool.grow();
+        }
+        // Another point of the work at every cut.
+        spool.push(&mut agent, welcome.durable_seq, 1 + cut % 17).await;
+        program.kill();
+        disk.cut();
+        program = Program::start(&site).await;
+        assert!(program.ready_after < RECOVERY_MAX, "cut {cut}: ready after {:?}", program.ready_after);
+    }
+    let (mut agent, welcome) = Agent::open(&program.address, &papers, hello("web-1")).await;
+    assert!(welcome.durable_seq >= spool.acknowledged);
+    let all = spool.items.len() as u64;
+    assert_eq!(agent.acked(spool.items.clone()).await.durable_seq, all);
+    program.expect_ledger(&spool.book).await;
+    assert!(program.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_syncing_a_power_cut_loses_what_was_acknowledged() {
+    if is_skipped("without_syncing_a_power_cut_loses_what_was_acknowledged") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut disk = Disk::make(folder.path(), 512);
+    let mut site = site(folder.path(), &disk, "16MiB");
+    site.preload = Some("libeatmydata.so");
+    let program = Program::start(&site).await;
+    let papers = program.enrol().await;
+    let mut spool = Spool::new(&papers);
+    disk.sync();
+    let (mut agent, welcome) = Agent::open(&program.address, &papers, hello("web-1")).await;
+    for _ in 0..40 {
+        spool.grow();
+    }
+    spool.push(&mut agent, welcome.durable_seq, 10).await;
+    program.kill();
+    disk.cut();
+    let program = Program::start(&site).await;
+    let (_agent, welcome) = Agent::open(&program.address, &papers, hello("web-1")).await;
+    // If this fails, the cuts above cut nothing and prove nothing.
+    assert!(spool.acknowledged > 0);
+    assert!(welcome.durable_seq < spool.acknowledged, "{} of {}", welcome.durable_seq, spool.acknowledged);
+    program.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_runs_full_under_the_store_loses_nothing_and_goes_on_when_there_is_room() {
+    if is_skipped("a_disk_that_runs_full_under_the_store_loses_nothing_and_goes_on_when_there_is_room") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::make(folder.path(), 128);
+    // Nothing is reserved: the store itself runs into the end of the disk.
+    let site = site(folder.path(), &disk, "0");
+    let mut program = Program::start(&site).await;
+    let papers = program.enrol().await;
+    let mut spool = Spool::new(&papers);
+    let (mut agent, _) = Agent::open(&program.address, &papers, hello("web-1")).await;
+    let ballast = disk.mount().join("ballast");
+    fill(&ballast, 256 * 1024);
+    let refused = loop {
+        for _ in 0..200 {
+            spool.grow();
+        }
+        let from = usize::try_from(spool.acknowledged).unwrap();
+        match agent.push(spool.items[from..].to_vec()).await {
+            Some(Hear::Ack(ack)) => spool.acknowledged = ack.durable_seq,
+            Some(Hear::Reject(reject)) => break reject,
+            other => panic!("Ack or Reject was expected, not {other:?}"),
+        }
+    };
+    assert_eq!(refused.reason, "storage_full", "{}", refused.text);
+    std::fs::remove_file(&ballast).unwrap();
+    // RocksDB does not come back from a log that it could not write: the program ends, and systemd starts it anew.
+    let status = until("the program to end", || std::future::ready(program.ended())).await;
+    assert!(!status.success());
+    let program = Program::start(&site).await;
+    let (mut agent, welcome) = Agent::open(&program.address, &papers, hello("web-1")).await;
+    assert!(welcome.durable_seq >= spool.acknowledged);
+    let rest = usize::try_from(welcome.durable_seq).unwrap();
+    assert_eq!(agent.acked(spool.items[rest..].to_vec()).await.durable_seq, spool.items.len() as u64);
+    program.expect_ledger(&spool.book).await;
+    assert!(program.stop());
+}
+
+/// Fills the disk up to a rest.
+fn fill(ballast: &Path, rest: u64) {
+    let file = std::fs::File::create(ballast).unwrap();
+    let fs = rustix::fs::fstatvfs(&file).unwrap();
+    let free = (fs.f_bavail * fs.f_frsize).saturating_sub(rest);
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free).unwrap();
+}

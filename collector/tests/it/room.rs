@@ -1,0 +1,49 @@
+//! Room on the disk: what is reserved is kept, and said.
+
+use mainstay_collector::config::Settings;
+
+use crate::agent::{Agent, Book, hello, item, repair};
+use crate::world::World;
+
+/// Asks the HTTP port.
+async fn get(world: &World, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(world.collector.as_ref().unwrap().http).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: collector\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn below_what_is_reserved_agents_keep_what_they_have_until_there_is_room() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let collector = world.collector.as_ref().unwrap();
+    assert!(get(&world, "/-/ready").await.starts_with("HTTP/1.1 200"));
+
+    collector.reload(Settings { min_free: u64::MAX, ..Settings::for_tests(world.folder.path()) }).unwrap();
+    let ready = get(&world, "/-/ready").await;
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("min_free"), "{ready}");
+    assert!(get(&world, "/metrics").await.contains("mainstay_collector_store_full 1"));
+    let mut book = Book::new(papers.host_id);
+    let items: Vec<_> = (1..).zip(repair(&mut book, 1, 1, 0)).map(|(seq, of)| item(seq, of)).collect();
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    agent
+        .say(mainstay_proto::v1::agent_message::Of::Push(mainstay_proto::v1::Push {
+            epoch: crate::agent::EPOCH,
+            items: items.clone(),
+            ..Default::default()
+        }))
+        .await;
+    assert_eq!(agent.rejected().await.reason, "storage_full");
+    // Operators can still do what makes room or says so.
+    assert!(!world.token(1, 60_000).await.secret.is_empty());
+
+    collector.reload(Settings::for_tests(world.folder.path())).unwrap();
+    let (mut agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    assert_eq!(welcome.durable_seq, 0);
+    assert_eq!(agent.acked(items).await.durable_seq, 4);
+    assert!(get(&world, "/-/ready").await.starts_with("HTTP/1.1 200"));
+}
