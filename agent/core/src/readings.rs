@@ -6,8 +6,8 @@
 //! units (seconds, bytes).
 
 use crate::sample::{
-    ActiveState, Cgroup, CpuTimes, Disk, Filesystem, Interface, KernelCounters, Memory, Pressures, Probe, Sample, Unit,
-    VmCounters,
+    ActiveState, Cgroup, ClockSync, CpuTimes, Disk, Filesystem, Interface, KernelCounters, Memory, Pressures, Probe,
+    Sample, TcpCounters, Unit, VmCounters,
 };
 
 /// Clock ticks in a second of `/proc/stat` (`USER_HZ`, the same on every architecture we build for).
@@ -72,6 +72,16 @@ pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
         out.gauge("node_processes_threads", f64::from(processes.threads));
         out.with(&[("state", "D")]).gauge("node_processes_state", f64::from(processes.uninterruptible));
         out.with(&[("state", "Z")]).gauge("node_processes_state", f64::from(processes.zombies));
+    }
+    if let Some(counters) = &sample.tcp {
+        tcp(counters, &mut out);
+    }
+    if let Some(conntrack) = sample.conntrack {
+        out.gauge("node_nf_conntrack_entries", count(conntrack.entries));
+        out.gauge("node_nf_conntrack_entries_limit", count(conntrack.limit));
+    }
+    if let Some(sync) = &sample.clock {
+        clock(sync, &mut out);
     }
     for (name, u) in sample.units.iter().flatten() {
         unit(name.as_str(), u, &mut out);
@@ -232,6 +242,21 @@ fn interface(interface: &Interface, out: &mut Out<'_>) {
     out.counter("node_network_transmit_packets_total", count(interface.transmit_packets));
     out.counter("node_network_transmit_errs_total", count(interface.transmit_errors));
     out.counter("node_network_transmit_drop_total", count(interface.transmit_dropped));
+}
+
+fn tcp(tcp: &TcpCounters, out: &mut Out<'_>) {
+    out.gauge("node_netstat_Tcp_CurrEstab", count(tcp.established));
+    out.counter("node_netstat_Tcp_OutSegs", count(tcp.segments_sent));
+    out.counter("node_netstat_Tcp_RetransSegs", count(tcp.segments_retransmitted));
+    out.counter("node_netstat_TcpExt_ListenOverflows", count(tcp.listen_overflows));
+    out.counter("node_netstat_TcpExt_ListenDrops", count(tcp.listen_drops));
+}
+
+#[allow(clippy::cast_precision_loss, reason = "errors of a clock stay below 2^53")]
+fn clock(clock: &ClockSync, out: &mut Out<'_>) {
+    out.gauge("node_timex_sync_status", flag(clock.synchronised));
+    out.gauge("node_timex_maxerror_seconds", clock.max_error_us as f64 / 1e6);
+    out.gauge("node_timex_offset_seconds", clock.offset_ns as f64 / 1e9);
 }
 
 fn unit(name: &str, unit: &Unit, out: &mut Out<'_>) {

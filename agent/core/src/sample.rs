@@ -41,6 +41,12 @@ pub struct Sample {
     pub processes: Option<ProcessCounts>,
     /// `/proc/sys/fs/file-nr`.
     pub file_handles: Option<FileHandles>,
+    /// `/proc/net/snmp` and `/proc/net/netstat`, the few that matter of TCP.
+    pub tcp: Option<TcpCounters>,
+    /// `/proc/sys/net/netfilter/nf_conntrack_*`; `None` where connections are not tracked.
+    pub conntrack: Option<Conntrack>,
+    /// How well the clock is kept.
+    pub clock: Option<ClockSync>,
     /// systemd's units, with their cgroups. `None` while D-Bus cannot be asked.
     pub units: Option<BTreeMap<UnitName, Unit>>,
     /// The latest result of every probe, by the name of the probe.
@@ -267,6 +273,41 @@ pub struct FileHandles {
     pub allocated: u64,
     /// Most that there may be.
     pub maximum: u64,
+}
+
+/// TCP since boot, and now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpCounters {
+    /// Connections that are established now.
+    pub established: u64,
+    /// Segments sent.
+    pub segments_sent: u64,
+    /// Segments sent again.
+    pub segments_retransmitted: u64,
+    /// Connections lost because the queue of a listener was full.
+    pub listen_overflows: u64,
+    /// Connections that a listener lost, for whatever reason.
+    pub listen_drops: u64,
+}
+
+/// Connections that netfilter tracks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Conntrack {
+    /// How many there are.
+    pub entries: u64,
+    /// Most that there may be.
+    pub limit: u64,
+}
+
+/// What the kernel says of how well the clock is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClockSync {
+    /// Whether something keeps it right.
+    pub synchronised: bool,
+    /// How wrong it may be at most, in microseconds.
+    pub max_error_us: i64,
+    /// How far it still is from its reference, in nanoseconds.
+    pub offset_ns: i64,
 }
 
 /// A systemd unit, with what its cgroup says.

@@ -1,5 +1,6 @@
 //! The clocks of the host. Nothing else in Mainstay's agent reads one.
 
+use mainstay_core::sample::ClockSync;
 use mainstay_core::time::Now;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -124,6 +125,14 @@ pub fn timex() -> Option<Timex> {
         pps_errors: count(asked.errcnt),
         pps_instabilities: count(asked.stbcnt),
     })
+}
+
+/// How well the clock is kept, for a sample.
+#[must_use]
+pub fn sync() -> Option<ClockSync> {
+    let timex = timex()?;
+    let offset_ns = if timex.nanoseconds { timex.offset } else { timex.offset.saturating_mul(1_000) };
+    Some(ClockSync { synchronised: timex.synchronised, max_error_us: timex.max_error_us, offset_ns })
 }
 
 /// The boot clock never goes below zero.

@@ -94,6 +94,7 @@ impl Host {
             self.errors.note("mountinfo", error.to_string());
         }
         self.proc.read(&mut sample, &mut self.buffer, &mut self.errors);
+        sample.clock = clock::sync();
         sample.processes = self.processes.read(&mut self.buffer, now);
         sample.units = self.read_units();
         sample.probes = self.probes.clone();

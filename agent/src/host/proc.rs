@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use mainstay_core::parse::{self, ParseError};
-use mainstay_core::sample::{Pressure, Sample};
+use mainstay_core::sample::{Conntrack, Pressure, Sample, TcpCounters};
 
 use super::ReadErrors;
 use super::file::KeptFile;
@@ -31,6 +31,10 @@ pub struct ProcReader {
     diskstats: KeptFile,
     net_dev: KeptFile,
     file_nr: KeptFile,
+    snmp: KeptFile,
+    netstat: KeptFile,
+    conntrack_count: KeptFile,
+    conntrack_max: KeptFile,
     sys_block: std::path::PathBuf,
     whole_disks: Vec<Vec<u8>>,
     disk_lines: usize,
@@ -52,6 +56,10 @@ impl ProcReader {
             diskstats: kept("diskstats"),
             net_dev: kept("net/dev"),
             file_nr: kept("sys/fs/file-nr"),
+            snmp: kept("net/snmp"),
+            netstat: kept("net/netstat"),
+            conntrack_count: kept("sys/net/netfilter/nf_conntrack_count"),
+            conntrack_max: kept("sys/net/netfilter/nf_conntrack_max"),
             sys_block: root.join("sys/block"),
             whole_disks: Vec::new(),
             disk_lines: usize::MAX,
@@ -75,6 +83,24 @@ impl ProcReader {
         let interfaces = take(&mut self.net_dev, buffer, errors, |bytes| parse::net_dev::parse(bytes, keep));
         sample.interfaces = interfaces.unwrap_or_default();
         sample.file_handles = take(&mut self.file_nr, buffer, errors, parse::file_nr::parse);
+        sample.tcp = self.read_tcp(buffer, errors);
+        sample.conntrack = self.read_conntrack(buffer, errors);
+    }
+
+    fn read_tcp(&mut self, buffer: &mut Vec<u8>, errors: &mut ReadErrors) -> Option<TcpCounters> {
+        let tcp = ["CurrEstab", "OutSegs", "RetransSegs"];
+        let [established, segments_sent, segments_retransmitted] =
+            take(&mut self.snmp, buffer, errors, |bytes| parse::netstat::pick(bytes, "Tcp", tcp))?;
+        let listen = ["ListenOverflows", "ListenDrops"];
+        let [listen_overflows, listen_drops] =
+            take(&mut self.netstat, buffer, errors, |bytes| parse::netstat::pick(bytes, "TcpExt", listen))?;
+        Some(TcpCounters { established, segments_sent, segments_retransmitted, listen_overflows, listen_drops })
+    }
+
+    fn read_conntrack(&mut self, buffer: &mut Vec<u8>, errors: &mut ReadErrors) -> Option<Conntrack> {
+        let entries = take(&mut self.conntrack_count, buffer, errors, parse::number)?;
+        let limit = take(&mut self.conntrack_max, buffer, errors, parse::number)?;
+        Some(Conntrack { entries, limit })
     }
 
     fn read_disks(&mut self, sample: &mut Sample, buffer: &mut Vec<u8>, errors: &mut ReadErrors) {

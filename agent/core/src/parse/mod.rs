@@ -90,6 +90,14 @@ impl At {
     }
 }
 
+/// Parses a file that holds one number.
+///
+/// # Errors
+/// Where it is none.
+pub fn number(bytes: &[u8]) -> Result<u64, ParseError> {
+    At { file: "number", line: 1 }.number("value", Some(bytes.trim_ascii()))
+}
+
 /// The lines of `bytes` with their numbers, without the newline, empty ones left out.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     (1..).zip(bytes.split(|b| *b == b'\n')).filter(|(_, line)| !line.is_empty())
@@ -150,7 +158,9 @@ mod tests {
         let _ = mdstat::parse(bytes);
         let _ = meminfo::all(bytes);
         let _ = net_dev::all(bytes);
+        let _ = number(bytes);
         let _ = netstat::pairs(bytes);
+        let _ = netstat::pick(bytes, "Tcp", ["OutSegs"]);
         let _ = netstat::snmp6(bytes);
         let _ = nfs::client(bytes);
         let _ = nfs::server(bytes);

@@ -29,6 +29,34 @@ pub fn pairs(bytes: &[u8]) -> Result<Vec<Counter<'_>>, ParseError> {
     Ok(counters)
 }
 
+/// Picks some counters of one protocol, without looking at the others: for what is read at every
+/// sample.
+///
+/// # Errors
+/// Where a counter is missing or no number.
+pub fn pick<const N: usize>(
+    bytes: &[u8],
+    protocol: &'static str,
+    fields: [&'static str; N],
+) -> Result<[u64; N], ParseError> {
+    let is_ours = |text: &[u8]| text.strip_prefix(protocol.as_bytes()).is_some_and(|rest| rest.starts_with(b":"));
+    let mut rows = lines(bytes).filter(|(_, text)| is_ours(text));
+    let at = At { file: "net/netstat", line: 1 };
+    let (Some((line, names)), Some((_, values))) = (rows.next(), rows.next()) else { return Err(at.missing(protocol)) };
+    let at = At { line, ..at };
+    let mut found = [None; N];
+    for (name, value) in words(names).zip(words(values)) {
+        if let Some(which) = fields.iter().position(|field| field.as_bytes() == name) {
+            found[which] = Some(at.number(fields[which], Some(value))?);
+        }
+    }
+    let mut picked = [0; N];
+    for ((value, found), field) in picked.iter_mut().zip(found).zip(fields) {
+        *value = found.ok_or_else(|| at.missing(field))?;
+    }
+    Ok(picked)
+}
+
 /// Parses `snmp6`: `Ip6InReceives 2` a line; the protocol ends with its `6`.
 ///
 /// # Errors
@@ -63,6 +91,16 @@ mod tests {
         let new = pairs(include_bytes!("fixtures/netstat.6.1.txt")).unwrap();
         assert_eq!(value(&new, "TcpExt", "ListenDrops"), Some(7.0));
         assert_eq!(value(&new, "IpExt", "OutOctets"), Some(15_739_683.0));
+    }
+
+    #[test]
+    fn picks_counters_of_one_protocol() {
+        let old = include_bytes!("fixtures/netstat.4.19.txt");
+        assert_eq!(pick(old, "Tcp", ["RetransSegs", "CurrEstab"]).unwrap(), [103, 4]);
+        let new = include_bytes!("fixtures/netstat.6.1.txt");
+        assert_eq!(pick(new, "TcpExt", ["ListenOverflows", "ListenDrops"]).unwrap(), [6, 7]);
+        assert_eq!(pick(new, "TcpExt", ["TCPMagic"]).unwrap_err().field, "TCPMagic");
+        assert_eq!(pick(new, "Tcp", ["OutSegs"]).unwrap_err().field, "Tcp");
     }
 
     #[test]
