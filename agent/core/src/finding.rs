@@ -40,12 +40,26 @@ finding_kinds! {
     DiskInodes = "disk.inodes",
     /// A filesystem will be full before long.
     DiskFilling = "disk.filling",
+    /// A filesystem that could be written to no longer can.
+    DiskReadonly = "disk.readonly",
     /// Work stalls for lack of memory.
     MemoryPressure = "memory.pressure",
     /// The memory of a unit grows steadily towards its limit.
     MemoryLeak = "memory.leak",
+    /// The kernel killed processes for lack of memory.
+    MemoryOomKill = "memory.oom_kill",
     /// Work waits for a CPU most of the time.
     CpuSaturated = "cpu.saturated",
+    /// Nothing goes on because everything waits for a disk.
+    IoStalled = "io.stalled",
+    /// Ended processes pile up because nobody asks how they ended.
+    ProcessZombies = "process.zombies",
+    /// The machine is running out of file handles.
+    FdExhausted = "fd.exhausted",
+    /// Much of what is sent over TCP has to be sent again.
+    NetRetransmits = "net.retransmits",
+    /// Nothing keeps the clock right.
+    ClockUnsynced = "clock.unsynced",
     /// A metric is far from what was learned to be usual.
     MetricAnomalous = "metric.anomalous",
     /// A host has not been heard from (found by the collector).

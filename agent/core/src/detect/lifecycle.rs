@@ -101,8 +101,16 @@ fn clear_after(kind: FindingKind) -> Duration {
         // A unit that is up again is up; whether it stays is what verification waits for.
         FindingKind::ServiceFailed | FindingKind::HostSilent => 0,
         FindingKind::ServiceHung => 2,
-        FindingKind::DiskFull | FindingKind::DiskInodes => 3,
-        FindingKind::CpuSaturated | FindingKind::MemoryPressure => 30,
+        FindingKind::DiskFull | FindingKind::DiskInodes | FindingKind::DiskReadonly => 3,
+        // It waits by itself until none has happened for long.
+        FindingKind::MemoryOomKill => 0,
+        FindingKind::CpuSaturated
+        | FindingKind::MemoryPressure
+        | FindingKind::IoStalled
+        | FindingKind::ProcessZombies
+        | FindingKind::FdExhausted
+        | FindingKind::NetRetransmits
+        | FindingKind::ClockUnsynced => 30,
         FindingKind::AgentDegraded => 10,
         // These look back over windows of minutes themselves.
         FindingKind::ServiceCrashLoop | FindingKind::DiskFilling => 60,
@@ -114,7 +122,11 @@ fn clear_after(kind: FindingKind) -> Duration {
 /// edge is one finding and not fifty. None where every single time counts.
 fn quiet_after_clear(kind: FindingKind) -> Duration {
     Duration::from_secs(match kind {
-        FindingKind::DiskFilling | FindingKind::MemoryPressure | FindingKind::CpuSaturated => 300,
+        FindingKind::DiskFilling
+        | FindingKind::MemoryPressure
+        | FindingKind::CpuSaturated
+        | FindingKind::IoStalled
+        | FindingKind::NetRetransmits => 300,
         FindingKind::MemoryLeak | FindingKind::MetricAnomalous => 3_600,
         _ => 0,
     })

@@ -12,18 +12,25 @@
 //! stay true. A reading that is missing opens nothing and clears nothing.
 
 mod clock;
+mod clock_unsynced;
 mod codec;
 mod cpu_saturated;
 mod crash_loop;
 mod degraded;
 mod disk_filling;
 mod disk_full;
+mod disk_readonly;
+mod fd_exhausted;
 pub mod forecast;
+mod io_stalled;
 pub mod lifecycle;
 mod memory_leak;
+mod memory_oom_kill;
 mod memory_pressure;
 mod metric_anomalous;
 pub mod model;
+mod net_retransmits;
+mod process_zombies;
 mod service_failed;
 mod service_hung;
 mod settings;
@@ -47,9 +54,12 @@ use codec::{Reader, Writer};
 use crash_loop::CrashLoop;
 use degraded::Degraded;
 use disk_filling::DiskFilling;
+use disk_readonly::DiskReadonly;
 use lifecycle::Lifecycle;
 use memory_leak::MemoryLeak;
+use memory_oom_kill::MemoryOomKill;
 use metric_anomalous::MetricAnomalous;
+use net_retransmits::NetRetransmits;
 use service_failed::ServiceFailed;
 use service_hung::ServiceHung;
 
@@ -74,7 +84,10 @@ pub struct Detectors {
     crash_loop: CrashLoop,
     service_hung: ServiceHung,
     disk_filling: DiskFilling,
+    disk_readonly: DiskReadonly,
     memory_leak: MemoryLeak,
+    memory_oom_kill: MemoryOomKill,
+    net_retransmits: NetRetransmits,
     metric_anomalous: MetricAnomalous,
     degraded: Degraded,
     relearning: Vec<String>,
@@ -102,7 +115,10 @@ impl Detectors {
             crash_loop: CrashLoop::default(),
             service_hung: ServiceHung::default(),
             disk_filling: DiskFilling::default(),
+            disk_readonly: DiskReadonly::default(),
             memory_leak: MemoryLeak::default(),
+            memory_oom_kill: MemoryOomKill::default(),
+            net_retransmits: NetRetransmits::default(),
             metric_anomalous: MetricAnomalous::default(),
             degraded: Degraded::default(),
             relearning: Vec::new(),
@@ -126,9 +142,16 @@ impl Detectors {
         self.service_hung.observe(sample, &mut round);
         disk_full::observe(sample, &signals, settings, &mut round);
         self.disk_filling.observe(sample, &signals, settings, &mut round);
+        self.disk_readonly.observe(sample, &mut round);
         memory_pressure::observe(sample, &signals, settings, &mut round);
         self.memory_leak.observe(sample, &signals, settings, &mut round);
+        self.memory_oom_kill.observe(sample, &signals, &mut round);
         cpu_saturated::observe(sample, &signals, settings, &mut round);
+        io_stalled::observe(sample, &signals, &mut round);
+        process_zombies::observe(sample, &mut round);
+        fd_exhausted::observe(&signals, &mut round);
+        self.net_retransmits.observe(self.previous.as_ref(), sample, &mut round);
+        clock_unsynced::observe(sample, &mut round);
         self.metric_anomalous.observe(&signals, settings, &mut round);
         self.degraded.observe(sample, &mut round);
         let events = round.finish();

@@ -41,14 +41,18 @@ fn is_about_units(kind: FindingKind) -> bool {
 }
 
 fn is_about_mounts(kind: FindingKind) -> bool {
-    matches!(kind, FindingKind::DiskFull | FindingKind::DiskInodes | FindingKind::DiskFilling)
+    use FindingKind as K;
+    matches!(kind, K::DiskFull | K::DiskInodes | K::DiskFilling | K::DiskReadonly)
 }
 
 /// Whether an action can be taken about a kind of finding.
 pub(super) fn fits(action: &RungAction, kind: FindingKind) -> bool {
     match action {
         RungAction::Notify { .. } => true,
-        RungAction::DiskReclaim { .. } => is_about_mounts(kind) && may_justify_action(kind),
+        // Nothing can be reclaimed where nothing can be written.
+        RungAction::DiskReclaim { .. } => {
+            is_about_mounts(kind) && kind != FindingKind::DiskReadonly && may_justify_action(kind)
+        }
         RungAction::UnitRestart(_) | RungAction::UnitStart(_) | RungAction::UnitStop | RungAction::UnitReload => {
             is_about_units(kind) && may_justify_action(kind)
         }
