@@ -161,9 +161,11 @@ impl Metric {
 
     fn measure(&mut self) -> Measure {
         if self.measure.left == 0 {
-            let floor = (RELATIVE_FLOOR * self.values.quantile(0.5).abs()).max(ABSOLUTE_FLOOR);
+            let matters = RELATIVE_FLOOR * self.values.quantile(0.5).abs();
             let [low, middle, high] = [0.1, 0.5, 0.9].map(|share| self.misses.quantile(share));
-            self.measure = Measure { middle, scale: ((high - low) / DECILES).max(floor), floor, left: MEASURE_SAMPLES };
+            let usual = (high - low) / DECILES;
+            let floor = (matters - usual).max(ABSOLUTE_FLOOR);
+            self.measure = Measure { middle, scale: usual.max(matters).max(ABSOLUTE_FLOOR), floor, left: MEASURE_SAMPLES };
         }
         self.measure.left -= 1;
         self.measure

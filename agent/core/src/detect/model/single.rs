@@ -15,7 +15,7 @@ use crate::detect::codec::{Reader, Writer};
 const DAY: f64 = 86_400.0;
 
 /// Samples over the limit come in episodes, of about so many. One episode is one alarm.
-const SAMPLES_PER_EPISODE: f64 = 1.3;
+const SAMPLES_PER_EPISODE: f64 = 1.2;
 
 /// An open alarm stays open while the surprise is above this share of what opened it.
 const CLEAR_FACTOR: f64 = 0.5;

@@ -108,6 +108,8 @@ impl Sketch {
             from += 1;
             to += 1;
         }
+        // Taken anew, for rounding would add up over the weeks.
+        self.total = self.weight[..to].iter().sum();
         self.mean[to..].fill(f32::INFINITY);
         self.weight[to..].fill(0.0);
         self.len = to as u8;
@@ -124,17 +126,19 @@ impl Sketch {
         below.iter().sum::<u32>() as usize
     }
 
-    /// The weight below `x` and at it. What is not in use weighs nothing.
+    /// The weight below `x` and above it; what is at it counts half on either side. Neither is
+    /// taken as what is left of the total: rounding would show where it matters, at the ends.
     fn weigh(&self, x: f32) -> (f32, f32) {
         // In lanes, so that they are added at once and always in the same order.
-        let (mut below, mut at) = ([0.0; LANES], [0.0; LANES]);
+        let (mut below, mut above) = ([0.0; LANES], [0.0; LANES]);
         for (mean, weight) in self.mean.chunks_exact(LANES).zip(self.weight.chunks_exact(LANES)) {
             for lane in 0..LANES {
-                below[lane] += if mean[lane] < x { weight[lane] } else { 0.0 };
-                at[lane] += if mean[lane] == x { weight[lane] } else { 0.0 };
+                let half = weight[lane] / 2.0;
+                below[lane] += if mean[lane] < x { half } else { 0.0 } + if mean[lane] <= x { half } else { 0.0 };
+                above[lane] += if mean[lane] > x { half } else { 0.0 } + if mean[lane] >= x { half } else { 0.0 };
             }
         }
-        (below.iter().sum(), at.iter().sum())
+        (below.iter().sum(), above.iter().sum())
     }
 
     /// The share of what was seen that is below `x`, never 0 or 1. What is within `floor` of `x`
@@ -146,10 +150,10 @@ impl Sketch {
 
     /// The weight below `x`, between two means by interpolation.
     fn weight_below(&self, x: f32) -> f32 {
-        let (below, at) = self.weigh(x);
+        let (below, _) = self.weigh(x);
         let next = self.rank(x);
-        if at > 0.0 || next == 0 || next == usize::from(self.len) {
-            return below + at / 2.0;
+        if next == 0 || next == usize::from(self.len) || self.mean[next] == x {
+            return below;
         }
         // From the middle of one neighbour to the middle of the other.
         let (low, high) = (self.mean[next - 1], self.mean[next]);
@@ -179,10 +183,8 @@ impl Sketch {
     /// `floor` is a distance too small to matter, however steady the values are.
     pub(crate) fn surprise(&self, x: f32, floor: f32) -> f32 {
         // What is hardly less far out is as far out.
-        let (below, at) = self.weigh(x - floor);
-        let high = self.total - below - at / 2.0;
-        let (below, at) = self.weigh(x + floor);
-        let low = below + at / 2.0;
+        let (_, high) = self.weigh(x - floor);
+        let (low, _) = self.weigh(x + floor);
         if high < low { self.beyond(x, high, floor, true) } else { self.beyond(x, low, floor, false) }
     }
 
