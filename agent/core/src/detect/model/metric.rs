@@ -165,7 +165,8 @@ impl Metric {
             let [low, middle, high] = [0.1, 0.5, 0.9].map(|share| self.misses.quantile(share));
             let usual = (high - low) / DECILES;
             let floor = (matters - usual).max(ABSOLUTE_FLOOR);
-            self.measure = Measure { middle, scale: usual.max(matters).max(ABSOLUTE_FLOOR), floor, left: MEASURE_SAMPLES };
+            self.measure =
+                Measure { middle, scale: usual.max(matters).max(ABSOLUTE_FLOOR), floor, left: MEASURE_SAMPLES };
         }
         self.measure.left -= 1;
         self.measure
