@@ -94,7 +94,7 @@ impl MetricAnomalous {
     }
 
     fn add(&mut self, signals: &Signals<'_>) {
-        let Self { table, cells, dropped, .. } = self;
+        let Self { table, cells, model, dropped, .. } = self;
         table.rewind();
         metrics(signals, &mut |name, labels, value| {
             if table.len() >= METRICS_MAX && !table.contains(name, labels) {
@@ -104,6 +104,7 @@ impl MetricAnomalous {
             let Some(slot) = table.slot(name, labels) else { return };
             if slot >= cells.len() {
                 cells.resize(slot + 1, Cell::default());
+                model.set_floor(slot, least_change(name));
             }
             if value.is_finite() {
                 cells[slot].sum += value;
@@ -218,6 +219,26 @@ fn number(value: f64) -> String {
         _ => 4,
     };
     format!("{value:.digits$}")
+}
+
+/// The least change of a metric that matters to anybody, so that a metric that has never moved is
+/// not surprising because it moved a little. Far below what any threshold would ask for.
+fn least_change(name: &str) -> f64 {
+    match name {
+        // A core of fifty, a fiftieth of the time.
+        "unit_cpus" => 0.02,
+        "load_per_cpu" => 0.1,
+        "procs_blocked" | "forks_per_second" => 1.0,
+        "major_faults_per_second" | "swapped_pages_per_second" => 10.0,
+        "context_switches_per_second" | "network_packets_per_second" => 100.0,
+        "network_errors_per_second" => 0.1,
+        "disk_await_seconds" => 0.005,
+        "disk_read_bytes_per_second" | "disk_written_bytes_per_second" => 262_144.0,
+        "network_receive_bytes_per_second" | "network_transmit_bytes_per_second" => 65_536.0,
+        "unit_memory_bytes" => 16_777_216.0,
+        // Shares of the machine.
+        _ => 0.02,
+    }
 }
 
 /// Takes a metric: its name, its labels sorted by name, its value.

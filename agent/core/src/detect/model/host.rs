@@ -68,6 +68,15 @@ impl HostModel {
         HostScore { score: worth.faded, limit, alarm, blame }
     }
 
+    /// Sets the least change of a metric that matters, where that is known: a metric that never
+    /// moved is not surprising because it moved a little.
+    pub fn set_floor(&mut self, metric: usize, floor: f64) {
+        if self.residuals.len() <= metric {
+            self.residuals.resize_with(metric + 1, Residual::default);
+        }
+        self.residuals[metric].set_floor(floor);
+    }
+
     /// For how many more seconds it learns before it says anything, in steps of `dt` seconds.
     #[must_use]
     pub fn learning_seconds(&self, dt: f64) -> f64 {

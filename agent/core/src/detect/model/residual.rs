@@ -47,7 +47,7 @@ const RELEARN_AFTER: f64 = DAY;
 /// Changes below this share of the level do not matter, however steady the metric is.
 const RELATIVE_FLOOR: f64 = 0.01;
 
-/// The scale of a metric that has always been zero.
+/// The scale of a metric that has always been zero, where no floor of its own is known.
 const ABSOLUTE_FLOOR: f64 = 1e-6;
 
 /// The metric's own extremes: the distance that two samples in a thousand reach.
@@ -102,6 +102,8 @@ pub(super) struct Residual {
     beyond: f64,
     /// Seconds for which it has been unusual without a break.
     unusual: f64,
+    /// Its scale is never below this.
+    floor: f64,
     extremes: Extremes,
 }
 
@@ -117,6 +119,7 @@ impl Default for Residual {
             seen: 0.0,
             beyond: 0.0,
             unusual: 0.0,
+            floor: ABSOLUTE_FLOOR,
             extremes: Extremes::default(),
         }
     }
@@ -133,8 +136,8 @@ impl Residual {
         let expected = self.expected(bin, other, share);
         let off = value - expected;
         let moved = value - self.last_hour;
-        let day_scale = floored(self.day_scale, expected);
-        let hour_scale = floored(self.hour_scale, self.last_hour);
+        let day_scale = self.floored(self.day_scale, expected);
+        let hour_scale = self.floored(self.hour_scale, self.last_hour);
         let (by_day, by_hour) = (off.abs() / day_scale, moved.abs() / hour_scale);
         let (raw, expected, scale, expert) = if by_day >= by_hour {
             (by_day, expected, day_scale, Expert::TimeOfDay)
@@ -149,6 +152,11 @@ impl Residual {
         }
         self.learn(value, off, moved, (bin, dt), (day_scale, hour_scale));
         Deviation { distance, expected, scale, expert }
+    }
+
+    /// Sets what the least change is that matters, where that is known of the metric.
+    pub(super) fn set_floor(&mut self, floor: f64) {
+        self.floor = floor.max(ABSOLUTE_FLOOR);
     }
 
     /// Seconds for which it has been unusual without a break.
@@ -170,6 +178,10 @@ impl Residual {
             (true, false) => own + self.offset,
             _ => self.last_hour,
         }
+    }
+
+    fn floored(&self, scale: f64, level: f64) -> f64 {
+        scale.max(level.abs() * RELATIVE_FLOOR).max(self.floor)
     }
 
     #[allow(clippy::cast_possible_truncation)]
@@ -210,8 +222,8 @@ impl Residual {
 
     pub(super) fn save(&self, writer: &mut Writer) {
         self.levels.iter().chain(&self.seconds).for_each(|value| writer.f32(*value));
-        let Self { offset, day_scale, last_hour, hour_scale, seen, beyond, unusual, .. } = *self;
-        for value in [offset, day_scale, last_hour, hour_scale, seen, beyond, unusual] {
+        let Self { offset, day_scale, last_hour, hour_scale, seen, beyond, unusual, floor, .. } = *self;
+        for value in [offset, day_scale, last_hour, hour_scale, seen, beyond, unusual, floor] {
             writer.f64(value);
         }
         self.extremes.save(writer);
@@ -222,17 +234,13 @@ impl Residual {
         for value in loaded.levels.iter_mut().chain(&mut loaded.seconds) {
             *value = reader.f32().filter(|value| value.is_finite())?;
         }
-        let Self { offset, day_scale, last_hour, hour_scale, seen, beyond, unusual, .. } = &mut loaded;
-        for value in [offset, day_scale, last_hour, hour_scale, seen, beyond, unusual] {
+        let Self { offset, day_scale, last_hour, hour_scale, seen, beyond, unusual, floor, .. } = &mut loaded;
+        for value in [offset, day_scale, last_hour, hour_scale, seen, beyond, unusual, floor] {
             *value = reader.f64().filter(|value| value.is_finite())?;
         }
         loaded.extremes = Extremes::load(reader)?;
         Some(loaded)
     }
-}
-
-fn floored(scale: f64, level: f64) -> f64 {
-    scale.max(level.abs() * RELATIVE_FLOOR).max(ABSOLUTE_FLOOR)
 }
 
 /// The bin of a moment, the one whose middle is nearest on the other side, and how much of the way

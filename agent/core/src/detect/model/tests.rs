@@ -173,3 +173,41 @@ fn what_was_saved_goes_on_with_the_very_same_answers() {
         assert_eq!(again.observe(&values, at(step), MINUTE, KNOB), want, "{step}");
     }
 }
+
+#[test]
+fn a_metric_that_never_moved_may_move_less_than_matters() {
+    let alarms_with = |floor: f64| {
+        let (mut host, mut model) = (Host::new(7), HostModel::default());
+        model.set_floor(METRICS, floor);
+        let mut alarms = 0;
+        for step in 0..7 * STEPS_PER_DAY {
+            let mut values: Vec<_> = host.next().into_iter().map(Some).collect();
+            values.push(Some(if step == 6 * STEPS_PER_DAY { 0.03 } else { 0.0 }));
+            let score = model.observe(&values, at(step), MINUTE, KNOB);
+            alarms += usize::from(score.alarm == AlarmState::Opened && step == 6 * STEPS_PER_DAY);
+        }
+        alarms
+    };
+    assert_eq!((alarms_with(0.0), alarms_with(0.02)), (1, 0));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever comes, in whatever order of time: every score is a number and no step panics.
+    #[test]
+    fn any_values_at_any_times_give_finite_scores(
+        steps in proptest::collection::vec(
+            (proptest::collection::vec(proptest::option::of(proptest::num::f64::ANY), 0..6), -1e6..1e12f64, 0.0..1e5f64),
+            1..200,
+        ),
+        knob in 0.0..100.0f64,
+    ) {
+        let mut model = HostModel::default();
+        for (values, at, dt) in steps {
+            let score = model.observe(&values, at, dt, knob);
+            proptest::prop_assert!(score.score.is_finite() && score.limit.is_finite());
+            proptest::prop_assert!(score.blame.iter().all(|blame| blame.distance.is_finite()));
+        }
+    }
+}
