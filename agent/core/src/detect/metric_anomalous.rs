@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::clock::{Millis, millis};
 use super::codec::{Reader, Writer};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
-use super::model::{AlarmState, Blame, Expert, HostModel, HostScore};
+use super::model::{AlarmState, Blame, HostModel, HostScore};
 use super::settings::Settings;
 use super::words::measured;
 use crate::finding::{Evidence, FindingKind, Severity};
@@ -164,12 +164,8 @@ impl MetricAnomalous {
     fn evidence(&self, blame: &Blame) -> Evidence {
         let key = self.table.key(blame.metric);
         let span = |seconds| super::words::duration(super::words::seconds(seconds));
-        let usual = match blame.expert {
-            Expert::TimeOfDay => "at this time of day",
-            Expert::LastHour => "after the last hour",
-        };
         let text = format!(
-            "{key} is {}, expected {usual} about {} (±{}): {:.0} times as far off as usual, for {}; \
+            "{key} is {}, at this time of day about {} (±{}): {:.0} times as far off as usual, for {}; \
              seen so far off once in {}",
             number(blame.value),
             number(blame.expected),

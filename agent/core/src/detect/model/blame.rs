@@ -1,6 +1,6 @@
 //! Which metrics are to blame, most suspect first.
 
-use super::residual::{Deviation, Expert, Residual, UNUSUAL};
+use super::residual::{Deviation, Residual, UNUSUAL};
 
 /// Most metrics that are named. Trouble of a whole host shows in a few dozen.
 const BLAMED_MAX: usize = 32;
@@ -18,8 +18,6 @@ pub struct Blame {
     pub expected: f64,
     /// The usual distance from it.
     pub scale: f64,
-    /// Where the expectation comes from.
-    pub expert: Expert,
     /// The share of the samples seen that were at least as far off.
     pub share: f64,
     /// For how many seconds it has been unusual without a break.
@@ -32,10 +30,10 @@ pub(super) fn rank(deviations: &[Deviation], values: &[Option<f64>], residuals: 
     let mut ranked: Vec<Blame> = unusual
         .filter_map(|(metric, (off, value))| {
             let (value, residual) = ((*value)?, residuals.get(metric)?);
-            let Deviation { distance, expected, scale, expert } = *off;
+            let Deviation { distance, expected, scale } = *off;
             let raw = (value - expected).abs() / scale;
             let (share, seconds) = (residual.share_beyond(raw), residual.unusual_seconds());
-            Some(Blame { metric, distance, value, expected, scale, expert, share, seconds })
+            Some(Blame { metric, distance, value, expected, scale, share, seconds })
         })
         .collect();
     ranked.sort_by(|a, b| b.distance.total_cmp(&a.distance));

@@ -21,9 +21,9 @@ const HOURS_MIN: f64 = 12.0;
 /// Hours that are remembered: two weeks, as for the metrics' scales.
 const HOURS_MEMORY: f64 = 14.0 * 24.0;
 
-/// Added to the usual worst hour: one metric at twelve times its scale. On a host where nothing ever
+/// Added to the usual worst hour: one metric at fifteen times its scale. On a host where nothing ever
 /// happens it takes this much times the limit before anything is said.
-const AT_LEAST: f64 = 2.0;
+const AT_LEAST: f64 = 2.5;
 
 /// The share of hours that the tail is read from, besides their median: high enough to know the
 /// tail, low enough that trouble in one hour of ten does not raise it.
@@ -52,7 +52,7 @@ const GROSS: f64 = 3.0;
 const GROSS_KNOB: f64 = 0.5;
 
 /// Steps after which a score has faded to a third.
-const FADE_STEPS: f64 = 20.0;
+const FADE_STEPS: f64 = 15.0;
 
 /// Buckets of `ln(1 + sum)`: up to a sum of 27 000, which 800 metrics at their worst reach.
 const BUCKETS: usize = 128;

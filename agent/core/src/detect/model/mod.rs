@@ -17,7 +17,6 @@ mod sketch;
 pub use alarm::AlarmState;
 pub use blame::Blame;
 pub use host::{HostModel, HostScore};
-pub use residual::Expert;
 
 use metric::Metric;
 

@@ -1,10 +1,8 @@
 //! How far one metric is from what is usual for it, in its own scale: the host's view of a metric.
 //!
-//! Two experts, both slow to be taught: the level at this time of day (quarter-hours, interpolated,
-//! with an offset that follows in days) and the level of the last hour. The larger of the two
-//! distances counts, so that a wrong level at an ordinary value and an ordinary level reached too
-//! fast are both seen. The distance is not brought to a probability: what happens to two samples of
-//! a day for weeks is rare and stays so, and how gross it is tells it from what merely happens
+//! Usual is the level at this time of day: quarter-hours, interpolated, with an offset that follows
+//! in days. The distance from it is not brought to a probability: what happens to two samples of a
+//! day for weeks is rare and stays so, and how gross it is tells it from what merely happens
 //! seldom. Instead a distance is held against the metric's own usual extremes, so that a metric
 //! which jumps twenty times a day cannot outshout one which never moves.
 //!
@@ -25,7 +23,7 @@ const BIN_MEMORY: f64 = 7.0 * BIN;
 /// Memory of scales and of the distances seen: two weeks, so that a weekend is part of it twice.
 const MEMORY: f64 = 14.0 * DAY;
 
-/// The last hour forgets with this time constant.
+/// The recent level, which stands in for a quarter-hour that was never seen, forgets in an hour.
 const HOUR: f64 = 3_600.0;
 
 /// The offset on all quarter-hours follows in three days: slower than trouble, faster than a season.
@@ -60,42 +58,32 @@ const BURST_STEPS: f64 = 10.0;
 /// What a metric at its own extremes counts at most, and no multiple of a scale counts beyond
 /// [`DISTANCE_MAX`]: it is as gross as can be.
 const AT_EXTREME: f64 = 25.0;
-const DISTANCE_MAX: f64 = 300.0;
+const DISTANCE_MAX: f64 = 500.0;
 
 /// From this distance on a value is unusual. In mean absolute deviations: some 2.4 sigma.
 pub(super) const UNUSUAL: f64 = 3.0;
-
-/// Which expert sees a value furthest off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Expert {
-    /// The level at this time of day.
-    #[default]
-    TimeOfDay,
-    /// The level of the last hour.
-    LastHour,
-}
 
 /// What is said of one value.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Deviation {
     /// In scales, held against the metric's own extremes; 0 while it learns.
     pub(super) distance: f64,
-    /// What was expected, and the usual distance from it, by the expert that was surprised most.
+    /// What was expected.
     pub(super) expected: f64,
+    /// The usual distance from it.
     pub(super) scale: f64,
-    pub(super) expert: Expert,
 }
 
-/// One metric: some 1.2 KiB.
+/// One metric: some 1.3 KiB.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Residual {
     levels: [f32; BINS],
     /// Seconds that were seen of each, up to the memory.
     seconds: [f32; BINS],
     offset: f64,
-    day_scale: f64,
-    last_hour: f64,
-    hour_scale: f64,
+    /// Mean absolute distance from what was expected.
+    scale: f64,
+    recent: f64,
     /// Seconds seen, up to the memory.
     seen: f64,
     /// Seconds beyond the clip: above where positive, below where negative.
@@ -113,9 +101,8 @@ impl Default for Residual {
             levels: [0.0; BINS],
             seconds: [0.0; BINS],
             offset: 0.0,
-            day_scale: 0.0,
-            last_hour: 0.0,
-            hour_scale: 0.0,
+            scale: 0.0,
+            recent: 0.0,
             seen: 0.0,
             beyond: 0.0,
             unusual: 0.0,
@@ -130,28 +117,21 @@ impl Residual {
     /// learned before; then learns it.
     pub(super) fn observe(&mut self, value: f64, at: f64, dt: f64) -> Deviation {
         if self.seen <= 0.0 {
-            self.last_hour = value;
+            self.recent = value;
         }
         let (bin, other, share) = bins(at);
         let expected = self.expected(bin, other, share);
         let off = value - expected;
-        let moved = value - self.last_hour;
-        let day_scale = self.floored(self.day_scale, expected);
-        let hour_scale = self.floored(self.hour_scale, self.last_hour);
-        let (by_day, by_hour) = (off.abs() / day_scale, moved.abs() / hour_scale);
-        let (raw, expected, scale, expert) = if by_day >= by_hour {
-            (by_day, expected, day_scale, Expert::TimeOfDay)
-        } else {
-            (by_hour, self.last_hour, hour_scale, Expert::LastHour)
-        };
+        let scale = self.scale.max(expected.abs() * RELATIVE_FLOOR).max(self.floor);
+        let raw = off.abs() / scale;
         let is_warm = self.seen >= WARM;
         let distance = if is_warm { (raw * AT_EXTREME / self.extremes.edge()).min(raw).min(DISTANCE_MAX) } else { 0.0 };
         self.unusual = if distance >= UNUSUAL { self.unusual + dt } else { 0.0 };
         if is_warm && self.unusual <= BURST_STEPS * dt {
             self.extremes.add(raw, dt);
         }
-        self.learn(value, off, moved, (bin, dt), (day_scale, hour_scale));
-        Deviation { distance, expected, scale, expert }
+        self.learn(value, off, (bin, dt), scale);
+        Deviation { distance, expected, scale }
     }
 
     /// Sets what the least change is that matters, where that is known of the metric.
@@ -169,32 +149,27 @@ impl Residual {
         self.extremes.share_beyond(distance)
     }
 
-    /// The level at a moment between the middles of two quarter-hours; that of the last hour where
-    /// this time of day has not been seen.
+    /// The level at a moment between the middles of two quarter-hours; the recent one where this
+    /// time of day has not been seen.
     fn expected(&self, bin: usize, other: usize, share: f64) -> f64 {
         let (own, next) = (f64::from(self.levels[bin]), f64::from(self.levels[other]));
         match (self.seconds[bin] > 0.0, self.seconds[other] > 0.0) {
             (true, true) => own + (next - own) * share + self.offset,
             (true, false) => own + self.offset,
-            _ => self.last_hour,
+            _ => self.recent,
         }
     }
 
-    fn floored(&self, scale: f64, level: f64) -> f64 {
-        scale.max(level.abs() * RELATIVE_FLOOR).max(self.floor)
-    }
-
     #[allow(clippy::cast_possible_truncation)]
-    fn learn(&mut self, value: f64, off: f64, moved: f64, (bin, dt): (usize, f64), scales: (f64, f64)) {
+    fn learn(&mut self, value: f64, off: f64, (bin, dt): (usize, f64), scale: f64) {
         let is_young = self.seen < YOUNG;
-        let clip = |scale: f64| if is_young { f64::INFINITY } else { CLIP * scale };
-        let (day_clip, hour_clip) = (clip(scales.0), clip(scales.1));
-        let clipped = off.clamp(-day_clip, day_clip);
+        let clip = if is_young { f64::INFINITY } else { CLIP * scale };
+        let clipped = off.clamp(-clip, clip);
         let seen = f64::from(self.seconds[bin]);
         let level = f64::from(self.levels[bin]);
         self.levels[bin] = if seen > 0.0 {
             let rate = dt / (seen + dt).min(BIN_MEMORY.max(3.0 * dt));
-            level + rate * (value - self.offset - level).clamp(-day_clip, day_clip)
+            level + rate * (value - self.offset - level).clamp(-clip, clip)
         } else if is_young {
             value - self.offset
         } else {
@@ -204,8 +179,8 @@ impl Residual {
 
         self.offset += clipped * (dt / OFFSET_MEMORY).min(1.0);
         self.beyond = match off {
-            off if off > day_clip => self.beyond.max(0.0) + dt,
-            off if off < -day_clip => self.beyond.min(0.0) - dt,
+            off if off > clip => self.beyond.max(0.0) + dt,
+            off if off < -clip => self.beyond.min(0.0) - dt,
             // A short return does not make the shift another one.
             _ => self.beyond.signum() * (self.beyond.abs() - 3.0 * dt).max(0.0),
         };
@@ -214,16 +189,14 @@ impl Residual {
             self.beyond = 0.0;
         }
         self.seen = (self.seen + dt).min(MEMORY);
-        let rate = dt / self.seen;
-        self.day_scale += rate * (clipped.abs() - self.day_scale);
-        self.hour_scale += rate * (moved.abs().min(hour_clip) - self.hour_scale);
-        self.last_hour += moved * (dt / HOUR).min(1.0);
+        self.scale += dt / self.seen * (clipped.abs() - self.scale);
+        self.recent += (value - self.recent) * (dt / HOUR).min(1.0);
     }
 
     pub(super) fn save(&self, writer: &mut Writer) {
         self.levels.iter().chain(&self.seconds).for_each(|value| writer.f32(*value));
-        let Self { offset, day_scale, last_hour, hour_scale, seen, beyond, unusual, floor, .. } = *self;
-        for value in [offset, day_scale, last_hour, hour_scale, seen, beyond, unusual, floor] {
+        let Self { offset, scale, recent, seen, beyond, unusual, floor, .. } = *self;
+        for value in [offset, scale, recent, seen, beyond, unusual, floor] {
             writer.f64(value);
         }
         self.extremes.save(writer);
@@ -234,8 +207,8 @@ impl Residual {
         for value in loaded.levels.iter_mut().chain(&mut loaded.seconds) {
             *value = reader.f32().filter(|value| value.is_finite())?;
         }
-        let Self { offset, day_scale, last_hour, hour_scale, seen, beyond, unusual, floor, .. } = &mut loaded;
-        for value in [offset, day_scale, last_hour, hour_scale, seen, beyond, unusual, floor] {
+        let Self { offset, scale, recent, seen, beyond, unusual, floor, .. } = &mut loaded;
+        for value in [offset, scale, recent, seen, beyond, unusual, floor] {
             *value = reader.f64().filter(|value| value.is_finite())?;
         }
         loaded.extremes = Extremes::load(reader)?;

@@ -8,7 +8,6 @@
 use super::blame::Blame;
 use super::host::HostScore;
 use super::metric::SAMPLES_MIN;
-use super::residual::Expert;
 use super::{AlarmState, Metric};
 use crate::detect::codec::{Reader, Writer};
 
@@ -65,7 +64,6 @@ impl Single {
             value,
             expected: judged.expected,
             scale: judged.scale,
-            expert: Expert::default(),
             share: (-judged.surprise).exp(),
             seconds: judged.seconds,
         };
