@@ -86,6 +86,14 @@ impl HostModel {
         }
     }
 
+    /// Bytes of state in memory, the host's own included.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        let single = self.single.as_ref().map_or(0, |_| size_of::<Single>());
+        let per_metric = size_of::<Residual>() + size_of::<Deviation>();
+        size_of::<Self>() + single + self.residuals.len() * per_metric
+    }
+
     /// Forgets the metrics that `keep` does not accept and moves the others up.
     pub(crate) fn retain(&mut self, keep: impl Fn(usize) -> bool) {
         let residuals = std::mem::take(&mut self.residuals);
