@@ -5,6 +5,7 @@
 //! whoever named it first; it never changes its kind.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 
 use crate::readings::{Reading, SeriesKind};
@@ -160,10 +161,11 @@ impl Exposition {
     pub fn absorb_new(&mut self, other: Self) -> bool {
         let mut all = true;
         for (name, family) in other.families {
-            if self.families.contains_key(&name) {
-                all = false;
-            } else {
-                self.families.insert(name, family);
+            match self.families.entry(name) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(family);
+                }
+                Entry::Occupied(_) => all = false,
             }
         }
         all

@@ -145,7 +145,7 @@ fn own_process(text: &mut Exposition) {
         text.gauge("process_resident_memory_bytes", "Memory of the agent.", bytes);
     }
     if let Some(ticks) = field(19) {
-        let seconds = clock::boot_wall_seconds() + ticks / size(rustix::param::clock_ticks_per_second() as usize);
+        let seconds = clock::boot_wall_seconds() + ticks / count(rustix::param::clock_ticks_per_second());
         text.gauge("process_start_time_seconds", "When the agent was started.", seconds);
     }
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {

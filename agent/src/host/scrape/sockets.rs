@@ -70,7 +70,8 @@ pub(super) fn sockstat(tree: &Tree, out: &mut Exposition) -> Collected {
 
 pub(super) fn softnet(tree: &Tree, out: &mut Exposition) -> Collected {
     let Some(cpus) = tree.parsed("proc/net/softnet_stat", parse::softnet::parse)? else { return Ok(Found::Nothing) };
-    let columns: [(&str, &str, fn(&parse::softnet::Cpu) -> u64); 3] = [
+    type Column = fn(&parse::softnet::Cpu) -> u64;
+    let columns: [(&str, &str, Column); 3] = [
         ("node_softnet_processed_total", "Packets processed.", |cpu| cpu.processed),
         ("node_softnet_dropped_total", "Packets dropped because too many waited.", |cpu| cpu.dropped),
         ("node_softnet_times_squeezed_total", "How often packets were left for later.", |cpu| cpu.times_squeezed),
