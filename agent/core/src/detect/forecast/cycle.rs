@@ -23,6 +23,8 @@ const DAY: Millis = 86_400_000;
 
 /// Cycles back that are tried for what a fall is made of.
 const LAGS: usize = 10;
+/// A fall that is always the same has to fit by so much better than a share of what was written.
+const SAME_WORSE: f64 = 1.5;
 /// Cycles that are looked at: two weeks of days.
 const CYCLES: usize = 14;
 
@@ -202,7 +204,8 @@ fn rule(written: &[f64; CYCLES], cut: &[f64]) -> Rule {
     };
     let usual = median(cut.iter().copied());
     let mut best = Rule::Same(usual);
-    let mut least = median(cut.iter().map(|cut| (cut - usual).abs())) * spare(n);
+    // What is always the same cuts too little where more is written; it has to fit clearly better.
+    let mut least = median(cut.iter().map(|cut| (cut - usual).abs())) * spare(n) * SAME_WORSE + f64::MIN_POSITIVE;
     for lag in 0..LAGS {
         let count = pairs(lag).count();
         let ratios = if lag <= 1 { [median(pairs(lag).map(|(w, c)| c / w)), 1.0] } else { [1.0; 2] };

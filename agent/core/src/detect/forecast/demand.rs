@@ -27,7 +27,7 @@ const IN_SLOTS: usize = 4;
 const PARTS: i64 = 5;
 
 /// What comes so many hours ahead is judged by a window of so many times that...
-const WINDOW_PER_LEAD: f64 = 2.0;
+const WINDOW_PER_LEAD: f64 = 3.0;
 /// ... and of this much at least, in hours.
 const WINDOW_MIN: f64 = 0.75;
 
@@ -48,6 +48,8 @@ pub(super) struct Demand {
     levels: [f64; LEVELS],
     /// Bytes an hour that the shape was learned at.
     base: f64,
+    /// The same as a median, which a storm of some days does not move.
+    calm: f64,
 }
 
 impl Demand {
@@ -60,13 +62,16 @@ impl Demand {
         learn_shape(hours, newest, hour, &mut shape[..period]);
         let usual_hour = usual * SLOTS_PER_HOUR;
         let week = WEEK as i64;
-        let base = level_of(newest - week + 1, newest + 1, |h| hours.get(h)).unwrap_or(usual_hour);
+        let (mean, calm) =
+            means_of(newest - week + 1, newest + 1, |h| hours.get(h)).unwrap_or((usual_hour, usual_hour));
+        let base = f64::midpoint(mean, calm);
         let mut demand = Self {
             into_hour: (now - hour * HOUR) as f64 / HOUR as f64,
             shape,
             period,
             levels: [usual_hour; LEVELS],
             base,
+            calm,
         };
         let shape_at = |h: i64| shape[usize::try_from((h - hour).rem_euclid(period as i64)).unwrap_or(0)];
         let current = slots.current();
@@ -94,7 +99,7 @@ impl Demand {
         let mut level = self.level(WINDOW_PER_LEAD * lead + WINDOW_MIN);
         let lasts = lead / STORM_LASTS;
         let is_within = |n: usize| window(n) <= lasts.max(1.0);
-        if (0..LEVELS).filter(|n| is_within(*n)).all(|n| self.levels[n] > STORM_RATIO * self.base) {
+        if (0..LEVELS).filter(|n| is_within(*n)).all(|n| self.levels[n] > STORM_RATIO * self.calm) {
             level = level.max(self.level(lasts));
         }
         let shape = self.shape[(self.into_hour + lead) as usize % self.period];
@@ -133,9 +138,9 @@ fn quiet_amount(slots: &Ring, slot: i64, usual: f64) -> Option<f64> {
     Some(if slot >= current - super::OPEN && amount > limit && is_alone() { usual } else { amount })
 }
 
-/// The level from slot `from` to before slot `to`; `None` where too little was seen.
+/// The mean and the median of means from slot `from` to before slot `to`; `None` where too little was seen.
 #[allow(clippy::cast_precision_loss)]
-fn level_of(from: i64, to: i64, rate: impl Fn(i64) -> Option<f64>) -> Option<f64> {
+fn means_of(from: i64, to: i64, rate: impl Fn(i64) -> Option<f64>) -> Option<(f64, f64)> {
     let mut means = [0.0; PARTS as usize];
     let mut len = 0;
     for part in 0..PARTS {
@@ -156,7 +161,12 @@ fn level_of(from: i64, to: i64, rate: impl Fn(i64) -> Option<f64>) -> Option<f64
     means.sort_unstable_by(f64::total_cmp);
     let mean = means.iter().sum::<f64>() / len as f64;
     let median = f64::midpoint(means[(len - 1) / 2], means[len / 2]);
-    Some(f64::midpoint(mean, median))
+    Some((mean, median))
+}
+
+/// The level from slot `from` to before slot `to`.
+fn level_of(from: i64, to: i64, rate: impl Fn(i64) -> Option<f64>) -> Option<f64> {
+    means_of(from, to, rate).map(|(mean, median)| f64::midpoint(mean, median))
 }
 
 /// Learns the habit of one period; `first` is the hour that stands first in it. Every period is

@@ -11,8 +11,6 @@
 //! Bounded ([`Forecaster::state_bytes`]), without allocation after the start, and it knows only
 //! what it was shown.
 
-#![cfg_attr(not(test), allow(dead_code))]
-
 mod cycle;
 mod demand;
 mod path;

@@ -33,8 +33,11 @@ const SPEEDS: [(f64, f64); 13] = [
     (2.4, 0.009),
 ];
 
+/// Deviations between two speeds.
+const SPEED_STEP: f64 = 0.4;
+
 /// How likely it has to be that it fills at all for an answer other than never.
-const LIKELY: f64 = 0.3;
+const LIKELY: f64 = 0.25;
 /// How near a time has to be to count for an answer, as a logarithm: a quarter of the time away
 /// counts half.
 const NEAR: f64 = 0.2;
@@ -111,16 +114,20 @@ impl Path {
 
     /// When a disk of which so much is used reaches a capacity.
     pub(super) fn reaches(&self, used: f64, capacity: f64) -> Forecast {
+        // Speeds are one step apart: each factor is the one before times the same.
+        let step = self.spread.map(|spread| (SPEED_STEP * spread).exp());
+        let mut factor = self.spread.map(|spread| (SPEEDS[0].0 * spread).exp());
         let mut times = [f64::INFINITY; SPEEDS.len()];
-        for (time, (speed, _)) in times.iter_mut().zip(SPEEDS) {
-            *time = self.follow(used, capacity, speed);
+        for time in &mut times {
+            *time = self.follow(used, capacity, &factor);
+            factor.iter_mut().zip(&step).for_each(|(factor, step)| *factor *= step);
         }
         Forecast { low: quantile(&times, 0.1), expected: most_likely(&times), high: quantile(&times, 0.9) }
     }
 
-    /// Follows the path at one speed; gives the seconds until the capacity.
+    /// Follows the path with one factor on what is written at each point; gives the seconds until the capacity.
     #[allow(clippy::cast_precision_loss)]
-    fn follow(&self, used: f64, capacity: f64, speed: f64) -> f64 {
+    fn follow(&self, used: f64, capacity: f64, factor: &[f64; POINTS]) -> f64 {
         let hours = |t: Millis| t as f64 / HOUR as f64;
         let mut cycle = self.cycle.clone();
         let mut due = cycle.as_ref().map_or(f64::INFINITY, |cycle| hours(cycle.next(self.now) - self.now));
@@ -128,7 +135,7 @@ impl Path {
         let mut written = self.written;
         for at in 0..POINTS {
             let (mut start, end) = (begins(at), begins(at + 1));
-            let rate = self.flow[at] * (speed * self.spread[at]).exp() + self.steps[at];
+            let rate = self.flow[at] * factor[at] + self.steps[at];
             while start < end {
                 let stop = due.clamp(start, end);
                 let add = rate * (stop - start);

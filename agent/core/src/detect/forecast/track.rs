@@ -16,10 +16,10 @@ const KNOWN: [f64; 3] = [1.0, 24.0, 48.0];
 /// Forecasts over which errors are averaged: two days of the hourly ones, eight of the daily.
 const MEMORY: [f64; 3] = [48.0, 48.0, 8.0];
 
-/// The error that is assumed before any was seen, as a logarithm: a quarter.
-const FIRST: f64 = 0.25;
+/// The error that is assumed before any was seen, as a logarithm: a fifth.
+const FIRST: f64 = 0.2;
 /// How many forecasts that is worth.
-const FIRST_WEIGHT: f64 = 2.0;
+const FIRST_WEIGHT: f64 = 4.0;
 /// Errors by more than a factor of five say no more than that.
 const ERROR_MAX: f64 = 1.6;
 /// Mean absolute errors are this share of the deviation of a normal distribution.
