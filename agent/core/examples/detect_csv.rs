@@ -5,15 +5,22 @@
 //! field is a missing sample. Out: `timestamp,score,alert,blame`, one line per line read. What is
 //! written for a line depends on the lines before it only.
 //!
+//! A lone series within 0..1 that comes every two minutes or oftener is what is used of a limit, as
+//! memory is: the leak detector alone judges it, as in the agent. `detect_csv leak` says so of any.
+//!
 //!     cargo run -p mainstay-core --release --example detect_csv < series.csv
 
 use std::io::{self, BufRead, BufWriter, Write};
 
 use mainstay_core::detect::Settings;
+use mainstay_core::detect::leak::LeakModel;
 use mainstay_core::detect::model::{AlarmState, HostModel, HostScore};
 
 /// Steps of which the usual distance is taken as the period.
 const STEPS: usize = 15;
+
+/// A lone series with steps of this much at most may be the used share of a limit.
+const SHARE_STEP_MAX: f64 = 120.0;
 
 fn main() -> io::Result<()> {
     let mut lines = io::stdin().lock().lines();
@@ -22,18 +29,47 @@ fn main() -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     writeln!(out, "timestamp,score,alert,blame")?;
     let mut replay = Replay::default();
+    let mut share = (names.len() == 1).then(Share::default);
+    let is_leak_asked = std::env::args().nth(1).is_some_and(|kind| kind == "leak");
     for line in lines {
         let line = line?;
         let mut fields = line.trim_end().split(',');
         let stamp = fields.next().unwrap_or_default();
         let values: Vec<Option<f64>> =
             names.iter().map(|_| fields.next().and_then(|field| field.parse().ok())).collect();
-        let score = replay.row(stamp.parse().unwrap_or(0.0), &values);
-        let alert = u8::from(score.alarm == AlarmState::Opened);
+        let at = stamp.parse().unwrap_or(0.0);
+        let score = replay.row(at, &values);
+        let is_leak = share.as_mut().is_some_and(|share| share.row(at, values[0]));
+        let is_share = share.as_ref().is_some_and(|share| share.is_share && replay.period() <= SHARE_STEP_MAX);
+        let is_alert = if is_share || is_leak_asked { is_leak } else { score.alarm == AlarmState::Opened };
+        let alert = u8::from(is_alert);
         let blame: Vec<&str> = score.blame.iter().map(|blame| names[blame.metric].as_str()).collect();
         writeln!(out, "{stamp},{:.4},{alert},{}", score.score, blame.join(";"))?;
     }
     out.flush()
+}
+
+/// A series that may be the used share of a limit.
+struct Share {
+    model: LeakModel,
+    is_share: bool,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { model: LeakModel::new(), is_share: true }
+    }
+}
+
+impl Share {
+    /// Says whether a leak was found in this row.
+    #[allow(clippy::cast_possible_truncation)]
+    fn row(&mut self, at: f64, value: Option<f64>) -> bool {
+        let Some(value) = value else { return false };
+        self.is_share &= (0.0..=1.0).contains(&value);
+        let was = self.model.leak().is_some();
+        self.model.observe((at * 1_000.0) as i64, value, 1.0 - value).is_some() && !was
+    }
 }
 
 #[derive(Default)]

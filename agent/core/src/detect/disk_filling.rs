@@ -1,15 +1,18 @@
 //! `disk.filling`: a filesystem will be full before long.
 //!
-//! In: used bytes of every filesystem. Two windows have to agree on the time to full: ten minutes,
-//! which sees what happens now, and an hour, which sees whether it lasts. And the level has to be
-//! a new high of the last day: what was as full before and came down again (rotated logs, nightly
-//! jobs) will do so again. A level that is high and flat is not filling.
+//! In: used bytes of every filesystem. Once a disk has been watched for [`LEARNED`], its
+//! [`Forecaster`] says when it will be full; it knows rotation, retention and nightly jobs, and what
+//! is merely high and flat. Before that, two windows have to agree on the time to full: ten minutes,
+//! which sees what happens now, and an hour, which sees whether it lasts; and the level has to be a
+//! new high. Full within minutes is said by the short window alone, at any time: a forecast in steps
+//! of five minutes would come too late.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
+use super::forecast::{Forecast, Forecaster};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::trend::{History, Slope, slope, span};
@@ -22,10 +25,13 @@ use crate::subject::PathBytes;
 /// Most filesystems that are followed.
 const MOUNTS_MAX: usize = 256;
 
-/// Ten minutes, an hour, a day: step and number of points of each window.
-const SHORT: (Millis, usize) = (10_000, 60);
-const LONG: (Millis, usize) = (60_000, 60);
-const DAY: (Millis, usize) = (15 * 60_000, 96);
+/// From then on the forecaster is asked: it has seen some rounds of what comes by the hour.
+const LEARNED: Millis = 4 * 3_600_000;
+
+/// Ten minutes, an hour, four hours: step and number of points of each window.
+const SHORT: (Millis, usize) = (20_000, 30);
+const LONG: (Millis, usize) = (120_000, 30);
+const PEAKS: (Millis, usize) = (15 * 60_000, 16);
 
 /// A window says nothing before it spans this much.
 const SHORT_SPAN_MIN: Millis = 2 * 60_000;
@@ -49,10 +55,13 @@ const RAISE_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 struct Filling {
     usable_bytes: u64,
+    /// When it was first seen.
+    since: Option<Millis>,
+    forecaster: Forecaster,
     short: History,
     long: History,
     /// Peaks of quarter hours.
-    day: History,
+    peaks: History,
     verdict: Verdict,
 }
 
@@ -96,7 +105,9 @@ impl DiskFilling {
         for (mount, filling) in &self.mounts {
             writer.bytes(&mount.0);
             writer.u64(filling.usable_bytes);
-            [&filling.short, &filling.long, &filling.day].into_iter().for_each(|history| history.save(writer));
+            writer.option(filling.since, Writer::i64);
+            filling.forecaster.save(writer);
+            [&filling.short, &filling.long, &filling.peaks].into_iter().for_each(|history| history.save(writer));
         }
     }
 
@@ -105,8 +116,10 @@ impl DiskFilling {
         for _ in 0..reader.len()?.min(MOUNTS_MAX) {
             let mount = PathBytes(reader.bytes()?.to_vec());
             let empty = Filling::new(reader.u64()?);
-            let (short, long, day) = (empty.short.load(reader)?, empty.long.load(reader)?, empty.day.load(reader)?);
-            loaded.mounts.insert(mount, Filling { short, long, day, ..Filling::new(empty.usable_bytes) });
+            let (since, forecaster) = (reader.option(Reader::i64)?, Forecaster::load(reader)?);
+            let (short, long, peaks) = (empty.short.load(reader)?, empty.long.load(reader)?, empty.peaks.load(reader)?);
+            let filling = Filling { since, forecaster, short, long, peaks, ..Filling::new(empty.usable_bytes) };
+            loaded.mounts.insert(mount, filling);
         }
         Some(loaded)
     }
@@ -122,34 +135,73 @@ impl Filling {
     fn new(usable_bytes: u64) -> Self {
         Self {
             usable_bytes,
+            since: None,
+            forecaster: Forecaster::new(),
             short: History::new(SHORT.0, SHORT.1),
             long: History::new(LONG.0, LONG.1),
-            day: History::new(DAY.0, DAY.1),
+            peaks: History::new(PEAKS.0, PEAKS.1),
             verdict: Verdict::Between,
         }
     }
 
     fn note(&mut self, fs: &FilesystemSignals<'_>, settings: &Settings, t: Millis) {
         let resized = float(fs.usable_bytes.abs_diff(self.usable_bytes)) > CUT_RATIO * float(self.usable_bytes);
-        if resized {
-            *self = Self::new(fs.usable_bytes);
-        }
+        self.usable_bytes = fs.usable_bytes;
+        let since = *self.since.get_or_insert(t);
         let used = float(fs.used_bytes);
         let last = |_, now| now;
         let before = self.short.points().last().map(|point| point.1);
         if !self.short.push(t, used, last) {
             return;
         }
+        self.forecaster.observe(t, used);
         let is_cut = before.is_some_and(|before| before - used > CUT_RATIO * float(fs.usable_bytes));
-        if is_cut {
+        let is_new = if is_cut || resized {
             self.short.clear();
             self.long.clear();
             self.verdict = Verdict::Over;
+            false
         } else {
-            self.long.push(t, used, last);
-            self.verdict = self.judge(fs, settings);
+            self.long.push(t, used, last)
+        };
+        if t - since < LEARNED {
+            if !is_cut {
+                self.verdict = self.judge(fs, settings);
+            }
+        } else if let Some(imminent) = self.imminent(fs) {
+            self.verdict = imminent;
+        } else if is_new {
+            self.verdict = self.foretell(fs, settings);
         }
-        self.day.push(t, used, f64::max);
+        self.peaks.push(t, used, f64::max);
+    }
+
+    /// What the forecaster says.
+    fn foretell(&self, fs: &FilesystemSignals<'_>, settings: &Settings) -> Verdict {
+        let forecast = self.forecaster.forecast(float(fs.usable_bytes));
+        let within = settings.disk_filling_within.as_secs_f64();
+        if forecast.expected > within * 2.0 {
+            return Verdict::Over;
+        }
+        if forecast.expected > within {
+            return Verdict::Between;
+        }
+        // Sure where even the slowest of ten would be full soon.
+        let confidence = if forecast.high <= within * 2.0 { 0.9 } else { 0.75 };
+        let left = float(fs.usable_bytes.saturating_sub(fs.used_bytes));
+        let per_second = if forecast.expected > 0.0 { left / forecast.expected } else { 0.0 };
+        holds(fs, &forecast, per_second, confidence)
+    }
+
+    /// Full within minutes, by the short window.
+    fn imminent(&self, fs: &FilesystemSignals<'_>) -> Option<Verdict> {
+        if span(self.short.points()) < SHORT_SPAN_MIN {
+            return None;
+        }
+        let short = slope(self.short.points())?;
+        let left = float(fs.usable_bytes.saturating_sub(fs.used_bytes));
+        let is_imminent = short.low > 0.0 && left / short.mid < IMMINENT.as_secs_f64();
+        is_imminent.then(|| holds(fs, &by_slope(short, left), short.mid, 0.8))
     }
 
     fn judge(&self, fs: &FilesystemSignals<'_>, settings: &Settings) -> Verdict {
@@ -167,30 +219,42 @@ impl Filling {
         if now > within * 2.0 || lasting.is_some_and(|lasting| lasting > within * 2.0) {
             return Verdict::Over;
         }
-        let peak = self.day.settled().iter().map(|point| point.1).fold(0.0, f64::max);
+        let peak = self.peaks.settled().iter().map(|point| point.1).fold(0.0, f64::max);
         if float(fs.used_bytes) < peak {
             return Verdict::Between;
         }
         match (long, lasting) {
             (Some(long), Some(lasting)) if now < within && lasting < within && long.low > 0.0 => {
                 let agree = now < lasting * 2.0 && lasting < now * 2.0;
-                holds(fs, lasting.min(now), long, left, if agree { 0.9 } else { 0.75 })
+                holds(
+                    fs,
+                    &Forecast { expected: lasting.min(now), ..by_slope(long, left) },
+                    long.mid,
+                    if agree { 0.9 } else { 0.75 },
+                )
             }
-            (None, _) if now < IMMINENT.as_secs_f64() && short.low > 0.0 => holds(fs, now, short, left, 0.8),
+            (None, _) => self.imminent(fs).unwrap_or(Verdict::Between),
             _ => Verdict::Between,
         }
     }
 }
 
-fn holds(fs: &FilesystemSignals<'_>, to_full: f64, slope: Slope, left: f64, confidence: f64) -> Verdict {
-    let by = |slope: f64| duration(seconds(left / slope));
+/// When so much that is left is used up at a slope.
+fn by_slope(slope: Slope, left: f64) -> Forecast {
+    let by = |slope: f64| if slope > 0.0 { left / slope } else { f64::INFINITY };
+    Forecast { low: by(slope.high), expected: by(slope.mid), high: by(slope.low) }
+}
+
+fn holds(fs: &FilesystemSignals<'_>, forecast: &Forecast, per_second: f64, confidence: f64) -> Verdict {
+    let words = |time: f64| if time.is_finite() { duration(seconds(time)) } else { "never".into() };
+    let to_full = forecast.expected;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let per_minute = bytes((slope.mid * 60.0) as u64);
+    let per_minute = bytes((per_second * 60.0) as u64);
     let text = format!(
         "full in about {} ({} to {}): grows by {per_minute} a minute, used {} of {}",
-        duration(seconds(to_full)),
-        by(slope.high),
-        by(slope.low),
+        words(to_full),
+        words(forecast.low),
+        words(forecast.high),
         percent(fs.used_ratio),
         bytes(fs.usable_bytes),
     );

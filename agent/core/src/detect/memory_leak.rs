@@ -1,52 +1,33 @@
 //! `memory.leak`: the memory of a unit grows steadily towards its limit.
 //!
-//! In: memory of every unit that is no page cache. Only the floor counts: the least of every half
-//! hour, which a garbage collector reaches and a leak raises. It has to rise nearly every time for
-//! three hours or more, by an amount that matters, without slackening (a cache that fills does),
-//! and reach the limit of the unit, or else the end of the machine's memory, before long. A restart
-//! begins anew.
+//! In: memory of every unit that is no page cache, and what is left until the limit of the unit, or
+//! else until the end of the machine's memory. Out: a verdict for every unit whose [`LeakModel`]
+//! shows a leak that reaches the limit before long. A restart begins anew.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
+use super::leak::{Leak, LeakModel};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
-use super::trend::{History, Slope, slope, span, tau};
 use super::words::{bytes, duration, measured, seconds};
 use crate::finding::{FindingKind, Severity};
 use crate::sample::Sample;
 use crate::signal::{Signals, UnitSignals};
 use crate::subject::UnitName;
 
-/// Most units that are followed. Each takes some 1.5 KiB.
+/// Most units that are followed. Each takes some 1.6 KiB.
 const UNITS_MAX: usize = 1_024;
 
-/// One point every five minutes, eight hours of them.
-const STEP: Millis = 5 * 60_000;
-const POINTS: usize = 96;
-
-/// Points of which the least is taken: half an hour, longer than collectors take between two full
-/// collections.
-const BLOCK: usize = 6;
-
-/// Blocks that are needed: three hours.
-const BLOCKS_MIN: usize = 6;
-
-/// How nearly always the floor rises (Kendall's tau): one pair of blocks in ten may be the wrong
-/// way round.
-const TAU_MIN: f64 = 0.8;
-
-/// Growth that matters: this much, and this share of where it began.
+/// Growth that matters: the agent's own and other small programs may do as they like.
 const GROWTH_BYTES_MIN: f64 = 16.0 * 1_048_576.0;
-const GROWTH_RATIO_MIN: f64 = 0.1;
 
-/// The last third of the history must grow at this share of the first at least.
-const SLACKENING_MIN: f64 = 0.5;
-
-/// No forecast reaches further than this many times what was seen.
-const REACH: f64 = 8.0;
+/// Nothing is known of a unit before it was watched for this long.
+const WATCHED_MIN: Millis = 3_600_000;
+/// What grows within its first day may be warming up.
+const WARM_AFTER: Millis = 24 * 3_600_000;
 
 /// The limit within this time is critical.
 const CRITICAL: Duration = Duration::from_secs(3_600);
@@ -55,8 +36,10 @@ const CRITICAL: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Clone)]
 struct Growth {
     invocation: Option<[u8; 16]>,
-    floor: History,
-    verdict: Verdict,
+    model: LeakModel,
+    /// Nothing is known after a start of the agent; after a restart of the unit it is over until
+    /// shown otherwise.
+    is_restarted: bool,
 }
 
 /// Histories by unit.
@@ -93,12 +76,13 @@ impl MemoryLeak {
             let Some(growth) = self.units.get_mut(unit.unit) else { continue };
             let invocation = units.get(unit.unit).and_then(|unit| unit.invocation);
             if growth.invocation != invocation {
-                *growth = Growth { invocation, verdict: Verdict::Over, ..Growth::new() };
+                *growth = Growth { invocation, is_restarted: true, ..Growth::new() };
             }
-            if growth.floor.push(round.t, float(used), f64::min) {
-                growth.verdict = growth.judge(used, unit, sample, settings);
-            }
-            round.judge(FindingKind::MemoryLeak, SubjectRef::Unit(unit.unit), growth.verdict.clone());
+            let verdict = match limit(used, unit, sample) {
+                None => Verdict::Unknown,
+                Some((limit, left)) => growth.judge(round.t, used, left, &limit, settings),
+            };
+            round.judge(FindingKind::MemoryLeak, SubjectRef::Unit(unit.unit), verdict);
         }
         round.judge_rest(FindingKind::MemoryLeak, &Verdict::Over);
     }
@@ -108,7 +92,7 @@ impl MemoryLeak {
         for (name, growth) in &self.units {
             writer.str(name.as_str());
             writer.option(growth.invocation, |w, invocation| w.bytes(&invocation));
-            growth.floor.save(writer);
+            growth.model.save(writer);
         }
     }
 
@@ -117,8 +101,8 @@ impl MemoryLeak {
         for _ in 0..reader.len()?.min(UNITS_MAX) {
             let name = reader.unit()?;
             let invocation = reader.option(|r| r.bytes()?.try_into().ok())?;
-            let floor = Growth::new().floor.load(reader)?;
-            units.insert(name, Growth { invocation, floor, ..Growth::new() });
+            let model = LeakModel::load(reader)?;
+            units.insert(name, Growth { invocation, model, is_restarted: false });
         }
         Some(Self { units })
     }
@@ -132,82 +116,71 @@ fn float(value: u64) -> f64 {
 
 impl Growth {
     fn new() -> Self {
-        Self { invocation: None, floor: History::new(STEP, POINTS), verdict: Verdict::Between }
+        Self { invocation: None, model: LeakModel::new(), is_restarted: false }
     }
 
-    fn judge(&self, used: u64, unit: &UnitSignals<'_>, sample: &Sample, settings: &Settings) -> Verdict {
-        let floors = floors(self.floor.settled());
-        if floors.len() < BLOCKS_MIN {
-            // Nothing is known yet; after a restart it is over until shown otherwise.
-            return if self.verdict == Verdict::Over { Verdict::Over } else { Verdict::Between };
-        }
-        let values: Vec<f64> = floors.iter().map(|floor| floor.1).collect();
-        let (first, last) = (values[0], values[values.len() - 1]);
-        let grown = last - first;
-        let third = values.len() / 3;
-        let lately = last - values[values.len() - 1 - third];
-        let rises = tau(&values) >= TAU_MIN
-            && grown >= GROWTH_BYTES_MIN.max(first * GROWTH_RATIO_MIN)
-            && lately >= SLACKENING_MIN * (values[third] - first);
-        let Some(slope) = slope(&floors).filter(|slope| rises && slope.low > 0.0) else { return Verdict::Over };
-        let Some((limit, left)) = limit(used, unit, sample) else { return Verdict::Unknown };
-        let to_limit = left / slope.mid;
-        let seen = float(span(&floors).unsigned_abs()) / 1_000.0;
+    fn judge(&mut self, t: Millis, used: u64, left: f64, limit: &Limit, settings: &Settings) -> Verdict {
+        let is_learned = self.model.watched() > WATCHED_MIN;
+        let Some(leak) = self.model.observe(t, float(used), left).filter(|leak| leak.grown >= GROWTH_BYTES_MIN) else {
+            return if is_learned || self.is_restarted { Verdict::Over } else { Verdict::Between };
+        };
+        let to_limit = left / leak.slope;
         let within = settings.memory_leak_within.as_secs_f64();
-        if to_limit < within.min(REACH * seen) {
-            holds(grown, seen, &slope, left, &limit)
+        if to_limit < within {
+            self.holds(&leak, left, limit)
         } else if to_limit < within * 2.0 {
             Verdict::Between
         } else {
             Verdict::Over
         }
     }
+
+    fn holds(&self, leak: &Leak, left: f64, limit: &Limit) -> Verdict {
+        let to_limit = left / leak.slope;
+        let by = |slope: f64| if slope > 0.0 { duration(seconds(left / slope)) } else { "never".into() };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let text = format!(
+            "memory that is no cache grew by {} in {} ({} an hour): {limit} in about {} ({} to {})",
+            bytes(leak.grown as u64),
+            duration(seconds(leak.seconds)),
+            bytes((leak.slope * 3_600.0) as u64),
+            by(leak.slope),
+            by(leak.slope_high),
+            by(leak.slope_low),
+        );
+        Verdict::Holds(Case {
+            severity: if to_limit < CRITICAL.as_secs_f64() { Severity::Critical } else { Severity::Warning },
+            confidence: if self.model.watched() < WARM_AFTER { 0.7 } else { 0.9 },
+            evidence: vec![measured(text, "time_to_limit_seconds", to_limit, None)],
+            raise_after: Duration::ZERO,
+        })
+    }
 }
 
-/// The least of every [`BLOCK`] points, counted back from the newest.
-fn floors(points: &[(Millis, f64)]) -> Vec<(Millis, f64)> {
-    let least = |block: &[(Millis, f64)]| {
-        let value = block.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
-        (block[block.len() - 1].0, value)
-    };
-    let mut floors: Vec<_> = points.rchunks_exact(BLOCK).map(least).collect();
-    floors.reverse();
-    floors
+/// What the memory runs into.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    /// The unit's own, in bytes.
+    Unit(u64),
+    /// The machine's memory, in bytes.
+    Machine(u64),
 }
 
-/// The limit in words, and what is left until it.
-fn limit(used: u64, unit: &UnitSignals<'_>, sample: &Sample) -> Option<(String, f64)> {
-    let memory = sample.memory?;
-    match unit.memory_max_bytes {
-        Some(limit) if limit < memory.total_bytes => {
-            Some((format!("its limit of {}", bytes(limit)), float(limit.saturating_sub(used))))
-        }
-        _ => {
-            let text = format!("the end of the machine's memory of {}", bytes(memory.total_bytes));
-            Some((text, float(memory.available_bytes)))
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unit(limit) => write!(f, "its limit of {}", bytes(*limit)),
+            Self::Machine(total) => write!(f, "the end of the machine's memory of {}", bytes(*total)),
         }
     }
 }
 
-fn holds(grown: f64, seen: f64, slope: &Slope, left: f64, limit: &str) -> Verdict {
-    let to_limit = left / slope.mid;
-    let by = |slope: f64| duration(seconds(left / slope));
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let text = format!(
-        "memory that is no cache grew by {} in {} ({} an hour): {limit} in about {} ({} to {})",
-        bytes(grown as u64),
-        duration(seconds(seen)),
-        bytes((slope.mid * 3_600.0) as u64),
-        by(slope.mid),
-        by(slope.high),
-        by(slope.low),
-    );
-    Verdict::Holds(Case {
-        severity: if to_limit < CRITICAL.as_secs_f64() { Severity::Critical } else { Severity::Warning },
-        // Three hours may be a morning's load; six hardly are.
-        confidence: if seen < 5.0 * 3_600.0 { 0.7 } else { 0.9 },
-        evidence: vec![measured(text, "time_to_limit_seconds", to_limit, None)],
-        raise_after: Duration::ZERO,
+/// The limit, and what is left until it.
+fn limit(used: u64, unit: &UnitSignals<'_>, sample: &Sample) -> Option<(Limit, f64)> {
+    let memory = sample.memory?;
+    Some(match unit.memory_max_bytes {
+        Some(limit) if limit < memory.total_bytes => (Limit::Unit(limit), float(limit.saturating_sub(used))),
+        _ => (Limit::Machine(memory.total_bytes), float(memory.available_bytes)),
     })
 }
 
@@ -265,7 +238,7 @@ mod tests {
     fn a_steady_leak_is_found_in_hours_by_its_own_limit() {
         // 60 MiB an hour on 200, limit 1 GiB: full after 13 h.
         let seen = run(6, Some(1_024), |m| 200.0 + m, |_| 0);
-        assert_eq!(seen, [(3, Change::Opened)]);
+        assert_eq!(seen, [(2, Change::Opened)]);
     }
 
     #[test]
@@ -298,7 +271,7 @@ mod tests {
     #[test]
     fn a_restart_clears_it() {
         let seen = run(8, Some(1_024), |m| 200.0 + m % 300.0, |m| u8::try_from(m / 300).unwrap());
-        assert_eq!(seen, [(3, Change::Opened), (5, Change::Cleared)]);
+        assert_eq!(seen, [(2, Change::Opened), (5, Change::Cleared), (7, Change::Opened)], "and it leaks again");
     }
 
     #[test]

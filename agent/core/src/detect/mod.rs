@@ -23,6 +23,7 @@ mod disk_readonly;
 mod fd_exhausted;
 pub mod forecast;
 mod io_stalled;
+pub mod leak;
 pub mod lifecycle;
 mod memory_leak;
 mod memory_oom_kill;
@@ -234,8 +235,8 @@ impl Detectors {
         writer.section(LIFECYCLE, 1, |w| self.lifecycle.save(w));
         writer.section(SERVICE_FAILED, 1, |w| self.service_failed.save(w));
         writer.section(CRASH_LOOP, 1, |w| self.crash_loop.save(w));
-        writer.section(DISK_FILLING, 1, |w| self.disk_filling.save(w));
-        writer.section(MEMORY_LEAK, 1, |w| self.memory_leak.save(w));
+        writer.section(DISK_FILLING, 2, |w| self.disk_filling.save(w));
+        writer.section(MEMORY_LEAK, 2, |w| self.memory_leak.save(w));
         writer.section(METRIC_ANOMALOUS, 2, |w| self.metric_anomalous.save(w));
         writer.finish()
     }
@@ -271,8 +272,8 @@ impl Detectors {
                     restored.service_failed = malformed("service.failed", ServiceFailed::load(body))?;
                 }
                 (CRASH_LOOP, 1) => restored.crash_loop = malformed("service.crash_loop", CrashLoop::load(body))?,
-                (DISK_FILLING, 1) => restored.disk_filling = malformed("disk.filling", DiskFilling::load(body))?,
-                (MEMORY_LEAK, 1) => restored.memory_leak = malformed("memory.leak", MemoryLeak::load(body))?,
+                (DISK_FILLING, 2) => restored.disk_filling = malformed("disk.filling", DiskFilling::load(body))?,
+                (MEMORY_LEAK, 2) => restored.memory_leak = malformed("memory.leak", MemoryLeak::load(body))?,
                 (METRIC_ANOMALOUS, 2) => {
                     restored.metric_anomalous = malformed("metric.anomalous", MetricAnomalous::load(body))?;
                 }

@@ -116,21 +116,6 @@ pub(crate) fn slope(points: &[(Millis, f64)]) -> Option<Slope> {
     Some(Slope { low: quantile(1), mid: quantile(2), high: quantile(3) })
 }
 
-/// How monotone `values` rise: the share of pairs that rise less the share that fall (Kendall's
-/// tau against time), -1 to 1.
-#[allow(clippy::cast_precision_loss)]
-pub(crate) fn tau(values: &[f64]) -> f64 {
-    let mut score = 0i64;
-    let mut pairs = 0i64;
-    for (at, a) in values.iter().enumerate() {
-        for b in &values[at + 1..] {
-            score += i64::from(b > a) - i64::from(b < a);
-            pairs += 1;
-        }
-    }
-    if pairs == 0 { 0.0 } else { score as f64 / pairs as f64 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,13 +136,6 @@ mod tests {
         let points = line((0..40).map(|n| if n < 20 { 0.0 } else { 100.0 }));
         assert_eq!(slope(&points).unwrap().low, 0.0);
         assert_eq!(slope(&points[..2]), None);
-    }
-
-    #[test]
-    fn tau_knows_up_from_down() {
-        assert_eq!(tau(&[1.0, 2.0, 3.0]), 1.0);
-        assert_eq!(tau(&[3.0, 2.0, 1.0]), -1.0);
-        assert_eq!(tau(&[1.0, 1.0]), 0.0);
     }
 
     #[test]
