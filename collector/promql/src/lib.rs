@@ -13,6 +13,7 @@ mod budget;
 mod eval;
 mod labels;
 mod matcher;
+mod moment;
 mod plan;
 mod source;
 
@@ -20,6 +21,7 @@ pub use budget::Limits;
 pub use eval::{Answer, Point, Span, Value, evaluate};
 pub use labels::{Label, Labels, NAME};
 pub use matcher::{Matcher, Test, all_hold, whole};
+pub use moment::{duration_ms, moment_ms};
 pub use plan::{ParseError, Query, parse, parse_selector};
 pub use source::{Memory, STALE, Source, Take, Wanted};
 
