@@ -1,10 +1,12 @@
 //! The collector: what the agents of a fleet say, stored, put together and answered.
 //!
 //! An agent's session comes in at [`listen`], is admitted and taken apart in [`ingest`], made durable
-//! in [`store`], and put together by mainstay-fleet; operators ask and order through [`services`].
+//! in [`store`], and put together by mainstay-fleet; operators ask and order through [`services`];
+//! [`query`] answers PromQL, and [`api`] does so as Prometheus would, for dashboards.
 //! [`enrol`] decides who is who, [`notify`] tells people outside, [`hub`] is what all of them share.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod clock;
 pub mod collector;
 pub mod config;
@@ -14,6 +16,7 @@ pub mod ingest;
 pub mod listen;
 pub mod metrics;
 pub mod notify;
+pub mod query;
 pub mod random;
 pub mod run;
 pub mod services;

@@ -1,4 +1,5 @@
-//! HTTP on loopback: `/metrics` for Prometheus, `/-/healthy` and `/-/ready` for whoever watches.
+//! HTTP on loopback: `/metrics` for Prometheus, `/-/healthy` and `/-/ready` for whoever watches, and
+//! below `/api/v1/` what Prometheus' own API answers, see [`crate::api`].
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use crate::api;
 use crate::hub::Hub;
 use crate::metrics::{counter, gauge};
 
@@ -27,6 +29,7 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 pub fn serve(hub: Arc<Hub>, listener: TcpListener) -> JoinHandle<()> {
     tokio::spawn(async move {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let queries = Arc::new(Semaphore::new(api::QUERIES_MAX));
         let mut ending = hub.ending.subscribe();
         loop {
             let Ok(permit) = connections.clone().acquire_owned().await else { return };
@@ -41,11 +44,16 @@ pub fn serve(hub: Arc<Hub>, listener: TcpListener) -> JoinHandle<()> {
                 },
                 _ = ending.changed() => return,
             };
-            let hub = hub.clone();
+            let (hub, queries) = (hub.clone(), queries.clone());
             tokio::spawn(async move {
-                let answer = service_fn(move |request| {
-                    let hub = hub.clone();
-                    async move { Ok::<_, Infallible>(answer(&hub, &request)) }
+                let answer = service_fn(move |request: Request<Incoming>| {
+                    let (hub, queries) = (hub.clone(), queries.clone());
+                    async move {
+                        Ok::<_, Infallible>(match request.uri().path().starts_with(api::PREFIX) {
+                            true => api::answer(hub, queries, request).await,
+                            false => answer(&hub, &request),
+                        })
+                    }
                 });
                 let served = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -72,7 +80,7 @@ fn answer(hub: &Hub, request: &Request<Incoming>) -> Response<Full<Bytes>> {
             Ok(()) => text(StatusCode::OK, "the collector is ready\n"),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         },
-        _ => text(StatusCode::NOT_FOUND, "nothing here; try /metrics, /-/healthy or /-/ready\n"),
+        _ => text(StatusCode::NOT_FOUND, "nothing here; try /metrics, /-/healthy, /-/ready or /api/v1/query\n"),
     }
 }
 

@@ -214,7 +214,12 @@ const EDGE: f64 = 0.02;
 
 /// The share of a range that windows (ends and lengths) cover, of what the host should have sent by
 /// now: not from before it was enrolled, and not what it is still gathering.
-fn coverage(windows: &BTreeMap<i64, i64>, (from_ms, to_ms): (i64, i64), enrolled_ms: i64, heard_ms: i64) -> f64 {
+pub(crate) fn coverage(
+    windows: &BTreeMap<i64, i64>,
+    (from_ms, to_ms): (i64, i64),
+    enrolled_ms: i64,
+    heard_ms: i64,
+) -> f64 {
     let last = windows.last_key_value().map_or(heard_ms, |(at, _)| *at);
     let until = to_ms.min(if heard_ms - last < ON_ITS_WAY_MS { last } else { heard_ms });
     let expected = (until - from_ms.max(enrolled_ms)).max(1);

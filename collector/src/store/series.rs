@@ -125,6 +125,19 @@ impl Store {
         Ok(Some(schema))
     }
 
+    /// The names of every stored schema.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn schemas(&self) -> Result<Vec<Arc<Schema>>, StoreError> {
+        let prefix = SchemaKey::all();
+        let mut schemas = Vec::new();
+        for item in self.scan::<SchemaKey>(&prefix, &prefix) {
+            schemas.extend(self.schema(item?.0.id)?);
+        }
+        Ok(schemas)
+    }
+
     /// Writes a schema with the batch that first uses it. It is remembered as known only when it is
     /// read back, so that a batch that fails does not lose it.
     ///

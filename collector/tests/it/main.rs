@@ -7,6 +7,7 @@ mod notify;
 mod operator;
 mod power;
 mod program;
+mod promql;
 mod query;
 mod retention;
 mod room;

@@ -7,3 +7,11 @@ super::key! {
         id: [u8; 16],
     }
 }
+
+impl SchemaKey {
+    /// Every schema.
+    #[must_use]
+    pub fn all() -> Vec<u8> {
+        super::prefix!(SchemaKey)
+    }
+}

@@ -1,0 +1,178 @@
+//! Answers in the shapes of Prometheus' API.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use mainstay_promql::{Labels, Value};
+use serde_json::json;
+
+use crate::query::Outcome;
+
+/// The version of Prometheus whose API this is: dashboards ask it to know what they may use.
+const API_VERSION: &str = "3.5.0";
+
+/// Something that could not be answered.
+pub(super) fn error(kind: &str, text: &str) -> String {
+    json!({ "status": "error", "errorType": kind, "error": text }).to_string()
+}
+
+/// An answer of a query that was asked at a moment.
+pub(super) fn outcome(outcome: &Outcome, at_ms: i64) -> String {
+    let mut out = String::from(r#"{"status":"success","data":{"resultType":"#);
+    match &outcome.answer.value {
+        Value::Text(text) => {
+            out.push_str(r#""string","result":["#);
+            moment(&mut out, at_ms);
+            let _ = write!(out, ",{}]", json!(text));
+        }
+        Value::Scalar(value) => {
+            out.push_str(r#""scalar","result":"#);
+            point(&mut out, at_ms, *value);
+        }
+        Value::Vector(all) => {
+            out.push_str(r#""vector","result":["#);
+            separated(&mut out, all, |out, (labels, value)| {
+                out.push_str(r#"{"metric":"#);
+                metric(out, labels);
+                out.push_str(r#","value":"#);
+                point(out, at_ms, *value);
+                out.push('}');
+            });
+            out.push(']');
+        }
+        Value::Matrix(all) => {
+            out.push_str(r#""matrix","result":["#);
+            separated(&mut out, all, |out, (labels, points)| {
+                out.push_str(r#"{"metric":"#);
+                metric(out, labels);
+                out.push_str(r#","values":["#);
+                separated(out, points, |out, (at_ms, value)| point(out, *at_ms, *value));
+                out.push_str("]}");
+            });
+            out.push(']');
+        }
+    }
+    let (answer, seen) = (&outcome.answer, &outcome.seen);
+    let about = json!({
+        "completeness": seen.completeness(),
+        "hosts": seen.hosts(),
+        "hosts_incomplete": seen.incomplete(),
+        "resolution": "raw",
+        "samples": answer.samples,
+        "series": answer.series,
+    });
+    let _ = write!(out, r#"}},"mainstay":{about}"#);
+    let mut warnings: Vec<String> = seen.damaged.iter().map(|text| format!("cannot be read: {text}")).collect();
+    if seen.damaged_more > 0 {
+        warnings.push(format!("{} more blocks cannot be read", seen.damaged_more));
+    }
+    if !warnings.is_empty() {
+        let _ = write!(out, r#","warnings":{}"#, json!(warnings));
+    }
+    out.push('}');
+    out
+}
+
+fn separated<T>(out: &mut String, all: &[T], write: impl Fn(&mut String, &T)) {
+    for (n, one) in all.iter().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        write(out, one);
+    }
+}
+
+fn metric(out: &mut String, labels: &Labels) {
+    out.push('{');
+    for (n, (name, value)) in labels.iter().enumerate() {
+        let comma = if n == 0 { "" } else { "," };
+        let _ = write!(out, "{comma}{}:{}", json!(name), json!(value));
+    }
+    out.push('}');
+}
+
+fn point(out: &mut String, at_ms: i64, value: f64) {
+    out.push('[');
+    moment(out, at_ms);
+    let _ = write!(out, ",\"{}\"]", number(value));
+}
+
+/// Seconds, with milliseconds only where there are any.
+fn moment(out: &mut String, at_ms: i64) {
+    let (seconds, ms) = (at_ms.abs() / 1000, at_ms.abs() % 1000);
+    let sign = if at_ms < 0 { "-" } else { "" };
+    let _ = match ms {
+        0 => write!(out, "{sign}{seconds}"),
+        _ => write!(out, "{sign}{seconds}.{ms:03}"),
+    };
+}
+
+/// A value as Go prints it, with an exponent where it would be long.
+fn number(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
+    }
+    let is_plain = value == 0.0 || (1e-6..1e21).contains(&value.abs());
+    if is_plain { value.to_string() } else { format!("{value:e}") }
+}
+
+/// A list of names.
+pub(super) fn strings(all: &[String]) -> String {
+    json!({ "status": "success", "data": all }).to_string()
+}
+
+/// A list of series.
+pub(super) fn series(all: &[Labels]) -> String {
+    let mut out = String::from(r#"{"status":"success","data":["#);
+    separated(&mut out, all, metric);
+    out.push_str("]}");
+    out
+}
+
+/// Of each metric, or of one, what kind it is of.
+pub(super) fn metadata(all: &BTreeMap<String, bool>, metric: Option<&str>) -> String {
+    let wanted = all.iter().filter(|(name, _)| metric.is_none_or(|metric| metric == name.as_str()));
+    let of = |is_gauge: bool| json!([{ "type": if is_gauge { "gauge" } else { "counter" }, "help": "", "unit": "" }]);
+    let data: serde_json::Map<_, _> = wanted.map(|(name, is_gauge)| (name.clone(), of(*is_gauge))).collect();
+    json!({ "status": "success", "data": data }).to_string()
+}
+
+/// What this is.
+pub(super) fn build_info() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let data = json!({
+        "version": API_VERSION, "revision": version, "branch": "", "buildUser": "", "buildDate": "", "goVersion": "",
+        "application": "mainstay-collector",
+    });
+    json!({ "status": "success", "data": data }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_moments_are_written_as_prometheus_does() {
+        for (value, text) in
+            [(1.0, "1"), (0.1, "0.1"), (1e21, "1e21"), (1e-7, "1e-7"), (-0.0, "-0"), (f64::INFINITY, "+Inf")]
+        {
+            assert_eq!(number(value), text);
+        }
+        for (ms, text) in [(0, "0"), (1_500, "1.500"), (1_700_000_000_000, "1700000000"), (-1, "-0.001")] {
+            let mut out = String::new();
+            moment(&mut out, ms);
+            assert_eq!(out, text);
+        }
+    }
+
+    #[test]
+    fn one_metric_or_all_are_told() {
+        let all = BTreeMap::from([("up".to_owned(), true), ("x_total".to_owned(), false)]);
+        assert!(metadata(&all, None).contains("x_total"));
+        let one = metadata(&all, Some("up"));
+        assert!(one.contains("gauge") && !one.contains("x_total"), "{one}");
+    }
+}

@@ -1,0 +1,92 @@
+//! PromQL over the fleet: what operators and dashboards ask, answered from the host blocks.
+//!
+//! In: a query and when. Out: mainstay-promql's answer, with how much of what should be there was there.
+
+pub mod fleet;
+pub mod names;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mainstay_promql::{Answer, EvalError, Interrupted, Limits, ParseError, Span, evaluate, parse};
+
+use crate::clock;
+use crate::hub::Hub;
+use fleet::{Fleet, Seen};
+
+/// Longest that a query may take if it does not ask for less: Prometheus' default.
+pub const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// When a query stops by itself, or because nobody waits for it any more.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    cancelled: Arc<AtomicBool>,
+    until_boot_ns: u64,
+}
+
+impl Stop {
+    /// After so long.
+    #[must_use]
+    pub fn after(timeout: Duration) -> Self {
+        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let until_boot_ns = clock::now().boot_ns.saturating_add(timeout);
+        Self { cancelled: Arc::default(), until_boot_ns }
+    }
+
+    /// Whether to stop now.
+    #[must_use]
+    pub fn now(&self) -> Option<Interrupted> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Some(Interrupted::Cancelled);
+        }
+        (clock::now().boot_ns > self.until_boot_ns).then_some(Interrupted::TimedOut)
+    }
+
+    /// Stops the query when this is dropped: the connection that waits for it holds it.
+    #[must_use]
+    pub fn on_drop(&self) -> StopOnDrop {
+        StopOnDrop(self.cancelled.clone())
+    }
+}
+
+/// See [`Stop::on_drop`].
+#[derive(Debug)]
+pub struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// It is none.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// It could not be evaluated.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+}
+
+/// An answer, and what was seen of the fleet on the way.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The answer.
+    pub answer: Answer,
+    /// How complete it is.
+    pub seen: Seen,
+}
+
+/// Asks the fleet.
+///
+/// # Errors
+/// If it is no query, or cannot be evaluated.
+pub fn run(hub: &Hub, text: &str, span: Span, stop: &Stop) -> Result<Outcome, QueryError> {
+    let query = parse(text)?;
+    let fleet = Fleet::of(hub, stop);
+    let answer = evaluate(&query, span, &fleet, Limits::default(), &|| stop.now())?;
+    Ok(Outcome { answer, seen: fleet.seen() })
+}
