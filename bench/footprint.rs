@@ -1,12 +1,16 @@
-//! What Mainstay's agent costs on a host, beside Debian's own agents that sample once a second, one after the other.
+//! What Mainstay's agent costs on a host, beside Debian's own agents that sample once a second, all at the same time.
 //!
 //! The agent is measured as it runs in earnest: from the package, enrolled, with D-Bus and a session to its collector, the
-//! actuator's processes counted too. CPU is what the unit's cgroup used, memory is read from each process's `smaps_rollup`.
+//! actuator's processes counted too. All run at once on one host and are read in the same moments, so that whatever else
+//! the machine does weighs on all of them alike. CPU is `usage_usec` of each unit's cgroup, which the scheduler counts in
+//! nanoseconds of run time and not in ticks, ended processes included; the spread is over windows of five seconds. Memory
+//! is from each process's `smaps_rollup`. At the end it says where Mainstay's memory is.
 //!
-//! FOOTPRINT_SECONDS sets how long each is measured (default 60).
+//! FOOTPRINT_SECONDS sets how long is measured (default 60).
 
+use std::collections::BTreeMap;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use mainstay_tests::hosts::{Base, Host};
@@ -16,7 +20,13 @@ use mainstay_tests::site::Site;
 const IDLE_PROCESSES: u32 = 200;
 
 /// From start to first measurement: caches are warm, and start-up is not what is compared.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// Between two looks: the windows of which the spread is shown.
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// Mappings of Mainstay's agent that are listed, the largest first.
+const MAPPINGS_SHOWN: usize = 12;
 
 /// Debian's packages of the peers.
 const PEERS: &[&str] = &["monit", "prometheus-node-exporter", "collectd-core", "zabbix-agent2", "netdata-core"];
@@ -72,47 +82,123 @@ fn main() -> Result<()> {
     site.enrol("web-1", &site.token(1)?)?.ok()?;
     site.wait_online("web-1")?;
 
-    println!("footprint on a booted host, {seconds} s each, {IDLE_PROCESSES} idle processes, sampling once a second:");
-    measure(host, "mainstay", &["mainstay-agent.service", "mainstay-actuator.service"], seconds)?;
-    host.must("systemctl stop mainstay-agent.service mainstay-actuator.socket mainstay-actuator.service")?;
-    for peer in COMMANDS {
+    let agent = ["mainstay-agent.service", "mainstay-actuator.service"].map(str::to_owned).to_vec();
+    let mut measured = vec![Measured::new("Mainstay", agent)];
+    for (number, peer) in COMMANDS.iter().enumerate() {
         let program = peer.command.split(' ').next().unwrap_or_default();
         if !host.run(&format!("command -v {program}"))?.is_success() {
-            println!("  {:<22} not installed: not measured", peer.name);
+            println!("{} is not installed: not measured", peer.name);
             continue;
         }
-        host.start("peer", &format!("exec {}", peer.command))?;
+        let unit = format!("peer-{number}.service");
+        host.start(&unit, &format!("exec {}", peer.command))?;
         if let Some(url) = peer.fetch {
-            host.start("fetch", &format!("while sleep 1; do curl -s -o /dev/null {url}; done"))?;
+            host.start(&format!("fetch-{number}"), &format!("while sleep 1; do curl -s -o /dev/null {url}; done"))?;
         }
-        measure(host, peer.name, &["peer.service"], seconds)?;
-        host.run("systemctl stop peer.service fetch.service")?;
+        measured.push(Measured::new(peer.name, vec![unit]));
     }
-    Ok(())
+    sleep(SETTLE);
+
+    println!(
+        "footprint on a booted host, all at once for {seconds} s, {IDLE_PROCESSES} idle processes, sampling once a second"
+    );
+    println!("CPU in ms per second: mean, and least to most of windows of {} s; memory in MiB", WINDOW.as_secs());
+    for one in &mut measured {
+        one.begin(host)?;
+    }
+    for _ in 0..u64::div_ceil(seconds, WINDOW.as_secs()) {
+        sleep(WINDOW);
+        for one in &mut measured {
+            one.look(host)?;
+        }
+    }
+    for one in &measured {
+        one.report(host)?;
+    }
+    show_mappings(host, "mainstay-agent.service")
 }
 
-/// Measures what some units use together, and prints it.
-fn measure(host: &Host, name: &str, units: &[&str], seconds: u32) -> Result<()> {
-    sleep(SETTLE);
-    if host.unit_property(units[0], "ActiveState")? != "active" {
-        println!("  {name:<22} did not stay up: not measured");
-        return Ok(());
+/// One agent while it is measured.
+struct Measured {
+    name: &'static str,
+    units: Vec<String>,
+    last: Vec<f64>,
+    at: Instant,
+    /// CPU in ms per second, window by window, with how long each was.
+    windows: Vec<(f64, f64)>,
+    peak_mib: f64,
+}
+
+impl Measured {
+    fn new(name: &'static str, units: Vec<String>) -> Self {
+        Self { name, units, last: Vec::new(), at: Instant::now(), windows: Vec::new(), peak_mib: 0.0 }
     }
-    let mut last: Vec<f64> = units.iter().map(|unit| cpu_micros(host, unit)).collect::<Result<_>>()?;
-    let (mut used, mut peak) = (0.0_f64, 0.0_f64);
-    for _ in 0..seconds.div_ceil(5) {
-        sleep(Duration::from_secs(5));
-        peak = peak.max(memory_mib(host, units, "Rss")?);
-        for (unit, last) in units.iter().zip(&mut last) {
+
+    fn begin(&mut self, host: &Host) -> Result<()> {
+        self.last = self.units.iter().map(|unit| cpu_micros(host, unit)).collect::<Result<_>>()?;
+        self.at = Instant::now();
+        Ok(())
+    }
+
+    fn look(&mut self, host: &Host) -> Result<()> {
+        let mut used = 0.0;
+        for (unit, last) in self.units.iter().zip(&mut self.last) {
             let now = cpu_micros(host, unit)?;
             // A unit that ended when it was idle begins again at nothing; it gives nothing back.
             used += if now >= *last { now - *last } else { now };
             *last = now;
         }
+        let seconds = self.at.elapsed().as_secs_f64();
+        self.at = Instant::now();
+        self.windows.push((used / 1000.0 / seconds, seconds));
+        self.peak_mib = self.peak_mib.max(memory_mib(host, &self.units, "Rss")?);
+        Ok(())
     }
-    let cpu = used / 1000.0 / f64::from(seconds.div_ceil(5) * 5);
-    let (pss, processes) = (memory_mib(host, units, "Pss")?, processes(host, units)?.len());
-    println!("  {name:<22} cpu {cpu:7.2} ms/s   peak rss {peak:7.1} MiB   pss {pss:7.1} MiB   processes {processes}");
+
+    fn report(&self, host: &Host) -> Result<()> {
+        let name = self.name;
+        if host.unit_property(&self.units[0], "ActiveState")? != "active" {
+            println!("  {name:<22} did not stay up: not measured");
+            return Ok(());
+        }
+        let seconds: f64 = self.windows.iter().map(|(_, seconds)| seconds).sum();
+        let mean = self.windows.iter().map(|(cpu, seconds)| cpu * seconds).sum::<f64>() / seconds;
+        let least = self.windows.iter().map(|(cpu, _)| *cpu).fold(f64::INFINITY, f64::min);
+        let most = self.windows.iter().map(|(cpu, _)| *cpu).fold(0.0, f64::max);
+        let (pss, count) = (memory_mib(host, &self.units, "Pss")?, processes(host, &self.units)?.len());
+        let peak = self.peak_mib;
+        println!(
+            "  {name:<22} cpu {mean:7.2} ({least:6.2} to {most:6.2})   peak rss {peak:6.1}   pss {pss:6.1}   processes {count}"
+        );
+        Ok(())
+    }
+}
+
+/// Where the resident memory of a unit's main process is, by mapping.
+fn show_mappings(host: &Host, unit: &str) -> Result<()> {
+    let pid = host.unit_property(unit, "MainPID")?;
+    let text = host.must(&format!("cat /proc/{pid}/smaps"))?;
+    let mut by_name: BTreeMap<String, [f64; 3]> = BTreeMap::new();
+    let mut name = String::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let Some((key, number)) = words.first().zip(words.get(1)) else { continue };
+        let kib = number.parse::<f64>().unwrap_or(0.0);
+        match key.strip_suffix(':') {
+            Some("Rss") => by_name.entry(name.clone()).or_default()[0] += kib,
+            Some("Private_Clean") => by_name.entry(name.clone()).or_default()[1] += kib,
+            Some("Private_Dirty") => by_name.entry(name.clone()).or_default()[2] += kib,
+            Some(_) => {}
+            // `7f00-7f10 r-xp 00000000 00:1f 1234 /usr/bin/x`: code and data of a file apart, by its rights.
+            None => name = format!("{} {}", words.get(5).unwrap_or(&"anonymous"), number),
+        }
+    }
+    let mut rows: Vec<_> = by_name.into_iter().collect();
+    rows.sort_by(|a, b| b.1[0].total_cmp(&a.1[0]));
+    println!("where the memory of {unit} is, in KiB: resident, of that clean (from its file) and dirty");
+    for (name, [rss, clean, dirty]) in rows.into_iter().take(MAPPINGS_SHOWN) {
+        println!("  {rss:8.0} {clean:8.0} {dirty:8.0}   {name}");
+    }
     Ok(())
 }
 
@@ -126,7 +212,7 @@ fn cpu_micros(host: &Host, unit: &str) -> Result<f64> {
     Ok(used.parse()?)
 }
 
-fn processes(host: &Host, units: &[&str]) -> Result<Vec<String>> {
+fn processes(host: &Host, units: &[String]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for unit in units {
         let text = host.run(&format!("cat /sys/fs/cgroup/system.slice/{unit}/cgroup.procs"))?.stdout;
@@ -136,7 +222,7 @@ fn processes(host: &Host, units: &[&str]) -> Result<Vec<String>> {
 }
 
 /// Sum of one field of `smaps_rollup` over all processes of the units.
-fn memory_mib(host: &Host, units: &[&str], field: &str) -> Result<f64> {
+fn memory_mib(host: &Host, units: &[String], field: &str) -> Result<f64> {
     let files: Vec<_> = processes(host, units)?.iter().map(|pid| format!("/proc/{pid}/smaps_rollup")).collect();
     let text = host.run(&format!("cat {} 2>/dev/null", files.join(" ")))?.stdout;
     let kib = text
