@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mainstay_core::id::ActionId;
 use mainstay_core::plan::{DiskReclaim, Undo};
@@ -27,6 +27,11 @@ use crate::settings::Settings;
 
 /// Where drop-ins of the actuator's unit lie.
 const DROP_INS: &str = "/etc/systemd/system/mainstay-actuator.service.d";
+
+/// journald syncs what it archived in a thread of its own, and closes it no sooner than with the next rotation after
+/// that: until then it is open and stays. So often it is asked, and so long is waited in between.
+const ROTATIONS_MAX: u32 = 4;
+const ROTATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// Carries out a reclaim.
 pub fn run(reclaim: &DiskReclaim, action: ActionId, settings: &Settings, context: &Context<'_>) -> Reply {
@@ -158,15 +163,25 @@ impl<'e> Engine<'e> {
         held: &mut u64,
         trouble: &mut Option<String>,
     ) -> (PlaceDone, Option<StopReason>) {
-        let (place, why) = self.place(number, target, root, held, trouble);
-        let Some(control) = target.rotates.as_ref().filter(|_| why.is_none()) else { return (place, why) };
-        if let Err(error) = journald::rotate(control) {
-            crate::log::warn(format_args!("place={} cannot have journald archive its files: {error}", target.name));
-            return (place, why);
+        let (mut place, mut why) = self.place(number, target, root, held, trouble);
+        let Some(control) = &target.rotates else { return (place, why) };
+        for turn in 0..ROTATIONS_MAX {
+            let is_over = turn > 0 && !place.skipped.iter().any(|skip| skip.reason == SkipReason::Open);
+            if why.is_some() || is_over {
+                break;
+            }
+            if turn > 0 {
+                std::thread::sleep(ROTATION_PAUSE);
+            }
+            if let Err(error) = journald::rotate(control) {
+                crate::log::warn(format_args!("place={} cannot have journald archive its files: {error}", target.name));
+                break;
+            }
+            let (more, then) = self.place(number, target, root, held, trouble);
+            let purged_files = place.purged_files + more.purged_files;
+            (place, why) = (PlaceDone { purged_files, ..more }, then);
         }
-        let (more, why) = self.place(number, target, root, held, trouble);
-        let (purged_files, held_files) = (place.purged_files + more.purged_files, place.held_files + more.held_files);
-        (PlaceDone { purged_files, held_files, ..more }, why)
+        (place, why)
     }
 
     /// Works through one place.
