@@ -18,6 +18,9 @@ const DISK_PREFIXES_IGNORED: &[&[u8]] = &[b"loop", b"ram", b"zram", b"fd", b"sr"
 /// Interfaces made for containers and virtual machines: one for each, and named anew each time.
 const INTERFACE_PREFIXES_IGNORED: &[&[u8]] = &[b"veth", b"cali", b"tap", b"vnet", b"lxc"];
 
+/// Every so many samples what listeners lost is read; the last reading stands in between.
+const LISTEN_EVERY: u64 = 5;
+
 /// The files, each opened once.
 #[derive(Debug)]
 pub struct ProcReader {
@@ -33,6 +36,8 @@ pub struct ProcReader {
     file_nr: KeptFile,
     snmp: KeptFile,
     netstat: KeptFile,
+    listen: Option<[u64; 2]>,
+    round: u64,
     conntrack_count: KeptFile,
     conntrack_max: KeptFile,
     sys_block: std::path::PathBuf,
@@ -58,6 +63,8 @@ impl ProcReader {
             file_nr: kept("sys/fs/file-nr"),
             snmp: kept("net/snmp"),
             netstat: kept("net/netstat"),
+            listen: None,
+            round: 0,
             conntrack_count: kept("sys/net/netfilter/nf_conntrack_count"),
             conntrack_max: kept("sys/net/netfilter/nf_conntrack_max"),
             sys_block: root.join("sys/block"),
@@ -91,9 +98,14 @@ impl ProcReader {
         let tcp = ["CurrEstab", "OutSegs", "RetransSegs"];
         let [established, segments_sent, segments_retransmitted] =
             take(&mut self.snmp, buffer, errors, |bytes| parse::netstat::pick(bytes, "Tcp", tcp))?;
-        let listen = ["ListenOverflows", "ListenDrops"];
-        let [listen_overflows, listen_drops] =
-            take(&mut self.netstat, buffer, errors, |bytes| parse::netstat::pick(bytes, "TcpExt", listen))?;
+        // The kernel adds up a hundred counters of every CPU for these two: not at every sample.
+        if self.round.is_multiple_of(LISTEN_EVERY) {
+            let listen = ["ListenOverflows", "ListenDrops"];
+            self.listen =
+                take(&mut self.netstat, buffer, errors, |bytes| parse::netstat::pick(bytes, "TcpExt", listen));
+        }
+        self.round = self.round.wrapping_add(1);
+        let [listen_overflows, listen_drops] = self.listen?;
         Some(TcpCounters { established, segments_sent, segments_retransmitted, listen_overflows, listen_drops })
     }
 
@@ -210,6 +222,24 @@ mod tests {
         assert_eq!(sample.disks.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["vda", "dm-0"]);
         assert_eq!(sample.disks[0].read_bytes, 8 * 512);
         assert_eq!(sample.interfaces.iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["eth0"]);
+    }
+
+    #[test]
+    fn what_listeners_lost_is_read_at_every_fifth_sample() {
+        let netstat = |drops: u32| format!("TcpExt: ListenOverflows ListenDrops\nTcpExt: 1 {drops}\n");
+        let snmp = "Tcp: CurrEstab OutSegs RetransSegs\nTcp: 4 100 7\n";
+        let root = tree(&[("proc/net/snmp", snmp), ("proc/net/netstat", &netstat(2))]);
+        let mut reader = ProcReader::at(root.path());
+        let mut drops = Vec::new();
+        for _ in 0..=LISTEN_EVERY {
+            let mut sample = Sample::default();
+            reader.read(&mut sample, &mut Vec::new(), &mut ReadErrors::default());
+            let tcp = sample.tcp.unwrap();
+            assert_eq!((tcp.established, tcp.segments_sent, tcp.segments_retransmitted), (4, 100, 7));
+            drops.push(tcp.listen_drops);
+            fs::write(root.path().join("proc/net/netstat"), netstat(3)).unwrap();
+        }
+        assert_eq!(drops, [2, 2, 2, 2, 2, 3]);
     }
 
     #[test]
