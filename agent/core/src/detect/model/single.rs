@@ -14,7 +14,7 @@ use crate::detect::codec::{Reader, Writer};
 const DAY: f64 = 86_400.0;
 
 /// Samples over the limit come in episodes, of about so many. One episode is one alarm.
-const SAMPLES_PER_EPISODE: f64 = 1.2;
+const SAMPLES_PER_EPISODE: f64 = 1.1;
 
 /// An open alarm stays open while the surprise is above this share of what opened it.
 const CLEAR_FACTOR: f64 = 0.5;
@@ -27,10 +27,14 @@ const QUIET_SAMPLES: f64 = 48.0;
 /// During that time a score is news only where it is e times as rare as the one before.
 const NEWS: f64 = 1.0;
 
+/// The sampling period is the mean of so many steps, so that uneven ones do not move the limit.
+const PERIOD_STEPS: f64 = 288.0;
+
 /// The model of one metric with its alarm.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Single {
     metric: Metric,
+    period: f64,
     seen_seconds: f64,
     seen_samples: f64,
     is_open: bool,
@@ -51,10 +55,12 @@ impl Single {
             let alarm = if self.is_open { AlarmState::Open } else { AlarmState::Quiet };
             return HostScore { limit, alarm, ..HostScore::default() };
         };
-        let judged = self.metric.observe(value, at, dt);
         let is_learning = self.learning_seconds(dt) > 0.0;
         self.seen_seconds += dt;
         self.seen_samples += 1.0;
+        self.period += (dt - self.period) / self.seen_samples.min(PERIOD_STEPS);
+        let dt = self.period;
+        let judged = self.metric.observe(value, at, dt);
         let rarity = if is_learning { 0.0 } else { (judged.surprise - (DAY / dt).ln()).max(0.0) };
         let alarm = self.alarm(rarity, judged.surprise, limit, dt);
         let score = self.news(rarity, dt);
@@ -103,7 +109,7 @@ impl Single {
 
     pub(super) fn save(&self, writer: &mut Writer) {
         self.metric.save(writer);
-        for value in [self.seen_seconds, self.seen_samples, self.quiet, self.told, self.told_for] {
+        for value in [self.period, self.seen_seconds, self.seen_samples, self.quiet, self.told, self.told_for] {
             writer.f64(value);
         }
         writer.u8(u8::from(self.is_open));
@@ -111,8 +117,8 @@ impl Single {
 
     pub(super) fn load(reader: &mut Reader<'_>) -> Option<Self> {
         let mut single = Self { metric: Metric::load(reader)?, ..Self::default() };
-        let Self { seen_seconds, seen_samples, quiet, told, told_for, .. } = &mut single;
-        for value in [seen_seconds, seen_samples, quiet, told, told_for] {
+        let Self { period, seen_seconds, seen_samples, quiet, told, told_for, .. } = &mut single;
+        for value in [period, seen_seconds, seen_samples, quiet, told, told_for] {
             *value = reader.f64().filter(|value| value.is_finite())?;
         }
         single.is_open = reader.u8()? != 0;

@@ -296,6 +296,22 @@ mod tests {
     }
 
     #[test]
+    fn a_long_memory_does_not_round_the_tails_away() {
+        let mut next = uniform(5);
+        let (memory, mut sketch, mut rare) = (40_000.0_f32, Sketch::default(), 0.0);
+        for n in 0..400_000 {
+            let x = -next().ln();
+            // One in some 5 400.
+            if n >= 100_000 && sketch.surprise(x, 0.0) > memory.ln() - 2.0 {
+                rare += 1.0;
+            }
+            sketch.add(x, 1.0, memory);
+        }
+        let nominal = 300_000.0 * (2.0f32 - memory.ln()).exp();
+        assert!((nominal / 4.0..nominal * 4.0).contains(&rare), "{rare}, nominal are {nominal}");
+    }
+
+    #[test]
     fn what_was_not_seen_is_believed_two_decades_at_most() {
         let mut next = uniform(3);
         let sketch = sketch(1_000, || next());
@@ -322,6 +338,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn whatever_comes_it_stays_sorted_bounded_and_resumes() {
         let mut next = uniform(4);
         let mut sketch = Sketch::default();
