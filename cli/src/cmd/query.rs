@@ -1,4 +1,4 @@
-//! `mainstay query`: series by name and label matchers over a range of time.
+//! `mainstay query`: series by name and label matchers over a range of time, or PromQL.
 
 use std::time::Duration;
 
@@ -19,16 +19,22 @@ const POINTS_MAX: u32 = 1_000_000;
 /// Arguments of `mainstay query`.
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
-    /// A metric and label matchers, such as node_filesystem_avail_bytes{mountpoint="/",host=~"web-.*"};
+    /// A metric and label matchers, such as node_filesystem_avail_bytes{mountpoint="/",host=~"web-.*"}, whose stored
+    /// points are shown; or any PromQL, such as 'topk(5, rate(node_cpu_seconds_total{mode="user"}[5m]))'.
     /// NAME:min, NAME:max and NAME:mean stand beside NAME for gauges
     expression: String,
-    /// How far back
-    #[arg(long, default_value = "5m", value_parser = crate::arguments::duration)]
-    range: Duration,
-    /// One point every STEP (default: every point that is stored)
+    /// How far back (default: 5m; PromQL is evaluated now if neither this nor --step is given)
+    #[arg(long, value_parser = crate::arguments::duration)]
+    range: Option<Duration>,
+    /// One point every STEP (default: every point that is stored; of PromQL 60 points of the range)
     #[arg(long, value_parser = crate::arguments::duration)]
     step: Option<Duration>,
 }
+
+/// How far back without --range.
+const RANGE: Duration = Duration::from_secs(300);
+/// Points of a PromQL range without --step.
+const STEPS: u32 = 60;
 
 #[derive(Debug, Serialize)]
 struct Answer {
@@ -46,16 +52,7 @@ struct SeriesDoc {
 
 /// Asks and prints.
 pub(crate) async fn run(args: &QueryArgs, context: &Context) -> Result<Exit, Failure> {
-    let (name, matchers) = parse(&args.expression).map_err(|problem| Failure::usage(format!("query: {problem}")))?;
-    let to_ms = super::wall_ms();
-    let request = QueryRangeRequest {
-        name,
-        matchers,
-        from_ms: super::since(args.range),
-        to_ms,
-        step_ms: args.step.map_or(0, |step| u32::try_from(step.as_millis()).unwrap_or(u32::MAX)),
-        points_max: POINTS_MAX,
-    };
+    let request = request(args);
     let answer = connect::queries(context).await?.query_range(request).await?.into_inner();
     match context.format {
         Format::Json | Format::Yaml => output::document(context, &document(&answer))?,
@@ -66,6 +63,31 @@ pub(crate) async fn run(args: &QueryArgs, context: &Context) -> Result<Exit, Fai
         footnotes(&answer);
     }
     Ok(Exit::Success)
+}
+
+/// A name with matchers is asked for its stored points; everything else is PromQL, and the collector
+/// says what is wrong with it.
+fn request(args: &QueryArgs) -> QueryRangeRequest {
+    let range = args.range.unwrap_or(RANGE);
+    let millis = |step: Duration| u32::try_from(step.as_millis()).unwrap_or(u32::MAX);
+    let request = QueryRangeRequest {
+        from_ms: super::since(range),
+        to_ms: super::wall_ms(),
+        step_ms: args.step.map_or(0, millis),
+        points_max: POINTS_MAX,
+        ..Default::default()
+    };
+    match parse(&args.expression) {
+        Ok((name, matchers)) => QueryRangeRequest { name, matchers, ..request },
+        Err(_) => {
+            let step_ms = match (args.step, args.range) {
+                (None, None) => 0,
+                (None, Some(_)) => millis(range / STEPS).max(1),
+                (Some(step), _) => millis(step),
+            };
+            QueryRangeRequest { promql: args.expression.clone(), step_ms, ..request }
+        }
+    }
 }
 
 fn document(answer: &QueryRangeResponse) -> Answer {
@@ -177,11 +199,7 @@ fn parse(text: &str) -> Result<(String, Vec<Matcher>), String> {
     if rest.is_empty() {
         return Ok((name.to_owned(), matchers));
     }
-    rest = rest.strip_prefix('{').ok_or_else(|| {
-        format!(
-            "expected {{ after `{name}`, found `{rest}` (functions are not understood yet: a name and label matchers)"
-        )
-    })?;
+    rest = rest.strip_prefix('{').ok_or_else(|| format!("expected {{ after `{name}`, found `{rest}`"))?;
     loop {
         rest = rest.trim_start();
         if let Some(after) = rest.strip_prefix('}') {
@@ -254,7 +272,7 @@ mod tests {
     fn says_what_was_expected_where() {
         for (text, says) in [
             ("", "expected a metric name"),
-            ("rate(x[5m])", "functions are not understood yet"),
+            ("rate(x[5m])", "expected {"),
             ("x{a}", "expected LABEL"),
             ("x{a=b}", "double quotes"),
             (r#"x{a="b}"#, "not closed"),
@@ -263,6 +281,22 @@ mod tests {
         ] {
             let problem = parse(text).unwrap_err();
             assert!(problem.contains(says), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_with_matchers_is_promql() {
+        let args = |expression: &str, range: Option<u64>, step: Option<u64>| QueryArgs {
+            expression: expression.to_owned(),
+            range: range.map(Duration::from_secs),
+            step: step.map(Duration::from_secs),
+        };
+        let stored = request(&args("node_load1{host=\"a\"}", None, None));
+        assert_eq!((stored.name.as_str(), stored.promql.as_str(), stored.step_ms), ("node_load1", "", 0));
+        assert!((stored.to_ms - stored.from_ms - 300_000).abs() < 10_000);
+        for (range, step, step_ms) in [(None, None, 0), (Some(3600), None, 60_000), (None, Some(10), 10_000)] {
+            let asked = request(&args("sum(node_load1)", range, step));
+            assert_eq!((asked.name.as_str(), asked.promql.as_str(), asked.step_ms), ("", "sum(node_load1)", step_ms));
         }
     }
 

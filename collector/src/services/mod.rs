@@ -11,6 +11,7 @@ pub mod hosts;
 pub mod ledger;
 pub mod orders;
 pub mod policy;
+pub mod promql;
 pub mod query;
 pub mod range;
 

@@ -129,6 +129,9 @@ type Points = BTreeMap<i64, f64>;
 /// # Errors
 /// If the query is none, or the store fails.
 pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRangeResponse, Status> {
+    if !request.promql.is_empty() {
+        return super::promql::query(hub, request);
+    }
     let question = Question::read(request)?;
     let hosts: Vec<(Vec<u8>, HostState)> = {
         let state = hub.state();

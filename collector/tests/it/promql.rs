@@ -191,3 +191,26 @@ async fn promtool_asks_as_it_asks_prometheus() {
     }
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_ask_promql_over_their_own_service() {
+    let world = world().await;
+    let ops = world.operator("ops", "viewer").await;
+    let mut queries = world.queries(&ops).await;
+    let end = *WALL + 1_190_000;
+    let asked = |promql: &str, step_ms: u32| v1::QueryRangeRequest {
+        promql: promql.to_owned(),
+        from_ms: end - 60_000,
+        to_ms: end,
+        step_ms,
+        ..Default::default()
+    };
+    let now = queries.query_range(asked("sum(node_load1)", 0)).await.unwrap().into_inner();
+    assert_eq!((now.series[0].at_ms.as_slice(), now.series[0].values.as_slice()), (&[end][..], &[238.0][..]));
+    let range = queries.query_range(asked(r#"node_load1{host="db-1"} * 2"#, 30_000)).await.unwrap().into_inner();
+    assert_eq!(range.series[0].values, [226.0, 232.0, 238.0]);
+    assert_eq!(range.series[0].key.as_ref().unwrap().labels[0].value, "db-1");
+    let refused = queries.query_range(asked("sum(", 0)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+    world.stop().await;
+}

@@ -1,0 +1,61 @@
+//! PromQL for operators: the same engine as the HTTP API's, behind the same check of who asks as every
+//! other question.
+
+use mainstay_promql::{EvalError, Interrupted, Labels, NAME, Point, Span, Value};
+use mainstay_proto::v1;
+use tonic::Status;
+
+use crate::hub::Hub;
+use crate::query::{self, Outcome, QueryError, Stop, TIMEOUT};
+
+/// Answers `QueryRange` where it holds PromQL.
+///
+/// # Errors
+/// If it is no query, or cannot be evaluated.
+pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRangeResponse, Status> {
+    let span = match i64::from(request.step_ms) {
+        0 => Span::Instant { at_ms: request.to_ms },
+        step_ms => Span::Range { start_ms: request.from_ms, end_ms: request.to_ms, step_ms },
+    };
+    let outcome = query::run(hub, &request.promql, span, &Stop::after(TIMEOUT)).map_err(|error| status(&error))?;
+    let completeness = outcome.seen.completeness();
+    let truncated = !outcome.seen.damaged.is_empty();
+    Ok(v1::QueryRangeResponse {
+        series: series(outcome, request.to_ms)?,
+        completeness,
+        truncated,
+        ..Default::default()
+    })
+}
+
+fn status(error: &QueryError) -> Status {
+    let text = error.to_string();
+    match error {
+        QueryError::Parse(_) | QueryError::Eval(EvalError::Execution(_) | EvalError::TooManySteps { .. }) => {
+            Status::invalid_argument(text)
+        }
+        QueryError::Eval(EvalError::TooManySamples(_) | EvalError::TooManyValues(_)) => {
+            Status::resource_exhausted(text)
+        }
+        QueryError::Eval(EvalError::Interrupted(Interrupted::TimedOut)) => Status::deadline_exceeded(text),
+        QueryError::Eval(EvalError::Interrupted(Interrupted::Cancelled)) => Status::cancelled(text),
+        QueryError::Eval(EvalError::Source(_)) => Status::internal(text),
+    }
+}
+
+fn series(outcome: Outcome, at_ms: i64) -> Result<Vec<v1::SeriesPoints>, Status> {
+    Ok(match outcome.answer.value {
+        Value::Text(_) => return Err(Status::invalid_argument("a text alone is no question about series")),
+        Value::Scalar(value) => vec![points(&Labels::none(), vec![(at_ms, value)])],
+        Value::Vector(all) => all.iter().map(|(labels, value)| points(labels, vec![(at_ms, *value)])).collect(),
+        Value::Matrix(all) => all.into_iter().map(|(labels, of)| points(&labels, of)).collect(),
+    })
+}
+
+fn points(labels: &Labels, points: Vec<Point>) -> v1::SeriesPoints {
+    let own = labels.iter().filter(|(name, _)| *name != NAME);
+    let own = own.map(|(name, value)| v1::Label { name: name.to_owned(), value: value.to_owned() }).collect();
+    let key = v1::SeriesKey { name: labels.get(NAME).to_owned(), labels: own };
+    let (at_ms, values) = points.into_iter().unzip();
+    v1::SeriesPoints { key: Some(key), at_ms, values }
+}
