@@ -24,7 +24,7 @@ const LEVELS: usize = 11;
 const IN_SLOTS: usize = 4;
 /// Parts into which a window is cut; the median of their means is weighed with the mean of all, so
 /// that a burst counts, but not for more than it is.
-const PARTS: i64 = 5;
+const PARTS: usize = 5;
 
 /// What comes so many hours ahead is judged by a window of so many times that...
 const WINDOW_PER_LEAD: f64 = 3.0;
@@ -139,13 +139,14 @@ fn quiet_amount(slots: &Ring, slot: i64, usual: f64) -> Option<f64> {
 }
 
 /// The mean and the median of means from slot `from` to before slot `to`; `None` where too little was seen.
-#[allow(clippy::cast_precision_loss)]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)]
 fn means_of(from: i64, to: i64, rate: impl Fn(i64) -> Option<f64>) -> Option<(f64, f64)> {
-    let mut means = [0.0; PARTS as usize];
+    let mut means = [0.0; PARTS];
+    let parts = PARTS as i64;
     let mut len = 0;
-    for part in 0..PARTS {
+    for part in 0..parts {
         let (mut sum, mut count) = (0.0, 0.0);
-        for rate in (from + (to - from) * part / PARTS..from + (to - from) * (part + 1) / PARTS).filter_map(&rate) {
+        for rate in (from + (to - from) * part / parts..from + (to - from) * (part + 1) / parts).filter_map(&rate) {
             sum += rate;
             count += 1.0;
         }
@@ -154,7 +155,7 @@ fn means_of(from: i64, to: i64, rate: impl Fn(i64) -> Option<f64>) -> Option<(f6
             len += 1;
         }
     }
-    if (len as i64) < PARTS.min(to - from) {
+    if (len as i64) < parts.min(to - from) {
         return None;
     }
     let means = &mut means[..len];

@@ -133,9 +133,9 @@ impl Path {
         let mut due = cycle.as_ref().map_or(f64::INFINITY, |cycle| hours(cycle.next(self.now) - self.now));
         let mut level = used;
         let mut written = self.written;
-        for at in 0..POINTS {
+        for (at, factor) in factor.iter().enumerate() {
             let (mut start, end) = (begins(at), begins(at + 1));
-            let rate = self.flow[at] * factor[at] + self.steps[at];
+            let rate = self.flow[at] * factor + self.steps[at];
             while start < end {
                 let stop = due.clamp(start, end);
                 let add = rate * (stop - start);
