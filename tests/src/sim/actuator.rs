@@ -23,6 +23,8 @@ pub struct Entry {
 pub struct Actuator {
     /// Its journal.
     pub journal: BTreeMap<ActionId, Entry>,
+    /// Whether root's own file allows nothing.
+    pub allows_nothing: bool,
 }
 
 /// What the actuator does about a request.
@@ -40,6 +42,7 @@ impl Actuator {
     /// Takes a request.
     pub fn take(&mut self, action: ActionId, step: &Step) -> Taken {
         match self.journal.get(&action) {
+            None if self.allows_nothing => Taken::Known(refused()),
             None => {
                 self.journal.insert(action, Entry { step: step.clone(), outcome: None, alive: true });
                 Taken::Begun
@@ -74,6 +77,11 @@ impl Actuator {
             entry.alive &= entry.outcome.is_some();
         }
     }
+}
+
+/// The answer where root's own file does not allow it.
+fn refused() -> Outcome {
+    Outcome { ended: Ended::Refused, text: "not allowed by actuator.toml".to_owned(), ..died() }
 }
 
 /// What is known of a step whose actuator died on the way.

@@ -10,7 +10,7 @@
 //! run SECONDS | until WORDS                       the words stand in a line that was seen
 //! kill UNIT | freeze UNIT | fill PERCENT
 //! crash agent | crash actuator | reboot | clock SECONDS
-//! ledger fails | ledger works | hold file | no hold file | collector away | collector back
+//! ledger fails | ledger works | root allows nothing | hold file | no hold file | collector away | collector back
 //! hold SCOPE SECONDS | release SCOPE | approve | deny | undo
 //! offer policy | offer policy of a stranger | offer policy of generation N   (TOML up to `end`)
 //! ```
@@ -98,6 +98,7 @@ impl Stage {
             }
             ["ledger", "fails"] => self.world()?.nodes[0].disk_full = true,
             ["ledger", "works"] => self.world()?.nodes[0].disk_full = false,
+            ["root", "allows", "nothing"] => self.world()?.nodes[0].actuator.allows_nothing = true,
             ["hold", "file"] => self.tell(Input::HoldFile(true))?,
             ["no", "hold", "file"] => self.tell(Input::HoldFile(false))?,
             ["collector", "away"] => self.befall(Event::Fault(Fault::Collector(1_000_000 * SECOND)))?,

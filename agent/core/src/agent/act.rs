@@ -115,7 +115,9 @@ impl Agent {
         self.record(Body::Outcome { decision, action, outcome }, now);
         match ended {
             Ended::Done => self.next_step(decision, now),
-            Ended::Failed | Ended::Refused => self.verified(decision, Verification::not_helped(what), now),
+            Ended::Failed => self.verified(decision, Verification::not_helped(what), now),
+            // What root does not allow was not done: no harm that a policy on trial would be given up for.
+            Ended::Refused => self.close(decision, Verification::not_helped(what), now),
             Ended::Unknown => drop(self.flows.remove(&decision)),
         }
     }
@@ -238,12 +240,16 @@ impl Agent {
         }
     }
 
-    /// Records the verdict on a plan, which ends it.
+    /// Records the verdict on a plan, which ends it, and counts it if it did not help.
     pub(super) fn verified(&mut self, decision: DecisionId, verification: Verification, now: Now) {
-        let flow = self.flows.remove(&decision);
-        if let (Some(flow), false) = (flow, verification.recovered) {
+        if let (Some(flow), false) = (self.flows.get(&decision), verification.recovered) {
             self.policy.action_failed(&flow.subject, now);
         }
+        self.close(decision, verification, now);
+    }
+
+    fn close(&mut self, decision: DecisionId, verification: Verification, now: Now) {
+        self.flows.remove(&decision);
         self.record(Body::Verified { decision, verification }, now);
     }
 }
