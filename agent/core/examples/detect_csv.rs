@@ -6,7 +6,7 @@
 //! written for a line depends on the lines before it only.
 //!
 //! A lone series within 0..1 that comes every two minutes or oftener is what is used of a limit, as
-//! memory is: the leak detector alone judges it, as in the agent. `detect_csv leak` says so of any.
+//! memory is: the leak detector alone judges it, as in the agent.
 //!
 //!     cargo run -p mainstay-core --release --example detect_csv < series.csv
 
@@ -30,7 +30,6 @@ fn main() -> io::Result<()> {
     writeln!(out, "timestamp,score,alert,blame")?;
     let mut replay = Replay::default();
     let mut share = (names.len() == 1).then(Share::default);
-    let is_leak_asked = std::env::args().nth(1).is_some_and(|kind| kind == "leak");
     for line in lines {
         let line = line?;
         let mut fields = line.trim_end().split(',');
@@ -41,7 +40,7 @@ fn main() -> io::Result<()> {
         let score = replay.row(at, &values);
         let is_leak = share.as_mut().is_some_and(|share| share.row(at, values[0]));
         let is_share = share.as_ref().is_some_and(|share| share.is_share && replay.period() <= SHARE_STEP_MAX);
-        let is_alert = if is_share || is_leak_asked { is_leak } else { score.alarm == AlarmState::Opened };
+        let is_alert = if is_share { is_leak } else { score.alarm == AlarmState::Opened };
         let alert = u8::from(is_alert);
         let blame: Vec<&str> = score.blame.iter().map(|blame| names[blame.metric].as_str()).collect();
         writeln!(out, "{stamp},{:.4},{alert},{}", score.score, blame.join(";"))?;

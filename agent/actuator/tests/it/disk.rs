@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mainstay_core::plan::{DiskReclaim, ReclaimPlace, Undo};
 use mainstay_core::verb::{SkipReason, StopReason, Verb};
@@ -163,7 +164,7 @@ fn journald_is_asked_to_archive_only_when_what_is_archived_does_not_suffice() {
         let mut asked = Vec::new();
         std::io::BufRead::read_until(&mut std::io::BufReader::new(&stream), 0, &mut asked).unwrap();
         fs::rename(folder.join("system.journal"), folder.join("system@3-4.journal")).unwrap();
-        plant(&folder.join("system.journal"), &noise(1 << 20, 3), DAY * 0);
+        plant(&folder.join("system.journal"), &noise(1 << 20, 3), Duration::ZERO);
         stream.write_all(b"{\"parameters\":{}}\0").unwrap();
         String::from_utf8(asked).unwrap()
     });

@@ -313,8 +313,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_is_believed_two_decades_at_most() {
-        let mut next = uniform(3);
-        let sketch = sketch(1_000, || next());
+        let sketch = sketch(1_000, uniform(3));
         assert!(sketch.surprise(1e30, 0.0) <= 1_001f32.ln() + BEYOND);
         assert!(sketch.surprise(1e30, 0.0) > 1_001f32.ln());
         assert!(Sketch::default().surprise(5.0, 0.0) <= BEYOND, "without a past hardly anything is surprising");
