@@ -26,6 +26,9 @@ pub use self::writer::{Batch, Writer, WriterCounts};
 use columns::Column;
 use room::Room;
 
+/// A group that is written for longer hangs: a slow disk takes seconds.
+const WRITING_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What must be free for opening the store again after its disk was full: it writes what its log holds into tables.
 const REOPEN_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -116,11 +119,13 @@ impl Store {
         &self.room
     }
 
-    /// Whether writes fail that there is room for. RocksDB takes no write any more after its log could not be
-    /// written, until it is opened anew.
+    /// Whether writes fail or hang that there is room for. RocksDB takes no write any more after its log could not be
+    /// written, until it is opened anew, and after its tables could not be it may keep one waiting for ever.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
-        self.writer.counts.is_failing.load(std::sync::atomic::Ordering::Relaxed)
+        let counts = &self.writer.counts;
+        let is_failing = counts.is_failing.load(std::sync::atomic::Ordering::Relaxed);
+        (is_failing || counts.writing_for() > WRITING_MAX)
             && self.room.free_bytes() >= REOPEN_BYTES
             && self.room.check().is_ok()
     }

@@ -4,9 +4,10 @@
 //! group is being synced the next one gathers, so that a slow disk makes larger groups and not a
 //! longer queue of syncs. An answer of `Ok` means that it survives the power.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use rocksdb::{DB, WriteBatch, WriteOptions};
@@ -86,6 +87,25 @@ pub struct WriterCounts {
     pub failures: AtomicU64,
     /// Whether the last group could not be written.
     pub is_failing: AtomicBool,
+    /// Since when the group is being written that is not done yet, on the writer's own clock; none is written at 0.
+    writing_since_ms: AtomicU64,
+    started: OnceLock<Instant>,
+}
+
+impl WriterCounts {
+    /// For how long the group that is not done yet has been written.
+    #[must_use]
+    pub fn writing_for(&self) -> Duration {
+        match self.writing_since_ms.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self.clock().saturating_sub(Duration::from_millis(since)),
+        }
+    }
+
+    fn clock(&self) -> Duration {
+        // Never 0, which says that nothing is written.
+        self.started.get_or_init(Instant::now).elapsed() + Duration::from_millis(1)
+    }
 }
 
 /// Hands batches to the writer thread.
@@ -141,7 +161,10 @@ fn run(db: &DB, mut queue: mpsc::Receiver<Job>, counts: &WriterCounts) {
         counts.groups.fetch_add(1, Ordering::Relaxed);
         counts.batches.fetch_add(answers.len() as u64, Ordering::Relaxed);
         counts.bytes.fetch_add(group.size_in_bytes() as u64, Ordering::Relaxed);
+        let now_ms = u64::try_from(counts.clock().as_millis()).unwrap_or(u64::MAX);
+        counts.writing_since_ms.store(now_ms, Ordering::Relaxed);
         let written = db.write_opt(group, &synced).map_err(StoreError::from);
+        counts.writing_since_ms.store(0, Ordering::Relaxed);
         counts.is_failing.store(written.is_err(), Ordering::Relaxed);
         if let Err(error) = &written {
             counts.failures.fetch_add(1, Ordering::Relaxed);

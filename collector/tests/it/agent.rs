@@ -35,7 +35,8 @@ pub(crate) fn hello(hostname: &str) -> v1::Hello {
 impl Agent {
     /// Connects and says nothing yet.
     pub(crate) async fn connect(address: &str, papers: &Papers) -> Result<Self, tonic::Status> {
-        let channel = channel(address, &papers.ca, Some(papers)).await.unwrap();
+        let channel = channel(address, &papers.ca, Some(papers)).await;
+        let channel = channel.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
         let (out, said) = mpsc::channel(64);
         let mut client = AgentServiceClient::new(channel).max_encoding_message_size(usize::MAX);
         let heard = client.session(ReceiverStream::new(said)).await?.into_inner();
@@ -53,7 +54,7 @@ impl Agent {
         papers: &Papers,
         hello: v1::Hello,
     ) -> Result<(Self, v1::Welcome), Option<Hear>> {
-        let mut agent = Self::connect(address, papers).await.unwrap();
+        let mut agent = Self::connect(address, papers).await.map_err(|_| None)?;
         agent.say(Say::Hello(hello)).await;
         match agent.hear().await {
             Some(Hear::Welcome(welcome)) => Ok((agent, welcome)),
