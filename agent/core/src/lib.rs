@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod canonical;
+pub mod columns;
 pub mod config;
 pub mod decide;
 pub mod decision;

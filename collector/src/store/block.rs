@@ -15,9 +15,8 @@
 //! Modes 1 to 3 hold whole numbers (zigzag varints): the value times ten to the power of `scale`,
 //! taken only where every value comes back with the same bits.
 
+use mainstay_core::columns::{read_column, read_ints, read_varint, write_column, write_ints, write_varint};
 use mainstay_core::series::Point;
-
-use super::codec::{read_column, read_ints, read_varint, write_column, write_ints, write_varint};
 
 /// The only version there is.
 const VERSION: u8 = 1;

@@ -5,7 +5,6 @@
 
 pub mod backup;
 pub mod block;
-mod codec;
 pub mod columns;
 pub mod keys;
 pub mod retention;

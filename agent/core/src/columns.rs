@@ -1,7 +1,7 @@
 //! Columns of numbers as bytes: varints, deltas, and the scale that makes decimals whole.
 //!
 //! In: numbers. Out: bytes, and the same numbers again, bit by bit. Reading never trusts a length:
-//! what does not fit is `None`.
+//! what does not fit is `None`. The collector's blocks and the recordings of hosts are made of these.
 
 const MODE_XOR: u8 = 0;
 const MODE_DELTA: u8 = 1;
@@ -12,7 +12,8 @@ const SCALES: [f64; 5] = [1.0, 10.0, 100.0, 1000.0, 10_000.0];
 /// Whole numbers up to here are exact as `f64`.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
-pub(super) fn write_varint(out: &mut Vec<u8>, mut value: u64) {
+/// Writes a number in as many bytes as it needs, seven bits in each.
+pub fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
@@ -20,7 +21,8 @@ pub(super) fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value.to_le_bytes()[0]);
 }
 
-pub(super) fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
+/// Reads what [`write_varint`] wrote, and moves on behind it.
+pub fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
@@ -33,16 +35,20 @@ pub(super) fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn zigzag(value: i64) -> u64 {
+/// Small numbers of either sign as small numbers.
+#[must_use]
+pub fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
-fn unzigzag(value: u64) -> i64 {
+/// Undoes [`zigzag`].
+#[must_use]
+pub fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 /// Writes whole numbers, in the shorter of two ways.
-pub(super) fn write_ints(out: &mut Vec<u8>, values: &[i64], scale: u8) {
+pub fn write_ints(out: &mut Vec<u8>, values: &[i64], scale: u8) {
     let Some(first) = values.first() else { return };
     let head = |mode: u8| scale << 4 | mode;
     if values.iter().all(|v| v == first) {
@@ -60,7 +66,7 @@ pub(super) fn write_ints(out: &mut Vec<u8>, values: &[i64], scale: u8) {
 }
 
 /// Reads `count` whole numbers.
-pub(super) fn read_ints(bytes: &mut &[u8], count: usize) -> Option<Vec<i64>> {
+pub fn read_ints(bytes: &mut &[u8], count: usize) -> Option<Vec<i64>> {
     if count == 0 {
         return Some(Vec::new());
     }
@@ -111,7 +117,7 @@ fn cost(values: &[i64]) -> u32 {
 }
 
 /// Writes numbers so that each comes back with the same bits.
-pub(super) fn write_column(out: &mut Vec<u8>, values: &[f64]) {
+pub fn write_column(out: &mut Vec<u8>, values: &[f64]) {
     if values.is_empty() {
         return;
     }
@@ -130,7 +136,7 @@ pub(super) fn write_column(out: &mut Vec<u8>, values: &[f64]) {
 }
 
 /// Reads `count` numbers.
-pub(super) fn read_column(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
+pub fn read_column(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
     if count == 0 {
         return Some(Vec::new());
     }
@@ -156,15 +162,53 @@ pub(super) fn read_column(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
     Some((0..count).map(value).collect())
 }
 
-/// The values times `scale`, if they are whole numbers that come back with the same bits.
-#[allow(clippy::cast_possible_truncation)] // within WHOLE_MAX by the comparison before it
 fn wholes(values: &[f64], scale: f64) -> Option<Vec<i64>> {
-    values
-        .iter()
-        .map(|v| {
-            let whole = (v * scale).round();
-            let fits = whole.abs() < WHOLE_MAX;
-            (fits && (whole as i64 as f64 / scale).to_bits() == v.to_bits()).then_some(whole as i64)
-        })
-        .collect()
+    values.iter().map(|value| whole(*value, scale)).collect()
+}
+
+/// The value times `scale`, if that is a whole number that comes back with the same bits.
+#[must_use]
+#[allow(clippy::cast_possible_truncation)] // within WHOLE_MAX by the comparison before it
+pub fn whole(value: f64, scale: f64) -> Option<i64> {
+    let whole = (value * scale).round();
+    let fits = whole.abs() < WHOLE_MAX;
+    (fits && (whole as i64 as f64 / scale).to_bits() == value.to_bits()).then_some(whole as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            any::<u64>().prop_map(f64::from_bits),
+            (-1_000_000i64..1_000_000).prop_map(|n| n as f64),
+            (0i64..1_000_000).prop_map(|n| n as f64 / 100.0),
+            Just(-0.0),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_bit_comes_back(values in prop::collection::vec(value(), 0..80), ints: Vec<i64>) {
+            let mut bytes = Vec::new();
+            write_column(&mut bytes, &values);
+            write_ints(&mut bytes, &ints, 0);
+            let mut rest = &bytes[..];
+            let back = read_column(&mut rest, values.len()).unwrap();
+            let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&back), bits(&values));
+            prop_assert_eq!(read_ints(&mut rest, ints.len()), Some(ints));
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, count in 0usize..4_000) {
+            let _ = read_column(&mut &bytes[..], count);
+            let _ = read_ints(&mut &bytes[..], count);
+            let _ = read_varint(&mut &bytes[..]);
+        }
+    }
 }
