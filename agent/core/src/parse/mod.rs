@@ -11,6 +11,8 @@ pub mod cpu_list;
 pub mod diskstats;
 pub mod file_nr;
 pub mod ipvs;
+pub mod journal;
+pub mod kmsg;
 pub mod kstat;
 pub mod loadavg;
 pub mod mdstat;
