@@ -60,6 +60,12 @@ finding_kinds! {
     NetRetransmits = "net.retransmits",
     /// Nothing keeps the clock right.
     ClockUnsynced = "clock.unsynced",
+    /// The kernel reports an error of hardware, of a filesystem or of its own.
+    KernelError = "kernel.error",
+    /// A unit writes far more errors than it usually does.
+    LogBurst = "log.burst",
+    /// A unit writes errors of a kind that it has not written before.
+    LogPattern = "log.pattern",
     /// A metric is far from what was learned to be usual.
     MetricAnomalous = "metric.anomalous",
     /// A host has not been heard from (found by the collector).

@@ -21,6 +21,7 @@ pub mod exposition;
 pub mod finding;
 pub mod id;
 pub mod ledger;
+pub mod log;
 pub mod parse;
 pub mod plan;
 pub mod policy;

@@ -5,6 +5,7 @@
 //! units and probes are Mainstay's own (`mainstay_unit_*`, `mainstay_probe_*`). Values are in base
 //! units (seconds, bytes).
 
+use crate::log::{LogCounts, LogReading};
 use crate::sample::{
     ActiveState, Cgroup, ClockSync, CpuTimes, Disk, Filesystem, Interface, KernelCounters, Memory, Pressures, Probe,
     Sample, TcpCounters, Unit, VmCounters,
@@ -88,6 +89,33 @@ pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
     }
     for (name, p) in &sample.probes {
         probe(name, p, &mut out);
+    }
+    if let Some(reading) = &sample.log {
+        log(reading, &mut out);
+    }
+}
+
+/// Names of the priorities of a log line, as syslog has them.
+const PRIORITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+
+fn log(log: &LogReading, out: &mut Out<'_>) {
+    for (name, counts) in &log.units {
+        log_lines(name.as_str(), counts, out);
+    }
+    log_lines("kernel", &log.kernel, out);
+    log_lines("other", &log.other, out);
+    out.counter("mainstay_log_lines_skipped_total", count(log.skipped));
+    out.counter("mainstay_log_lines_unread_total", count(log.unread));
+    out.counter("mainstay_log_entries_damaged_total", count(log.damaged));
+    out.counter("mainstay_log_evicted_total", count(log.evicted));
+}
+
+fn log_lines(unit: &str, counts: &LogCounts, out: &mut Out<'_>) {
+    for (priority, lines) in PRIORITIES.iter().zip(counts.lines).filter(|(_, lines)| *lines > 0) {
+        out.with(&[("priority", priority), ("unit", unit)]).counter("mainstay_log_lines_total", count(lines));
+    }
+    if counts.errors > 0 {
+        out.with(&[("unit", unit)]).counter("mainstay_log_errors_total", count(counts.errors));
     }
 }
 
@@ -357,6 +385,23 @@ mod tests {
         let lines = lines(&sample);
         assert!(lines.iter().any(|line| line.starts_with("node_filesystem_device_error{") && line.ends_with(" 1")));
         assert!(!lines.iter().any(|line| line.contains("size_bytes")));
+    }
+
+    #[test]
+    fn the_log_has_series_by_unit_and_priority() {
+        let counts = LogCounts { lines: [0, 0, 0, 2, 0, 0, 5, 0], errors: 3, top: Vec::new() };
+        let units = BTreeMap::from([("app.service".parse().unwrap(), counts)]);
+        let log = LogReading { units, skipped: 7, ..LogReading::default() };
+        let sample = Sample { log: Some(std::sync::Arc::new(log)), ..Sample::default() };
+        assert_eq!(
+            lines(&sample)[..4],
+            [
+                r#"mainstay_log_lines_total{priority="err",unit="app.service"} 2"#,
+                r#"mainstay_log_lines_total{priority="info",unit="app.service"} 5"#,
+                r#"mainstay_log_errors_total{unit="app.service"} 3"#,
+                "mainstay_log_lines_skipped_total 7",
+            ]
+        );
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! is `None`: unknown, never zero. Counters are as the kernel counts them, in its units.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::BootId;
+use crate::log::LogReading;
 use crate::subject::{PathBytes, UnitName};
 use crate::time::Now;
 
@@ -51,6 +53,8 @@ pub struct Sample {
     pub units: Option<BTreeMap<UnitName, Unit>>,
     /// The latest result of every probe, by the name of the probe.
     pub probes: BTreeMap<String, Probe>,
+    /// What the journal came to; `None` while it cannot be read.
+    pub log: Option<Arc<LogReading>>,
 }
 
 /// CPU time since boot, in clock ticks (`USER_HZ`, 100 a second), of all CPUs together or of one.

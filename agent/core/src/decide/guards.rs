@@ -87,10 +87,19 @@ fn evidence(question: &Question<'_>, candidate: &Candidate<'_>) -> Says {
 }
 
 /// Whether a finding of this kind may justify an action by itself. That something is unusual does not mean that it is
-/// wrong, and what the collector or the agent says about itself is not cured by a unit or a disk.
+/// wrong, what the collector or the agent says about itself is not cured by a unit or a disk, and what stands in a log
+/// may have been written by anybody.
 #[must_use]
 pub(crate) fn may_justify_action(kind: FindingKind) -> bool {
-    !matches!(kind, FindingKind::MetricAnomalous | FindingKind::HostSilent | FindingKind::AgentDegraded)
+    !matches!(
+        kind,
+        FindingKind::MetricAnomalous
+            | FindingKind::HostSilent
+            | FindingKind::AgentDegraded
+            | FindingKind::KernelError
+            | FindingKind::LogBurst
+            | FindingKind::LogPattern
+    )
 }
 
 fn mode(question: &Question<'_>, candidate: &Candidate<'_>) -> Says {

@@ -83,6 +83,7 @@ pub(crate) enum SubjectRef<'a> {
     Host,
     Unit(&'a UnitName),
     Mount(&'a PathBytes),
+    Disk(&'a str),
 }
 
 impl SubjectRef<'_> {
@@ -91,6 +92,7 @@ impl SubjectRef<'_> {
             Self::Host => Subject::Host,
             Self::Unit(unit) => Subject::Unit(unit.clone()),
             Self::Mount(mount) => Subject::Mount(mount.clone()),
+            Self::Disk(name) => Subject::Disk(name.to_owned()),
         }
     }
 }
@@ -103,7 +105,7 @@ fn clear_after(kind: FindingKind) -> Duration {
         FindingKind::ServiceHung => 2,
         FindingKind::DiskFull | FindingKind::DiskInodes | FindingKind::DiskReadonly => 3,
         // It waits by itself until none has happened for long.
-        FindingKind::MemoryOomKill => 0,
+        FindingKind::MemoryOomKill | FindingKind::KernelError | FindingKind::LogPattern => 0,
         FindingKind::CpuSaturated
         | FindingKind::MemoryPressure
         | FindingKind::IoStalled
@@ -113,7 +115,7 @@ fn clear_after(kind: FindingKind) -> Duration {
         | FindingKind::ClockUnsynced => 30,
         FindingKind::AgentDegraded => 10,
         // These look back over windows of minutes themselves.
-        FindingKind::ServiceCrashLoop | FindingKind::DiskFilling => 60,
+        FindingKind::ServiceCrashLoop | FindingKind::DiskFilling | FindingKind::LogBurst => 60,
         FindingKind::MemoryLeak | FindingKind::MetricAnomalous => 300,
     })
 }
@@ -126,10 +128,16 @@ fn quiet_after_clear(kind: FindingKind) -> Duration {
         | FindingKind::MemoryPressure
         | FindingKind::CpuSaturated
         | FindingKind::IoStalled
-        | FindingKind::NetRetransmits => 300,
+        | FindingKind::NetRetransmits
+        | FindingKind::LogBurst => 300,
         FindingKind::MemoryLeak | FindingKind::MetricAnomalous => 3_600,
         _ => 0,
     })
+}
+
+/// Whether more evidence is told by itself: what the log adds comes a moment after what was measured.
+fn may_say_more(kind: FindingKind) -> bool {
+    matches!(kind, FindingKind::MemoryOomKill | FindingKind::DiskReadonly | FindingKind::LogPattern)
 }
 
 /// Where one pair of kind and subject stands.
@@ -424,6 +432,7 @@ impl Entry {
     ) -> Option<FindingEvent> {
         let finding = self.finding.as_mut()?;
         let was = (finding.state, finding.severity, finding.confidence);
+        let said = finding.evidence.len();
         match verdict {
             Verdict::Holds(case) => {
                 self.since = None;
@@ -457,7 +466,8 @@ impl Entry {
                 }
             }
         }
-        if was == (finding.state, finding.severity, finding.confidence) {
+        let says_more = may_say_more(kind) && finding.evidence.len() > said;
+        if was == (finding.state, finding.severity, finding.confidence) && !says_more {
             return None;
         }
         finding.changed = now;

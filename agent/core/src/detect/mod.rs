@@ -13,7 +13,7 @@
 
 mod clock;
 mod clock_unsynced;
-mod codec;
+pub(crate) mod codec;
 mod cpu_saturated;
 mod crash_loop;
 mod degraded;
@@ -23,8 +23,11 @@ mod disk_readonly;
 mod fd_exhausted;
 pub mod forecast;
 mod io_stalled;
+mod kernel_error;
 pub mod leak;
 pub mod lifecycle;
+mod log_burst;
+mod log_pattern;
 mod memory_leak;
 mod memory_oom_kill;
 mod memory_pressure;
@@ -56,7 +59,10 @@ use crash_loop::CrashLoop;
 use degraded::Degraded;
 use disk_filling::DiskFilling;
 use disk_readonly::DiskReadonly;
+use kernel_error::KernelError;
 use lifecycle::Lifecycle;
+use log_burst::LogBurst;
+use log_pattern::LogPattern;
 use memory_leak::MemoryLeak;
 use memory_oom_kill::MemoryOomKill;
 use metric_anomalous::MetricAnomalous;
@@ -72,6 +78,7 @@ const CRASH_LOOP: u8 = 4;
 const DISK_FILLING: u8 = 5;
 const MEMORY_LEAK: u8 = 6;
 const METRIC_ANOMALOUS: u8 = 7;
+const LOG_BURST: u8 = 16;
 
 /// All detectors of one host and the findings that stand.
 #[derive(Debug)]
@@ -89,6 +96,9 @@ pub struct Detectors {
     memory_leak: MemoryLeak,
     memory_oom_kill: MemoryOomKill,
     net_retransmits: NetRetransmits,
+    kernel_error: KernelError,
+    log_burst: LogBurst,
+    log_pattern: LogPattern,
     metric_anomalous: MetricAnomalous,
     degraded: Degraded,
     relearning: Vec<String>,
@@ -120,6 +130,9 @@ impl Detectors {
             memory_leak: MemoryLeak::default(),
             memory_oom_kill: MemoryOomKill::default(),
             net_retransmits: NetRetransmits::default(),
+            kernel_error: KernelError::default(),
+            log_burst: LogBurst::default(),
+            log_pattern: LogPattern::default(),
             metric_anomalous: MetricAnomalous::default(),
             degraded: Degraded::default(),
             relearning: Vec::new(),
@@ -153,6 +166,9 @@ impl Detectors {
         fd_exhausted::observe(&signals, &mut round);
         self.net_retransmits.observe(self.previous.as_ref(), sample, &mut round);
         clock_unsynced::observe(sample, &mut round);
+        self.kernel_error.observe(sample, &mut round);
+        self.log_burst.observe(sample, &mut round);
+        self.log_pattern.observe(sample, &mut round);
         self.metric_anomalous.observe(&signals, settings, &mut round);
         self.degraded.observe(sample, &mut round);
         let events = round.finish();
@@ -238,6 +254,7 @@ impl Detectors {
         writer.section(DISK_FILLING, 2, |w| self.disk_filling.save(w));
         writer.section(MEMORY_LEAK, 2, |w| self.memory_leak.save(w));
         writer.section(METRIC_ANOMALOUS, 2, |w| self.metric_anomalous.save(w));
+        writer.section(LOG_BURST, 1, |w| self.log_burst.save(w));
         writer.finish()
     }
 
@@ -277,6 +294,7 @@ impl Detectors {
                 (METRIC_ANOMALOUS, 2) => {
                     restored.metric_anomalous = malformed("metric.anomalous", MetricAnomalous::load(body))?;
                 }
+                (LOG_BURST, 1) => restored.log_burst = malformed("log.burst", LogBurst::load(body))?,
                 (CLOCK | LIFECYCLE, got) => {
                     return Err(BadSnapshot::Version { got: u16::from(got), have: 1 });
                 }
@@ -294,6 +312,7 @@ fn part_of(tag: u8) -> &'static str {
         DISK_FILLING => "disk.filling",
         MEMORY_LEAK => "memory.leak",
         METRIC_ANOMALOUS => "metric.anomalous",
+        LOG_BURST => "log.burst",
         _ => "a detector that this version does not know",
     }
 }

@@ -37,7 +37,10 @@ impl About {
 
 fn is_about_units(kind: FindingKind) -> bool {
     use FindingKind as K;
-    matches!(kind, K::ServiceFailed | K::ServiceCrashLoop | K::ServiceHung | K::MemoryLeak)
+    matches!(
+        kind,
+        K::ServiceFailed | K::ServiceCrashLoop | K::ServiceHung | K::MemoryLeak | K::LogBurst | K::LogPattern
+    )
 }
 
 fn is_about_mounts(kind: FindingKind) -> bool {
