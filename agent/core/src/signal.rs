@@ -6,8 +6,11 @@
 
 use std::time::Duration;
 
-use crate::sample::{CpuTimes, Disk, Filesystem, Interface, Pressure, Sample, Unit};
+use crate::sample::{CpuTimes, Disk, Filesystem, Interface, Pressure, Probe, Sample, Unit};
 use crate::subject::{PathBytes, UnitName};
+
+/// A result of a probe that is older than this says nothing: the prober itself has stopped.
+pub(crate) const PROBE_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// What two samples say, borrowing the names from the later one.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -54,6 +57,8 @@ pub struct Signals<'a> {
     pub interfaces: Vec<InterfaceSignals<'a>>,
     /// Units with a cgroup.
     pub units: Vec<UnitSignals<'a>>,
+    /// Probes with a result that is not old.
+    pub probes: Vec<ProbeSignals<'a>>,
 }
 
 /// Shares of CPU time.
@@ -134,6 +139,17 @@ pub struct UnitSignals<'a> {
     pub oom_kills: Option<u64>,
 }
 
+/// What a probe last said.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProbeSignals<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The unit that it speaks for.
+    pub unit: &'a UnitName,
+    /// How long the last answer took. One that did not come took as long as was waited for it.
+    pub latency_seconds: f64,
+}
+
 impl<'a> Signals<'a> {
     /// Derives what `current` says since `previous`. Levels need no sample before.
     #[must_use]
@@ -147,6 +163,7 @@ impl<'a> Signals<'a> {
             rates(previous, current, elapsed.as_secs_f64(), &mut signals);
         }
         signals.units = units(previous, current, elapsed);
+        signals.probes = probes(current);
         signals
     }
 }
@@ -295,6 +312,14 @@ fn units<'a>(previous: Option<&Sample>, current: &'a Sample, elapsed: Option<Dur
     now.filter_map(|(name, unit)| of_unit(before.and_then(|before| before.get(name)), name, unit, seconds)).collect()
 }
 
+fn probes(current: &Sample) -> Vec<ProbeSignals<'_>> {
+    let is_fresh = |probe: &Probe| current.at.since(probe.at) <= PROBE_AGE_MAX;
+    let fresh = current.probes.iter().filter(|(_, probe)| is_fresh(probe));
+    fresh
+        .map(|(name, probe)| ProbeSignals { name, unit: &probe.unit, latency_seconds: probe.latency.as_secs_f64() })
+        .collect()
+}
+
 fn of_unit<'a>(before: Option<&Unit>, name: &'a UnitName, unit: &Unit, seconds: f64) -> Option<UnitSignals<'a>> {
     let now = unit.cgroup?;
     // A unit that was started anew has a new cgroup, whose counters begin at zero.
@@ -412,6 +437,18 @@ mod tests {
         let sample = Sample { memory: Some(memory), ..at(1) };
         let signals = Signals::between(None, &sample);
         assert_eq!((signals.memory_available_ratio, signals.swap_used_ratio), (Some(0.3), None));
+    }
+
+    #[test]
+    fn a_probe_says_how_long_it_took_until_that_is_old() {
+        let latency = Duration::from_millis(30);
+        let unit: UnitName = "web.service".parse().unwrap();
+        let probe =
+            Probe { unit: unit.clone(), at: at(100).at, fails: 0, fails_max: 3, latency, text: "200 in 30 ms".into() };
+        let seen = |second| Sample { probes: BTreeMap::from([("web".to_owned(), probe.clone())]), ..at(second) };
+        let signal = ProbeSignals { name: "web", unit: &unit, latency_seconds: 0.03 };
+        assert_eq!(Signals::between(None, &seen(101)).probes, [signal]);
+        assert_eq!(Signals::between(None, &seen(401)).probes, [], "the prober has stopped");
     }
 
     #[test]

@@ -229,6 +229,8 @@ fn least_change(name: &str) -> f64 {
         "context_switches_per_second" | "network_packets_per_second" => 100.0,
         "network_errors_per_second" => 0.1,
         "disk_await_seconds" => 0.005,
+        // What people who wait for an answer do not notice, and what a busy scheduler adds.
+        "probe_latency_seconds" => 0.01,
         "disk_read_bytes_per_second" | "disk_written_bytes_per_second" => 262_144.0,
         "network_receive_bytes_per_second" | "network_transmit_bytes_per_second" => 65_536.0,
         "unit_memory_bytes" => 16_777_216.0,
@@ -279,6 +281,10 @@ fn metrics(signals: &Signals<'_>, take: &mut Take<'_>) {
         take("network_transmit_bytes_per_second", &labels, interface.transmit_bytes);
         take("network_packets_per_second", &labels, interface.packets);
         take("network_errors_per_second", &labels, interface.errors);
+    }
+    for probe in &signals.probes {
+        // By its unit, so that who is slow is named and not who asked.
+        take("probe_latency_seconds", &[("probe", probe.name), ("unit", probe.unit.as_str())], probe.latency_seconds);
     }
     for unit in &signals.units {
         let labels = [("unit", unit.unit.as_str())];

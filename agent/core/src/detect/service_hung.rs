@@ -11,13 +11,11 @@ use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::words::measured;
 use crate::finding::{FindingKind, Severity};
 use crate::sample::{ActiveState, Probe, Sample, Unit};
+use crate::signal::PROBE_AGE_MAX;
 use crate::subject::UnitName;
 
 /// Most probes that are followed. The policy names them one by one; this many is a mistake.
 const PROBES_MAX: usize = 1_024;
-
-/// A result older than this says nothing: the prober itself has stopped.
-const RESULT_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// What is remembered of a probe.
 #[derive(Debug, Default)]
@@ -65,7 +63,7 @@ impl ServiceHung {
             ActiveState::Active | ActiveState::Reloading => {}
         }
         let fails = self.fails_of_this_invocation(name, probe, unit);
-        if round.now.since(probe.at) > RESULT_AGE_MAX {
+        if round.now.since(probe.at) > PROBE_AGE_MAX {
             return Verdict::Unknown;
         }
         if probe.fails == 0 {
@@ -118,7 +116,7 @@ fn rank(verdict: &Verdict) -> u8 {
 }
 
 /// Whether the host stalls as a whole, so that no answer in time says little about one unit.
-fn is_starved(sample: &Sample) -> bool {
+pub(super) fn is_starved(sample: &Sample) -> bool {
     let full = |p: Option<crate::sample::Pressure>| p.and_then(|p| p.full).map_or(0.0, |full| full.avg10_ratio);
     full(sample.pressure.memory) > 0.5 || full(sample.pressure.io) > 0.8
 }
