@@ -34,6 +34,8 @@ finding_kinds! {
     ServiceCrashLoop = "service.crash_loop",
     /// A unit runs but its probe does not answer.
     ServiceHung = "service.hung",
+    /// A unit answers its probe far more slowly than it used to.
+    ServiceSlow = "service.slow",
     /// A filesystem is nearly full.
     DiskFull = "disk.full",
     /// A filesystem has nearly no inodes left.

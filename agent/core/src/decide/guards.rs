@@ -94,6 +94,8 @@ pub(crate) fn may_justify_action(kind: FindingKind) -> bool {
     !matches!(
         kind,
         FindingKind::MetricAnomalous
+            // Who answers slowly waits for something, more often than not for another service.
+            | FindingKind::ServiceSlow
             | FindingKind::HostSilent
             | FindingKind::AgentDegraded
             | FindingKind::KernelError

@@ -115,7 +115,9 @@ fn clear_after(kind: FindingKind) -> Duration {
         | FindingKind::ClockUnsynced => 30,
         FindingKind::AgentDegraded => 10,
         // These look back over windows of minutes themselves.
-        FindingKind::ServiceCrashLoop | FindingKind::DiskFilling | FindingKind::LogBurst => 60,
+        FindingKind::ServiceCrashLoop | FindingKind::ServiceSlow | FindingKind::DiskFilling | FindingKind::LogBurst => {
+            60
+        }
         FindingKind::MemoryLeak | FindingKind::MetricAnomalous => 300,
     })
 }
@@ -125,6 +127,7 @@ fn clear_after(kind: FindingKind) -> Duration {
 fn quiet_after_clear(kind: FindingKind) -> Duration {
     Duration::from_secs(match kind {
         FindingKind::DiskFilling
+        | FindingKind::ServiceSlow
         | FindingKind::MemoryPressure
         | FindingKind::CpuSaturated
         | FindingKind::IoStalled

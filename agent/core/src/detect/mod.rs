@@ -37,6 +37,7 @@ mod net_retransmits;
 mod process_zombies;
 mod service_failed;
 mod service_hung;
+mod service_slow;
 mod settings;
 mod trend;
 mod words;
@@ -69,6 +70,7 @@ use metric_anomalous::MetricAnomalous;
 use net_retransmits::NetRetransmits;
 use service_failed::ServiceFailed;
 use service_hung::ServiceHung;
+use service_slow::ServiceSlow;
 
 /// Tags of the sections of a snapshot: never given anew.
 const CLOCK: u8 = 1;
@@ -79,6 +81,7 @@ const DISK_FILLING: u8 = 5;
 const MEMORY_LEAK: u8 = 6;
 const METRIC_ANOMALOUS: u8 = 7;
 const LOG_BURST: u8 = 16;
+const SERVICE_SLOW: u8 = 24;
 
 /// All detectors of one host and the findings that stand.
 #[derive(Debug)]
@@ -91,6 +94,7 @@ pub struct Detectors {
     service_failed: ServiceFailed,
     crash_loop: CrashLoop,
     service_hung: ServiceHung,
+    service_slow: ServiceSlow,
     disk_filling: DiskFilling,
     disk_readonly: DiskReadonly,
     memory_leak: MemoryLeak,
@@ -125,6 +129,7 @@ impl Detectors {
             service_failed: ServiceFailed::default(),
             crash_loop: CrashLoop::default(),
             service_hung: ServiceHung::default(),
+            service_slow: ServiceSlow::default(),
             disk_filling: DiskFilling::default(),
             disk_readonly: DiskReadonly::default(),
             memory_leak: MemoryLeak::default(),
@@ -154,6 +159,7 @@ impl Detectors {
         self.service_failed.observe(units, &mut round);
         self.crash_loop.observe(units, settings, &mut round);
         self.service_hung.observe(sample, &mut round);
+        self.service_slow.observe(sample, &mut round);
         disk_full::observe(sample, &signals, settings, &mut round);
         self.disk_filling.observe(sample, &signals, settings, &mut round);
         self.disk_readonly.observe(sample, &mut round);
@@ -255,6 +261,7 @@ impl Detectors {
         writer.section(MEMORY_LEAK, 2, |w| self.memory_leak.save(w));
         writer.section(METRIC_ANOMALOUS, 2, |w| self.metric_anomalous.save(w));
         writer.section(LOG_BURST, 1, |w| self.log_burst.save(w));
+        writer.section(SERVICE_SLOW, 1, |w| self.service_slow.save(w));
         writer.finish()
     }
 
@@ -295,6 +302,7 @@ impl Detectors {
                     restored.metric_anomalous = malformed("metric.anomalous", MetricAnomalous::load(body))?;
                 }
                 (LOG_BURST, 1) => restored.log_burst = malformed("log.burst", LogBurst::load(body))?,
+                (SERVICE_SLOW, 1) => restored.service_slow = malformed("service.slow", ServiceSlow::load(body))?,
                 (CLOCK | LIFECYCLE, got) => {
                     return Err(BadSnapshot::Version { got: u16::from(got), have: 1 });
                 }
@@ -313,6 +321,7 @@ fn part_of(tag: u8) -> &'static str {
         MEMORY_LEAK => "memory.leak",
         METRIC_ANOMALOUS => "metric.anomalous",
         LOG_BURST => "log.burst",
+        SERVICE_SLOW => "service.slow",
         _ => "a detector that this version does not know",
     }
 }

@@ -39,7 +39,13 @@ fn is_about_units(kind: FindingKind) -> bool {
     use FindingKind as K;
     matches!(
         kind,
-        K::ServiceFailed | K::ServiceCrashLoop | K::ServiceHung | K::MemoryLeak | K::LogBurst | K::LogPattern
+        K::ServiceFailed
+            | K::ServiceCrashLoop
+            | K::ServiceHung
+            | K::ServiceSlow
+            | K::MemoryLeak
+            | K::LogBurst
+            | K::LogPattern
     )
 }
 

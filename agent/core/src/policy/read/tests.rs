@@ -137,7 +137,7 @@ fn the_builtin_policy_is_right_and_only_observes() {
     let policy = builtin();
     assert_eq!(
         policy.rules().map(|rule| rule.name.as_str()).collect::<Vec<_>>(),
-        ["services", "disks", "host", "logs", "read-only disks"]
+        ["services", "slow services", "disks", "host", "logs", "read-only disks"]
     );
     assert!(policy.rules().all(|rule| rule.mode == Mode::Observe));
     assert_eq!(policy.reference.generation, 0);
