@@ -153,7 +153,8 @@ impl Shell {
             let known = self.findings.get(&id).map(|known| known.state);
             if known != Some(finding.state) {
                 let evidence = finding.evidence.first().map(|e| e.text.as_str()).unwrap_or_default();
-                info!(%id, kind = %finding.kind, %subject, state = ?finding.state, evidence, "finding");
+                let opened_ms = finding.opened.wall_ms;
+                info!(%id, kind = %finding.kind, %subject, state = ?finding.state, opened_ms, evidence, "finding");
             }
             if finding.state == FindingState::Cleared {
                 self.findings.remove(&id);
