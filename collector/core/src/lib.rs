@@ -6,6 +6,7 @@
 //! [`silence`] tells a silent host from one that nobody could have heard.
 #![forbid(unsafe_code)]
 
+pub mod capacity;
 pub mod cause;
 pub mod correlate;
 pub mod dedup;
