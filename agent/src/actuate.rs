@@ -39,18 +39,25 @@ impl Actuator {
         Self { client: Client::at(socket) }
     }
 
-    /// Carries out a step and waits for its end.
-    pub async fn run(&self, action: ActionId, decision: DecisionId, step: &Step) -> Outcome {
+    /// Carries out a step and waits for its end. Where it is about one run of a unit (`invocation`) and another one runs
+    /// by then, the actuator refuses.
+    pub async fn run(
+        &self,
+        action: ActionId,
+        decision: DecisionId,
+        step: &Step,
+        invocation: Option<[u8; 16]>,
+    ) -> Outcome {
         let Some(verb) = Verb::from_step(step) else {
             return ended(Ended::Refused, format!("{} is not for the actuator", step.kind()), Duration::ZERO);
         };
         let deadline = if matches!(step, Step::DiskReclaim(_)) { DISK_DEADLINE } else { UNIT_DEADLINE };
-        self.act(Request { action, decision: Some(decision), verb }, deadline).await
+        self.act(Request { action, decision: Some(decision), invocation, verb }, deadline).await
     }
 
     /// Undoes an earlier action, under an id of its own.
     pub async fn undo(&self, action: ActionId, of: ActionId) -> Outcome {
-        self.act(Request { action, decision: None, verb: Verb::Undo { action: of } }, DISK_DEADLINE).await
+        self.act(Request::new(action, Verb::Undo { action: of }), DISK_DEADLINE).await
     }
 
     async fn act(&self, request: Request, deadline: Duration) -> Outcome {
@@ -67,7 +74,7 @@ impl Actuator {
     /// # Errors
     /// The reason in words.
     pub async fn status(&self, action: ActionId) -> Result<StepStatus, String> {
-        let request = Request { action, decision: None, verb: Verb::Status { action } };
+        let request = Request::new(action, Verb::Status { action });
         match self.call(request, QUESTION_DEADLINE).await.map_err(|error| chain(&error))? {
             Reply::Status(ActionStatus::NotSeen) => Ok(StepStatus::NeverSeen),
             Reply::Status(ActionStatus::Running) => Ok(StepStatus::Running),
@@ -85,7 +92,7 @@ impl Actuator {
     /// # Errors
     /// Why not, in words.
     pub async fn ping(&self) -> Result<(), String> {
-        let request = Request { action: ActionId::default(), decision: None, verb: Verb::Ping };
+        let request = Request::new(ActionId::default(), Verb::Ping);
         match self.call(request, QUESTION_DEADLINE).await.map_err(|error| chain(&error))? {
             Reply::Done(Detail::Pong(_)) => Ok(()),
             Reply::Refused(refusal) => Err(refusal.text),
@@ -99,7 +106,7 @@ impl Actuator {
     /// The command failed, or could not be run, in words.
     pub async fn probe(&self, name: &str, deadline: Duration) -> Result<String, String> {
         let verb = Verb::ProbeCommand { name: name.to_owned() };
-        let request = Request { action: ActionId::default(), decision: None, verb };
+        let request = Request::new(ActionId::default(), verb);
         let reply = self.call(request, deadline).await.map_err(|error| chain(&error))?;
         let outcome = reply.outcome();
         match outcome.ended {
@@ -152,7 +159,7 @@ mod tests {
     async fn a_step_that_never_left_failed_and_one_without_an_answer_is_unknown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("actuator.sock");
-        let outcome = Actuator::at(&path).run(ActionId(1), DecisionId(2), &step()).await;
+        let outcome = Actuator::at(&path).run(ActionId(1), DecisionId(2), &step(), None).await;
         assert_eq!(outcome.ended, Ended::Failed);
         assert!(outcome.text.contains("cannot reach the actuator"), "{}", outcome.text);
 
@@ -164,7 +171,7 @@ mod tests {
             // Hangs up after it has taken the request.
             stream.write_all(&[0]).unwrap();
         });
-        let outcome = Actuator::at(&path).run(ActionId(1), DecisionId(2), &step()).await;
+        let outcome = Actuator::at(&path).run(ActionId(1), DecisionId(2), &step(), None).await;
         served.join().unwrap();
         assert_eq!(outcome.ended, Ended::Unknown, "{}", outcome.text);
     }
@@ -172,7 +179,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_message_is_not_for_the_actuator() {
         let notify = Step::Notify { to: "ops".to_owned() };
-        let outcome = Actuator::at("/nonexistent").run(ActionId(1), DecisionId(2), &notify).await;
+        let outcome = Actuator::at("/nonexistent").run(ActionId(1), DecisionId(2), &notify, None).await;
         assert_eq!(outcome.ended, Ended::Refused);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use mainstay_tests::hosts::{self, Fleet, listen::Listener, packages, wait::wait_for};
 use mainstay_tests::site::Site;
-use mainstay_tests::site::services::{self, SLEEPER};
+use mainstay_tests::site::services::{self, COUNTED, SLEEPER};
 
 /// Longest that a repair with its verification may take before the test calls it missing.
 const HEALED_MAX: Duration = Duration::from_secs(90);
@@ -102,6 +102,38 @@ fn a_frozen_service_is_found_by_its_probe_and_restarted() -> Result<()> {
         decision.is_about("service.hung", "nginx.service") && decision.helped()
     })?;
     assert_eq!(decision.steps[0].kind, "unit.restart");
+    Ok(())
+}
+
+/// Keeps the actuator from starting while a file is there; what asks of it waits at its socket.
+const WAITS: &str = "[Service]\nExecStartPre=/bin/sh -c 'while test -e /run/keep-waiting; do sleep 0.1; done'\n";
+
+#[test]
+fn a_service_that_somebody_started_meanwhile_is_left_alone() -> Result<()> {
+    if !hosts::may_run("a_service_that_somebody_started_meanwhile_is_left_alone") {
+        return Ok(());
+    }
+    let site = Site::enrolled(&["web-1"])?;
+    let host = site.host("web-1");
+    services::start(host, "counted.service", COUNTED)?;
+    site.enforce(&[("counted.toml", &services::restart_rule(&["counted.service"], "auto"))], &["web-1"])?;
+    host.push_file("/etc/systemd/system/mainstay-actuator.service.d/waits.conf", WAITS, 0o644)?;
+    host.must("touch /run/keep-waiting && systemctl daemon-reload && systemctl stop mainstay-actuator.service")?;
+
+    services::kill(host, "counted.service")?;
+    wait_for(HEALED_MAX, "the restart to wait for the actuator", || {
+        Ok(host.unit_property("mainstay-actuator.service", "ActiveState")? == "activating")
+    })
+    .map_err(|error| error.context(host.agent_story()))?;
+    host.must("systemctl start counted.service && rm /run/keep-waiting")?;
+
+    let refused = site.wait_decision("web-1", "a restart that was refused", HEALED_MAX, |decision| {
+        decision.is_about("service.failed", "counted.service")
+            && decision.steps.iter().any(|step| step.outcome.as_deref() == Some("refused"))
+    })?;
+    let text = site.explain(&refused.id)?;
+    assert!(text.contains("was started anew since the decision"), "{text}");
+    assert_eq!(services::starts(host)?, 2, "once by the test and once by hand\n{}", host.agent_story());
     Ok(())
 }
 

@@ -120,7 +120,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     fn ping() -> Request {
-        Request { action: ActionId(1), decision: None, verb: Verb::Ping }
+        Request::new(ActionId(1), Verb::Ping)
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Actuator {
                 self.with_context(|context| reclaim::engine::run(plan, request.action, settings, context))
             }
             Verb::Undo { action } => self.with_context(|context| reclaim::restore::undo(*action, settings, context)),
-            verb => self.units.run(verb, settings),
+            _ => self.units.run(request, settings),
         }
     }
 

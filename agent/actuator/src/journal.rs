@@ -257,7 +257,7 @@ fn cut(text: &str, bytes_max: usize) -> String {
 /// What the journal compares requests by: everything but the decision behind them.
 #[must_use]
 pub fn request_hash(action: ActionId, verb: &mainstay_core::verb::Verb) -> Option<[u8; 32]> {
-    let request = mainstay_core::verb::Request { action, decision: None, verb: verb.clone() };
+    let request = mainstay_core::verb::Request::new(action, verb.clone());
     request.to_frame().ok().map(|frame| Sha256::digest(&frame).into())
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_core::plan::ResetFailed;
 use mainstay_core::subject::UnitName;
-use mainstay_core::verb::{Detail, Failure, JobResult, Refusal, RefusalReason, Reply, UnitDone, Verb};
+use mainstay_core::verb::{Detail, Failure, JobResult, Refusal, RefusalReason, Reply, Request, UnitDone, Verb};
 use zbus::zvariant::OwnedValue;
 
 use crate::gate;
@@ -23,8 +23,9 @@ pub trait UnitControl: Send + Sync {
     /// Why it may not be touched.
     fn check(&self, unit: &UnitName, settings: &Settings) -> Result<(), Refusal>;
 
-    /// Carries the verb out and waits for its job.
-    fn run(&self, verb: &Verb, settings: &Settings) -> Reply;
+    /// Carries the verb out and waits for its job. Refused where the request is about one run of the unit and another
+    /// one runs by now.
+    fn run(&self, request: &Request, settings: &Settings) -> Reply;
 }
 
 /// systemd over D-Bus.
@@ -63,11 +64,17 @@ impl UnitControl for Systemd {
         })
     }
 
-    fn run(&self, verb: &Verb, settings: &Settings) -> Reply {
+    fn run(&self, request: &Request, settings: &Settings) -> Reply {
         let begun = Instant::now();
-        let Some(job) = Job::of(verb) else { return Reply::refused(RefusalReason::BadRequest, "not a unit verb") };
-        match job.carry_out(self.bus.as_deref(), settings.job_deadline) {
-            Ok(ended) => job.reply(ended, elapsed_ms(begun)),
+        let Some(job) = Job::of(&request.verb) else {
+            return Reply::refused(RefusalReason::BadRequest, "not a unit verb");
+        };
+        match job.carry_out(self.bus.as_deref(), request.invocation, settings.job_deadline) {
+            Ok(Some(ended)) => job.reply(ended, elapsed_ms(begun)),
+            Ok(None) => {
+                let text = format!("{} was started anew since the decision, and not by it: nothing was done", job.unit);
+                Reply::refused(RefusalReason::StartedAnew, text)
+            }
             Err(error) => Reply::failed(error.to_string(), elapsed_ms(begun)),
         }
     }
@@ -93,8 +100,20 @@ impl<'v> Job<'v> {
         Some(Self { unit, method, reset })
     }
 
-    fn carry_out(&self, bus: Option<&str>, deadline: Duration) -> Result<Ended, SystemdError> {
+    /// `None` where the unit is no longer in the run that was meant. The question is the last thing before the job: what
+    /// remains is the time between two calls over the bus.
+    fn carry_out(
+        &self,
+        bus: Option<&str>,
+        meant: Option<[u8; 16]>,
+        deadline: Duration,
+    ) -> Result<Option<Ended>, SystemdError> {
         let manager = Manager::connect(bus)?;
+        if let Some(meant) = meant
+            && invocation_of(&manager, self.unit)?.is_some_and(|runs| runs != meant)
+        {
+            return Ok(None);
+        }
         if self.reset == ResetFailed::Clear {
             manager.reset_failed(self.unit.as_str())?;
         }
@@ -104,7 +123,7 @@ impl<'v> Job<'v> {
         let after = Service::of(&manager, self.unit);
         let starts = matches!(self.method, "StartUnit" | "RestartUnit");
         let was_started = !starts || after.started_us.is_none() || after.started_us != before.started_us;
-        Ok(Ended { job: result, main_pid: after.main_pid, was_started, why_failed: after.why_failed })
+        Ok(Some(Ended { job: result, main_pid: after.main_pid, was_started, why_failed: after.why_failed }))
     }
 
     fn reply(&self, ended: Ended, elapsed_ms: u64) -> Reply {
@@ -123,6 +142,13 @@ impl<'v> Job<'v> {
         let text = format!("job of {} ended {job}{hint}", self.unit);
         Reply::Failed(Failure { text, job: Some(job), elapsed_ms })
     }
+}
+
+/// The run that a unit is in, or was in last; `None` for one that was never started.
+fn invocation_of(manager: &Manager, unit: &UnitName) -> Result<Option<[u8; 16]>, SystemdError> {
+    let properties = manager.unit(unit.as_str())?.properties("Unit")?;
+    let bytes = properties.get("InvocationID").and_then(|value| Vec::<u8>::try_from(value.clone()).ok());
+    Ok(bytes.and_then(|bytes| bytes.try_into().ok()))
 }
 
 /// How a job ended, and what the unit shows after it.

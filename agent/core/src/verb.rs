@@ -34,8 +34,19 @@ pub struct Request {
     pub action: ActionId,
     /// The decision behind it, for the actuator's journal; `None` when a person asked.
     pub decision: Option<DecisionId>,
+    /// `InvocationID` of the run of the unit that the decision was about: where another one runs by now, somebody else
+    /// has started it, and the verb is refused. `None` where the decision was about no one run.
+    pub invocation: Option<[u8; 16]>,
     /// What to do.
     pub verb: Verb,
+}
+
+impl Request {
+    /// A question, or an act under no decision and about no run of a unit.
+    #[must_use]
+    pub fn new(action: ActionId, verb: Verb) -> Self {
+        Self { action, decision: None, invocation: None, verb }
+    }
 }
 
 /// The closed list of verbs.

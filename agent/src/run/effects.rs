@@ -29,7 +29,7 @@ impl Shell {
                 }
                 self.keeper.record(token, record);
             }
-            Effect::Run { action, decision, step } => self.run_step(action, decision, step),
+            Effect::Run { action, decision, step, invocation } => self.run_step(action, decision, step, invocation),
             Effect::Notify { action, to, decision, text } => self.put_message(action, to, decision, text),
             Effect::AskStatus { action, step } => self.ask_after(action, step),
             Effect::Undo { action, of } => self.undo(action, of),
@@ -62,13 +62,13 @@ impl Shell {
         }
     }
 
-    fn run_step(&mut self, action: ActionId, decision: DecisionId, step: Step) {
+    fn run_step(&mut self, action: ActionId, decision: DecisionId, step: Step, invocation: Option<[u8; 16]>) {
         info!(%action, %decision, %step, "step begins");
         self.in_hand.insert(action, step.kind());
         let (actuator, events) = (self.actuator.clone(), self.events.clone());
         tokio::spawn(async move {
             failpoint::pass("before_step");
-            let outcome = actuator.run(action, decision, &step).await;
+            let outcome = actuator.run(action, decision, &step, invocation).await;
             failpoint::pass("after_step");
             let _ = events.send(Event::StepDone { action, outcome }).await;
         });

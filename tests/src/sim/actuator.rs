@@ -39,10 +39,11 @@ pub enum Taken {
 }
 
 impl Actuator {
-    /// Takes a request.
-    pub fn take(&mut self, action: ActionId, step: &Step) -> Taken {
+    /// Takes a request. `another_runs`: the unit is in another run than the one that was meant.
+    pub fn take(&mut self, action: ActionId, step: &Step, another_runs: bool) -> Taken {
         match self.journal.get(&action) {
-            None if self.allows_nothing => Taken::Known(refused()),
+            None if self.allows_nothing => Taken::Known(refused("not allowed by actuator.toml")),
+            None if another_runs => Taken::Known(refused("started anew since the decision")),
             None => {
                 self.journal.insert(action, Entry { step: step.clone(), outcome: None, alive: true });
                 Taken::Begun
@@ -79,9 +80,9 @@ impl Actuator {
     }
 }
 
-/// The answer where root's own file does not allow it.
-fn refused() -> Outcome {
-    Outcome { ended: Ended::Refused, text: "not allowed by actuator.toml".to_owned(), ..died() }
+/// The answer to what is not begun.
+fn refused(why: &str) -> Outcome {
+    Outcome { ended: Ended::Refused, text: why.to_owned(), ..died() }
 }
 
 /// What is known of a step whose actuator died on the way.

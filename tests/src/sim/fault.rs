@@ -232,7 +232,7 @@ fn permille(ratio: f64) -> u64 {
     (0..=1_000u32).rev().find(|n| f64::from(*n) <= ratio * 1_000.0).map_or(0, u64::from)
 }
 
-fn unit_of(step: &Step) -> Option<UnitName> {
+pub(super) fn unit_of(step: &Step) -> Option<UnitName> {
     match step {
         Step::UnitRestart { unit, .. } | Step::UnitStart { unit, .. } => Some(unit.clone()),
         Step::UnitStop { .. } | Step::UnitReload { .. } | Step::DiskReclaim(_) | Step::Notify { .. } => None,

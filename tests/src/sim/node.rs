@@ -122,7 +122,7 @@ impl World {
         let life = it.life;
         self.seen(node, &Seen::Started);
         for (action, step) in open {
-            self.after(MILLI, Event::Request(node, life, action, Box::new(step)));
+            self.after(MILLI, Event::Request(node, life, action, Box::new(step), None));
         }
         self.after(KEEP_EVERY, Event::Keep(node, life));
         self.tell(node, life, Input::ActuatorAvailable(true));
@@ -178,10 +178,10 @@ impl World {
                 self.nodes[node].disk_busy_until = free;
                 self.after(free - self.at, Event::Write(node, life, token, Box::new(record)));
             }
-            Effect::Run { action, step, .. } => {
+            Effect::Run { action, step, invocation, .. } => {
                 self.seen(node, &Seen::HandedOver(action));
                 let latency = self.rng.between(MILLI / 2, 3 * MILLI);
-                self.after(latency, Event::Request(node, life, action, Box::new(step)));
+                self.after(latency, Event::Request(node, life, action, Box::new(step), invocation));
             }
             Effect::Notify { action, to, text, .. } => {
                 let subject = text.lines().next().unwrap_or_default().to_owned();
@@ -254,14 +254,17 @@ impl World {
     }
 
     /// A request reaches the actuator.
-    pub(super) fn request(&mut self, node: usize, life: u64, action: ActionId, step: &Step) {
+    pub(super) fn request(&mut self, node: usize, life: u64, action: ActionId, step: &Step, meant: Option<[u8; 16]>) {
         if self.crashes_here(node, "after handing a step over") {
             // The request was sent: the actuator has it all the same.
         }
         if self.has(Bug::RepeatsIntents) {
             self.nodes[node].actuator.journal.remove(&action);
         }
-        match self.nodes[node].actuator.take(action, step) {
+        let it = &mut self.nodes[node];
+        let runs = super::fault::unit_of(step).and_then(|unit| it.machine.services.get(&unit)?.unit.invocation);
+        let another_runs = meant.is_some_and(|meant| runs.is_some_and(|runs| runs != meant));
+        match it.actuator.take(action, step, another_runs) {
             Taken::Begun => {
                 let wait = self.rng.between(MILLI, 20 * MILLI);
                 self.after(wait, Event::Act(node, action));

@@ -44,7 +44,7 @@ pub enum Event {
     /// The detectors' state is kept.
     Keep(usize, u64),
     /// A request reaches the actuator; the life of the agent that asks.
-    Request(usize, u64, ActionId, Box<Step>),
+    Request(usize, u64, ActionId, Box<Step>, Option<[u8; 16]>),
     /// A step begins to change the host.
     Act(usize, ActionId),
     /// A step ends.
@@ -256,7 +256,7 @@ impl World {
             Event::Tell(node, life, input) => self.tell(node, life, *input),
             Event::Write(node, life, token, record) => self.write(node, life, token, *record),
             Event::Keep(node, life) => self.keep(node, life),
-            Event::Request(node, life, action, step) => self.request(node, life, action, &step),
+            Event::Request(node, life, action, step, meant) => self.request(node, life, action, &step, meant),
             Event::Act(node, action) => self.act(node, action),
             Event::End(node, action, took) => self.end(node, action, took),
             Event::Start(node) => self.start(node),

@@ -69,7 +69,7 @@ fn serve() -> ExitCode {
 }
 
 fn purge() -> ExitCode {
-    let request = Request { action: ActionId(0), decision: None, verb: Verb::PurgeExpired };
+    let request = Request::new(ActionId(0), Verb::PurgeExpired);
     match Client::default().call(&request, PURGE_DEADLINE) {
         Ok(reply @ Reply::Done(_)) => {
             println!("{reply}");

@@ -19,7 +19,7 @@ fn restart(unit: &str) -> Verb {
 fn an_id_acts_once_however_often_it_is_asked() {
     let world = World::new();
     let first = world.ask_as(ActionId(1), restart("nginx.service"));
-    let request = Request { action: ActionId(1), decision: Some(DecisionId(9)), verb: restart("nginx.service") };
+    let request = Request { decision: Some(DecisionId(9)), ..Request::new(ActionId(1), restart("nginx.service")) };
     // Again, for another decision, while held, after a restart, and after root's file has changed: the same answer.
     fs::write(&world.paths.hold, "").unwrap();
     fs::write(&world.paths.config, "").unwrap();

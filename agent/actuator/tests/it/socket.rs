@@ -51,7 +51,7 @@ fn us() -> String {
 
 fn restart(id: u64) -> Request {
     let verb = Verb::UnitRestart { unit: "nginx.service".parse().unwrap(), reset_failed: ResetFailed::Keep };
-    Request { action: ActionId(id), decision: None, verb }
+    Request::new(ActionId(id), verb)
 }
 
 #[test]

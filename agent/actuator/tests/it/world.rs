@@ -35,8 +35,8 @@ impl UnitControl for &'static CountingUnits {
         Ok(())
     }
 
-    fn run(&self, verb: &Verb, _settings: &Settings) -> Reply {
-        self.runs.lock().unwrap().push(verb.to_string());
+    fn run(&self, request: &Request, _settings: &Settings) -> Reply {
+        self.runs.lock().unwrap().push(request.verb.to_string());
         Reply::Done(Detail::Unit(UnitDone { job: JobResult::Done, elapsed_ms: 1, main_pid: Some(7) }))
     }
 }
@@ -108,7 +108,7 @@ impl World {
     }
 
     pub(crate) fn ask_as(&self, action: ActionId, verb: Verb) -> Reply {
-        self.actuator.handle(Peer::Agent, &Request { action, decision: None, verb })
+        self.actuator.handle(Peer::Agent, &Request::new(action, verb))
     }
 
     /// Writes a file below the root, so old.

@@ -6,7 +6,7 @@ use super::flow::{ANSWER_MAX, Flow, Overdue, Stage, is_message};
 use super::journal::Waiting;
 use super::{Agent, Effect, StepStatus, Token};
 use crate::decision::Decision;
-use crate::finding::FindingState;
+use crate::finding::{FindingKind, FindingState};
 use crate::id::{ActionId, DecisionId};
 use crate::plan::{Plan, Step};
 use crate::record::{Body, Ended, Outcome, Record, Verification};
@@ -24,7 +24,9 @@ impl Agent {
         let tokens: BTreeSet<Token> =
             [self.offer(decided, waiting), self.offer(Record { at: now, body: intent }, waiting)].into();
         let words = self.words(&decision);
-        self.flows.insert(decision.id, Flow::begun(&decision, plan, words, tokens));
+        let invocation = self.run_in_trouble(decision.kind, &decision.subject);
+        let flow = Flow { invocation, ..Flow::begun(&decision, plan, words, tokens) };
+        self.flows.insert(decision.id, flow);
     }
 
     /// The ledger took a record.
@@ -62,9 +64,19 @@ impl Agent {
         let Some(flow) = self.flows.get_mut(&decision) else { return };
         let Some(answer) = flow.recorded(token, failure) else { return };
         let subject = flow.subject.clone();
-        match answer.map_or_else(Some, |()| self.stopped(&subject, now)) {
+        let over = flow.is_over_unaided().then(|| "the finding has cleared meanwhile".to_owned());
+        match answer.map_or_else(Some, |()| over.or_else(|| self.stopped(&subject, now))) {
             None => self.hand_over(decision, now),
             Some(why) => self.not_run(decision, &why, now),
+        }
+    }
+
+    /// The run of a unit that trouble of this kind is about. A unit that starts again and again is in trouble as a
+    /// whole, whichever run it is in.
+    fn run_in_trouble(&self, kind: FindingKind, subject: &Subject) -> Option<[u8; 16]> {
+        match subject {
+            Subject::Unit(unit) if kind != FindingKind::ServiceCrashLoop => self.detectors.invocation(unit),
+            _ => None,
         }
     }
 
@@ -95,13 +107,13 @@ impl Agent {
         let Some(flow) = self.flows.get_mut(&decision) else { return };
         let Some(planned) = flow.step().cloned() else { return };
         flow.handed_over(now);
-        let action = planned.action;
+        let (action, invocation) = (planned.action, flow.invocation.filter(|_| flow.at == 0));
         if let Some(subject) = changes(&planned.step) {
             self.detectors.mark_effect(&subject, action, ANSWER_MAX, now);
         }
         self.effects.push_back(match planned.step {
             Step::Notify { to } => Effect::Notify { action, to, decision, text: flow.message.clone() },
-            step => Effect::Run { action, decision, step },
+            step => Effect::Run { action, decision, step, invocation },
         });
     }
 

@@ -57,6 +57,9 @@ pub enum Effect {
         decision: DecisionId,
         /// What; never `notify`.
         step: Step,
+        /// The run of the unit that is to be mended (`InvocationID`), where the trouble is that of one run. In another
+        /// run, which somebody else must have started, the step is to be refused.
+        invocation: Option<[u8; 16]>,
     },
     /// Put a message in the durable outbox, under this id at most once, and answer
     /// [`super::Input::StepDone`] once it is there; delivering it has retries of its own.

@@ -80,6 +80,8 @@ pub(super) struct Flow {
     pub(super) cleared: Option<Now>,
     /// Whether it opened anew while the step at hand was carried out, and has not cleared since.
     pub(super) failed_again: bool,
+    /// The run of the unit that is in trouble, where the trouble is that of one run.
+    pub(super) invocation: Option<[u8; 16]>,
     /// What is to be done.
     pub(super) plan: Plan,
     /// Which step is at hand.
@@ -102,12 +104,18 @@ impl Flow {
             opened: decision.opened,
             cleared: None,
             failed_again: false,
+            invocation: None,
             plan,
             at: 0,
             stage: Stage::Recording { tokens, refused: None },
             is_on_record: false,
             message,
         }
+    }
+
+    /// Whether the trouble ended by itself, or by somebody's hand, before anything was done about it.
+    pub(super) fn is_over_unaided(&self) -> bool {
+        self.at == 0 && self.cleared.is_some()
     }
 
     /// The step at hand.

@@ -75,3 +75,63 @@ fn trouble_from_before_the_enrolment_is_decided_anew_in_the_new_ledger() {
     assert!(tells_of_the_unit(&effects));
     assert!(decides(&effects));
 }
+
+const POLICY: &str = "version = 1\n[[rule]]\nname = \"restart\"\non = [\"service.failed\"]\nunits = [\"web.service\"]\n\
+    mode = \"auto\"\nladder = [{ do = \"unit.restart\" }]\n";
+
+/// The unit in the run of this number, failed or running.
+fn unit(run: u8, active: ActiveState) -> Input {
+    let unit = Unit { active, invocation: Some([run; 16]), result: "signal".to_owned(), ..Unit::default() };
+    Input::UnitChanged { name: "web.service".parse().expect("a unit name"), unit: Some(Box::new(unit)) }
+}
+
+/// An agent under root's own rule whose unit failed in its first run: the decision to restart it is on its way into
+/// the ledger. With it, what has to be answered.
+fn about_to_restart(now: Now) -> (Agent, Vec<Token>) {
+    let mut agent = Agent::new(settings(None), Restored::default(), now);
+    agent.handle(Input::ActuatorAvailable(true), now);
+    let file = SourceFile { name: "restart.toml".to_owned(), bytes: POLICY.as_bytes().to_vec() };
+    agent.handle(Input::LocalPolicyChanged(vec![file]), now);
+    effects(&mut agent, now);
+    agent.handle(unit(1, ActiveState::Failed), now);
+    let mut tokens = Vec::new();
+    while let Some(effect) = agent.poll_effect() {
+        if let Effect::Persist { token, .. } = effect {
+            tokens.push(token);
+        }
+    }
+    (agent, tokens)
+}
+
+fn restarts(effects: &[Effect]) -> Vec<Option<[u8; 16]>> {
+    let run = |effect: &Effect| match effect {
+        Effect::Run { invocation, .. } => Some(*invocation),
+        _ => None,
+    };
+    effects.iter().filter_map(run).collect()
+}
+
+#[test]
+fn a_restart_is_for_the_run_that_failed_and_no_other() {
+    let now = Now { boot_ns: 60_000_000_000, wall_ms: 60_000 };
+    let (mut agent, tokens) = about_to_restart(now);
+    tokens.into_iter().for_each(|token| agent.handle(Input::Persisted { token }, now));
+    assert_eq!(restarts(&effects(&mut agent, now)), [Some([1; 16])]);
+}
+
+#[test]
+fn what_somebody_mended_while_the_intent_was_written_is_left_alone() {
+    let now = Now { boot_ns: 60_000_000_000, wall_ms: 60_000 };
+    let (mut agent, tokens) = about_to_restart(now);
+    agent.handle(unit(2, ActiveState::Active), now);
+    let later = now.plus(std::time::Duration::from_secs(10));
+    agent.handle(unit(2, ActiveState::Active), later);
+    tokens.into_iter().for_each(|token| agent.handle(Input::Persisted { token }, later));
+    let effects = effects(&mut agent, later);
+    assert_eq!(restarts(&effects), []);
+    let why = records(&effects).into_iter().find_map(|record| match record.body {
+        Body::Outcome { outcome, .. } => Some(outcome.text),
+        _ => None,
+    });
+    assert_eq!(why.as_deref(), Some("not carried out: the finding has cleared meanwhile"));
+}

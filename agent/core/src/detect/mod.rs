@@ -42,6 +42,7 @@ mod settings;
 mod trend;
 mod words;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::finding::Finding;
@@ -91,6 +92,8 @@ pub struct Detectors {
     lifecycle: Lifecycle,
     /// The sample before, for rates.
     previous: Option<Sample>,
+    /// The runs of units that changed since then.
+    changed: BTreeMap<UnitName, Option<[u8; 16]>>,
     service_failed: ServiceFailed,
     crash_loop: CrashLoop,
     service_hung: ServiceHung,
@@ -126,6 +129,7 @@ impl Detectors {
             clock: Clock::default(),
             lifecycle: Lifecycle::new(seed),
             previous: None,
+            changed: BTreeMap::new(),
             service_failed: ServiceFailed::default(),
             crash_loop: CrashLoop::default(),
             service_hung: ServiceHung::default(),
@@ -179,16 +183,25 @@ impl Detectors {
         self.degraded.observe(sample, &mut round);
         let events = round.finish();
         self.previous = Some(sample.clone());
+        self.changed.clear();
         events
     }
 
     /// Takes the change of one unit between two samples; `None` when systemd has unloaded it.
     pub fn observe_unit(&mut self, name: &UnitName, unit: Option<&Unit>, now: Now) -> Vec<FindingEvent> {
         let t = self.clock.advance(now);
+        self.changed.insert(name.clone(), unit.and_then(|unit| unit.invocation));
         let mut round = self.lifecycle.round(t, now, self.settings.unknown_after);
         self.service_failed.observe_unit(name, unit, &mut round);
         self.crash_loop.observe_unit(name, unit, &self.settings, &mut round);
         round.finish()
+    }
+
+    /// The run (`InvocationID`) that a unit is in, or was in last, as far as is known.
+    #[must_use]
+    pub fn invocation(&self, name: &UnitName) -> Option<[u8; 16]> {
+        let sampled = || self.previous.as_ref()?.units.as_ref()?.get(name)?.invocation;
+        self.changed.get(name).copied().unwrap_or_else(sampled)
     }
 
     /// Says that a part of the agent itself does not work (`text` says why), or works again

@@ -6,7 +6,7 @@
 use crate::subject::PathBytes;
 
 /// The version in every frame. An actuator refuses another one with words, it never guesses.
-pub const PROTOCOL_VERSION: u8 = 1;
+pub const PROTOCOL_VERSION: u8 = 2;
 
 /// Most bytes of a frame's body.
 pub const FRAME_BYTES_MAX: usize = 64 << 10;
@@ -93,6 +93,11 @@ impl Writer {
 
     pub(super) fn bytes(&mut self, field: &'static str, value: &[u8]) {
         self.count(field, value.len());
+        self.body.extend_from_slice(value);
+    }
+
+    /// Sixteen bytes that name something, without a length.
+    pub(super) fn id(&mut self, value: &[u8; 16]) {
         self.body.extend_from_slice(value);
     }
 
@@ -211,6 +216,10 @@ impl<'b> Reader<'b> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or(WireError::Short { field })?;
         self.rest = rest;
         Ok(head)
+    }
+
+    pub(super) fn id(&mut self, field: &'static str) -> Result<[u8; 16], WireError> {
+        self.take(field)
     }
 
     pub(super) fn text(&mut self, field: &'static str) -> Result<String, WireError> {

@@ -354,6 +354,8 @@ coded_enum! {
         Interrupted = 17 "interrupted",
         /// What has to be asked first, such as systemd about a unit's other names, does not answer.
         Unavailable = 18 "unavailable",
+        /// Somebody started the unit anew since the decision: what runs now is not what was found wanting.
+        StartedAnew = 19 "started_anew",
     }
 }
 

@@ -128,8 +128,14 @@ fn replies() -> impl Strategy<Value = Reply> {
 
 proptest! {
     #[test]
-    fn a_request_reads_back_as_written(action in any::<u64>(), decision in any::<Option<u64>>(), verb in verbs()) {
-        let request = Request { action: ActionId(action), decision: decision.map(DecisionId), verb };
+    fn a_request_reads_back_as_written(
+        action in any::<u64>(),
+        decision in any::<Option<u64>>(),
+        invocation in any::<Option<[u8; 16]>>(),
+        verb in verbs(),
+    ) {
+        let decision = decision.map(DecisionId);
+        let request = Request { decision, invocation, ..Request::new(ActionId(action), verb) };
         let frame = request.to_frame().unwrap();
         let header = frame[..HEADER_BYTES].try_into().unwrap();
         prop_assert_eq!(frame_len(header), Ok(frame.len() - HEADER_BYTES));
@@ -169,15 +175,15 @@ proptest! {
 
 #[test]
 fn another_version_is_named_in_the_error() {
-    let mut body = Request { action: ActionId(1), decision: None, verb: Verb::Ping }.to_frame().unwrap().split_off(4);
+    let mut body = Request::new(ActionId(1), Verb::Ping).to_frame().unwrap().split_off(4);
     body[0] = 9;
-    assert_eq!(Request::from_body(&body).unwrap_err().to_string(), "protocol version mismatch (got 9, have 1)");
+    assert_eq!(Request::from_body(&body).unwrap_err().to_string(), "protocol version mismatch (got 9, have 2)");
 }
 
 #[test]
 fn what_is_too_large_is_never_sent_nor_taken() {
     let verb = Verb::ProbeCommand { name: "x".repeat(70_000) };
-    assert!(Request { action: ActionId(1), decision: None, verb }.to_frame().is_err());
+    assert!(Request::new(ActionId(1), verb).to_frame().is_err());
     assert_eq!(frame_len([0, 1, 0, 1]), Err(WireError::TooLarge(65537)));
     assert_eq!(frame_len([0, 1, 0, 0]), Ok(65536));
 }
@@ -185,7 +191,7 @@ fn what_is_too_large_is_never_sent_nor_taken() {
 #[test]
 fn a_unit_name_that_is_none_is_refused_on_the_wire() {
     let verb = Verb::UnitStop { unit: "a.service".parse().unwrap() };
-    let mut body = Request { action: ActionId(1), decision: None, verb }.to_frame().unwrap().split_off(4);
+    let mut body = Request::new(ActionId(1), verb).to_frame().unwrap().split_off(4);
     let at = body.len() - "a.service".len();
     body[at] = b'/';
     assert!(matches!(Request::from_body(&body), Err(WireError::Invalid { field: "unit", .. })));

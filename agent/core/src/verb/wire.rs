@@ -24,6 +24,7 @@ impl Request {
         let mut w = Writer::new(REQUEST);
         w.u64(self.action.0);
         w.option(self.decision, |w, id| w.u64(id.0));
+        w.option(self.invocation, |w, id| w.id(&id));
         write_verb(&mut w, &self.verb);
         w.into_frame()
     }
@@ -36,9 +37,10 @@ impl Request {
         let mut r = Reader::new(body, REQUEST)?;
         let action = ActionId(r.u64("action")?);
         let decision = r.option("decision", |r| r.u64("decision").map(DecisionId))?;
+        let invocation = r.option("invocation", |r| r.id("invocation"))?;
         let verb = read_verb(&mut r)?;
         r.finish()?;
-        Ok(Self { action, decision, verb })
+        Ok(Self { action, decision, invocation, verb })
     }
 }
 
