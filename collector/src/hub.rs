@@ -21,6 +21,7 @@ use crate::clock;
 use crate::config::{Settings, hostname};
 use crate::enrol::authority::Authority;
 use crate::ingest::admission::Admission;
+use crate::ingest::intern::Interner;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
 use crate::store::keys::{CounterKey, FindingKey, HostKey, LeaseKey, MarkKey, PolicyKey};
@@ -137,6 +138,8 @@ pub struct Hub {
     pub started_ms: i64,
     /// Counters.
     pub metrics: Metrics,
+    /// The keys of series that sessions name.
+    pub keys: Interner,
     /// Orders enrolments, so that a token's uses are taken one by one.
     pub enrolling: tokio::sync::Mutex<()>,
     /// Orders changes of the policy.
@@ -197,6 +200,7 @@ impl Hub {
             fleet_id,
             started_ms: clock::wall_ms(),
             metrics: Metrics::default(),
+            keys: Interner::default(),
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             notices,

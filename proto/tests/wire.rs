@@ -8,10 +8,13 @@
 use std::fmt::Debug;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use mainstay_core::id::HostId;
 use mainstay_core::ledger::Head;
-use mainstay_proto::convert::decode_record;
+use mainstay_core::series::{Point, SeriesKey, Summary};
+use mainstay_core::time::Now;
+use mainstay_proto::convert::{Form, SummaryReader, SummaryWriter, decode_record};
 use mainstay_proto::v1::{self, agent_message, collector_message, item, record};
 use prost::Message;
 
@@ -159,6 +162,38 @@ fn records_of_version_1_are_still_read() {
     }
 }
 
+/// Summaries as columns: what a version writes, every later one reads.
+#[test]
+fn the_kept_columns_are_the_summaries_that_they_were() {
+    let key = |name: &str| Arc::new(SeriesKey::new(name, &[("device", "vda")]));
+    let summary = |n: u32, load: f64| Summary {
+        at: Now { boot_ns: u64::from(n) * 10_000_000_123, wall_ms: 1_795_400_000_000 + i64::from(n) * 10_001 },
+        window_ms: 10_000 + n,
+        samples: 10,
+        points: vec![
+            (key("bytes_total"), Point::Counter(f64::from(n * n) * 4_096.0)),
+            (key("load"), Point::Gauge { last: load, min: load - 0.25, max: load + 0.5, mean: load + 0.1 }),
+            (key("odd"), Point::Gauge { last: f64::from(n) / 3.0, min: -0.0, max: 1e300, mean: f64::MIN_POSITIVE }),
+        ],
+    };
+    let summaries = [
+        summary(1, 0.75),
+        summary(2, 1.5),
+        Summary { points: summary(3, 0.0).points[1..].to_vec(), ..summary(3, 0.0) },
+    ];
+    let (mut writer, mut define) = (SummaryWriter::new(Form::Columns), Vec::new());
+    let of: Vec<_> = summaries.iter().map(|one| item::Of::Summary(writer.write(one, &mut define))).collect();
+    let items = (1..).zip(of).map(|(seq, of)| v1::Item { seq, of: Some(of) }).collect();
+    let push = v1::Push { epoch: 0xe, define, items, ..v1::Push::default() };
+    kept("agent-push-columns", &push);
+    let mut reader = SummaryReader::default();
+    push.define.into_iter().for_each(|def| reader.definitions.define(def, Arc::new).unwrap());
+    for (item, meant) in push.items.into_iter().zip(summaries) {
+        let Some(item::Of::Summary(summary)) = item.of else { panic!("{item:?}") };
+        assert_eq!(reader.read(summary).unwrap(), meant);
+    }
+}
+
 #[test]
 fn the_chain_over_the_kept_records_has_the_hash_that_it_always_had() {
     let mut head = Head::genesis(HostId([7; 16]));
@@ -181,6 +216,7 @@ fn items() -> Vec<v1::Item> {
         counters: vec![1e6],
         gauge_ids: vec![2],
         gauges: vec![0.5, 0.1, 0.9, 0.4],
+        columns: Vec::new(),
     };
     let entry = v1::LedgerEntry { index: 1, record: vec![1, 2, 3], hash: vec![9; 32] };
     let gap = v1::Gap { seq_from: 5, seq_to: 9, wall_from_ms: 1, wall_to_ms: 2, reason: "spool full".to_owned() };

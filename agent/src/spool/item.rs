@@ -1,10 +1,12 @@
 //! Items as they stand in a segment: number, wall clock, kind, and bytes that need nothing else to
 //! be read. Compression against earlier messages happens only when sending.
 
+use std::sync::Arc;
+
 use mainstay_core::finding::Finding;
 use mainstay_core::id::Seq;
 use mainstay_core::series::Summary;
-use mainstay_proto::convert::{ConvertError, Dictionary, summary_from_wire};
+use mainstay_proto::convert::{ConvertError, Definitions, Dictionary, summary_from_wire};
 use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
 use prost::Message as _;
 
@@ -125,13 +127,13 @@ pub fn read_summary(seq: Seq, bytes: &[u8]) -> Result<Summary, BadItem> {
     let packed = |why: &dyn std::fmt::Display| BadItem::Packed { seq, why: why.to_string() };
     let bytes = zstd::bulk::decompress(bytes, MESSAGE_BYTES_MAX).map_err(|error| packed(&error))?;
     let push = v1::Push::decode(&*bytes).map_err(|error| packed(&error))?;
-    let mut dictionary = Dictionary::default();
+    let mut definitions = Definitions::default();
     for def in push.define {
-        dictionary.define(def).map_err(|source| BadItem::Convert { seq, source })?;
+        definitions.define(def, Arc::new).map_err(|source| BadItem::Convert { seq, source })?;
     }
     match push.items.into_iter().next().and_then(|item| item.of) {
         Some(v1::item::Of::Summary(summary)) => {
-            summary_from_wire(summary, &dictionary).map_err(|source| BadItem::Convert { seq, source })
+            summary_from_wire(summary, &definitions).map_err(|source| BadItem::Convert { seq, source })
         }
         _ => Err(packed(&"no summary in it")),
     }

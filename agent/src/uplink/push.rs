@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::id::Epoch;
-use mainstay_proto::convert::Dictionary;
+use mainstay_proto::convert::SummaryWriter;
 use mainstay_proto::v1::{self, item::Of};
 use prost::Message as _;
 
@@ -35,7 +35,7 @@ pub(super) struct Packed {
 pub(super) fn pack(
     items: Vec<Stored>,
     epoch: Epoch,
-    dictionary: &mut Dictionary,
+    summaries: &mut SummaryWriter,
     ledger: &Reader,
 ) -> std::io::Result<Packed> {
     let records = records_of(&items, ledger);
@@ -43,7 +43,7 @@ pub(super) fn pack(
     let mut upto = 0;
     for item in items {
         let seq = item.seq.0;
-        let of = match wire(&item, dictionary, &mut inner.define, &records) {
+        let of = match wire(&item, summaries, &mut inner.define, &records) {
             Ok(of) => of,
             Err(why) => {
                 tracing::error!(seq, why, "an item of the spool cannot be sent and becomes a gap");
@@ -61,14 +61,14 @@ pub(super) fn pack(
 
 fn wire(
     item: &Stored,
-    dictionary: &mut Dictionary,
+    summaries: &mut SummaryWriter,
     define: &mut Vec<v1::SeriesDef>,
     records: &BTreeMap<u64, StoredRecord>,
 ) -> Result<Of, String> {
     match &item.body {
         Body::Summary(bytes) => {
             let summary = read_summary(item.seq, bytes).map_err(|error| error.to_string())?;
-            Ok(Of::Summary(dictionary.summary(&summary, define)))
+            Ok(Of::Summary(summaries.write(&summary, define)))
         }
         Body::Finding(bytes) => v1::Finding::decode(&**bytes).map(Of::Finding).map_err(|error| error.to_string()),
         Body::Gap(bytes) => v1::Gap::decode(&**bytes).map(Of::Gap).map_err(|error| error.to_string()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mainstay_core::id::{DecisionId, Epoch, Seq};
 use mainstay_core::ledger::Head;
 use mainstay_core::time::Now;
-use mainstay_proto::convert::Dictionary;
+use mainstay_proto::convert::{Form, SummaryWriter};
 use mainstay_proto::v1::agent_message::Of as Say;
 use mainstay_proto::v1::agent_service_client::AgentServiceClient;
 use mainstay_proto::v1::collector_message::Of as Hear;
@@ -36,6 +36,8 @@ const OUTBOX_MAX: usize = 4;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_MIN: Duration = Duration::from_secs(1);
 const PING_MAX: Duration = Duration::from_secs(60);
+/// What this build can do beyond version 1 of the session.
+const CAPABILITIES: [&str; 2] = ["zstd", "columns"];
 /// So many pings without any answer end the session.
 const PINGS_UNANSWERED_MAX: u32 = 3;
 /// How long to wait at least where only an operator can help.
@@ -49,7 +51,7 @@ struct Live {
     say: mpsc::Sender<v1::AgentMessage>,
     hear: Streaming<v1::CollectorMessage>,
     epoch: Epoch,
-    dictionary: Dictionary,
+    summaries: SummaryWriter,
     in_flight: VecDeque<InFlight>,
     credit: usize,
     /// Whether the spool may hold something that was not sent.
@@ -136,6 +138,7 @@ impl Uplink {
             Err(_) => return Err(End::broken("the collector did not say Welcome in time")),
         };
         self.welcomed(&welcome, sent, epoch).await?;
+        let form = if welcome.capabilities.iter().any(|one| one == "columns") { Form::Columns } else { Form::Lists };
         let now = Instant::now();
         let ping_every = match welcome.ping_every_ms {
             0 => PING_EVERY,
@@ -146,7 +149,7 @@ impl Uplink {
             say,
             hear,
             epoch,
-            dictionary: Dictionary::default(),
+            summaries: SummaryWriter::new(form),
             in_flight: VecDeque::new(),
             credit: credit(welcome.credit_bytes),
             more: true,
@@ -166,7 +169,7 @@ impl Uplink {
         let hello = v1::Hello {
             version_min: SESSION_VERSION_MIN,
             version_max: SESSION_VERSION_MAX,
-            capabilities: vec!["zstd".to_owned()],
+            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             facts: Some((&self.settings.facts).into()),
             epoch: status.epoch.0,
             seq_first: status.first.0,
@@ -246,19 +249,19 @@ impl Uplink {
 
     async fn push(&mut self, live: &mut Live) -> Result<(), End> {
         let (bytes_max, epoch) = (self.push_bytes, live.epoch);
-        let (ledger, mut dictionary) = (self.sources.ledger.clone(), std::mem::take(&mut live.dictionary));
+        let (ledger, mut summaries) = (self.sources.ledger.clone(), std::mem::take(&mut live.summaries));
         let packed = self
             .on_spool(move |spool, _| {
                 let items = spool.next_items(bytes_max)?;
                 if items.is_empty() {
-                    return Ok((None, dictionary));
+                    return Ok((None, summaries));
                 }
-                let packed = push::pack(items, epoch, &mut dictionary, &ledger)?;
-                Ok::<_, std::io::Error>((Some(packed), dictionary))
+                let packed = push::pack(items, epoch, &mut summaries, &ledger)?;
+                Ok::<_, std::io::Error>((Some(packed), summaries))
             })
             .await?;
-        let (packed, dictionary) = packed.map_err(|error| End::broken(format!("the spool cannot be read: {error}")))?;
-        live.dictionary = dictionary;
+        let (packed, summaries) = packed.map_err(|error| End::broken(format!("the spool cannot be read: {error}")))?;
+        live.summaries = summaries;
         let Some(Packed { push, upto, bytes, items }) = packed else {
             live.more = false;
             return Ok(());

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mainstay_core::id::{Epoch, Seq};
+use mainstay_core::series::Summary;
 use mainstay_core::token::Token;
 use mainstay_fleet::dedup::{Admit, Gap, Marks};
+use mainstay_proto::convert::SummaryReader;
 use mainstay_proto::v1::agent_message::Of as Said;
 use mainstay_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
 use mainstay_proto::v1::collector_message::Of as Say;
@@ -49,6 +51,10 @@ pub(crate) struct State {
     /// Acknowledges nothing while this is set.
     pub(crate) withhold: bool,
     pub(crate) credit: u32,
+    /// Takes summaries as columns; they are read as they come.
+    pub(crate) columns: bool,
+    pub(crate) reader: SummaryReader,
+    pub(crate) summaries: BTreeMap<u64, Summary>,
     /// Says this after Welcome.
     pub(crate) after_welcome: Vec<Say>,
 }
@@ -64,9 +70,13 @@ impl State {
         let inner = v1::Push::decode(&*inner).unwrap();
         self.pushes += 1;
         for def in inner.define {
+            self.reader.definitions.define(def.clone(), Arc::new).unwrap();
             self.series.insert(def.id, def.key.unwrap());
         }
         for item in inner.items {
+            if let Some(v1::item::Of::Summary(summary)) = &item.of {
+                self.summaries.insert(item.seq, self.reader.read(summary.clone()).unwrap());
+            }
             match self.marks.admit(Epoch(push.epoch), Seq(item.seq)) {
                 Admit::New => {}
                 Admit::Duplicate => self.duplicates += 1,
@@ -199,8 +209,11 @@ impl Fake {
             return send(Say::Reject(reject)).await;
         }
         let (welcome, more) = self.with(|state| {
+            // Both sides of a session begin with nothing.
+            state.reader = SummaryReader::default();
             let welcome = v1::Welcome {
                 version: 1,
+                capabilities: if state.columns { vec!["columns".to_owned()] } else { Vec::new() },
                 durable_seq: state.durable(),
                 ledger: state.head(),
                 credit_bytes: state.credit,

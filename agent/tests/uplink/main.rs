@@ -12,6 +12,7 @@ use mainstay_agent::uplink::{Inbound, OrderKind, OutMessage, PolicyStanding};
 use mainstay_core::finding::FindingKind;
 use mainstay_core::id::{DecisionId, HostId};
 use mainstay_core::ledger::Head;
+use mainstay_core::series::Point;
 use mainstay_core::subject::Subject;
 use mainstay_proto::v1::agent_message::Of as Said;
 use mainstay_proto::v1::collector_message::Of as Say;
@@ -54,6 +55,30 @@ async fn what_is_put_in_the_spool_arrives_once_and_is_acknowledged() {
         assert_eq!((hello.seq_first, hello.seq_next, hello.ledger.as_ref().unwrap().index), (1, 4, 1));
     });
     assert_eq!(uplink.counters().sessions.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn summaries_go_as_columns_where_the_collector_reads_them_and_anew_in_every_session() {
+    let fake = Fake::start().await;
+    let host = Host::enrolled(&fake).await;
+    fake.with(|state| (state.columns, state.lose_acks) = (true, 1));
+    host.summary(1.5);
+    host.summary(2.25);
+    let (_uplink, mut inbound) = host.connect();
+    told(&mut inbound, "the broken session", |told| matches!(told, Inbound::Disconnected { .. }).then_some(())).await;
+    host.summary(1.0 / 3.0);
+    told(&mut inbound, "three summaries", durable(3)).await;
+    fake.with(|state| {
+        assert!(state.hellos.iter().all(|hello| hello.capabilities.iter().any(|one| one == "columns")));
+        let gauges: Vec<_> = state.summaries.values().map(|summary| summary.points[0].1).collect();
+        let same = |value: f64| Point::Gauge { last: value, min: value, max: value, mean: value };
+        assert_eq!(gauges, [1.5, 2.25, 1.0 / 3.0].map(same));
+        let columns = state.items.values().all(|item| match &item.of {
+            Some(Of::Summary(summary)) => !summary.columns.is_empty() && summary.gauges.is_empty(),
+            _ => false,
+        });
+        assert!(columns, "{:?}", state.items);
+    });
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod chain;
 mod hello;
 pub mod incidents;
+pub mod intern;
 pub mod ledger;
 pub mod push;
 pub mod session;

@@ -13,7 +13,7 @@ use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
 use prost::Message;
 
 use super::ledger::LedgerPass;
-use super::summary::SeriesBook;
+use super::summary::{BadSummary, SeriesBook};
 use super::{chain, incidents};
 use crate::clock;
 use crate::hub::Hub;
@@ -75,7 +75,7 @@ impl Ingest {
         }
         self.hub.store.room().check().map_err(|error| broken(&error))?;
         for def in push.define {
-            self.book.define(def).map_err(|error| malformed(error.to_string()))?;
+            self.book.define(def, &self.hub.keys).map_err(|error| malformed(error.to_string()))?;
         }
         let lock = self.lock()?;
         let guard = lock.lock().await;
@@ -135,6 +135,11 @@ impl Ingest {
         now_ms: i64,
     ) -> Result<(), v1::Reject> {
         let epoch = Epoch(self.epoch);
+        let malformed_item = |error: BadSummary| malformed(format!("item {}: {error}", item.seq));
+        let (summary, of) = match item.of {
+            Some(v1::item::Of::Summary(summary)) => (Some(self.book.read(summary).map_err(malformed_item)?), None),
+            of => (None, of),
+        };
         match pass.marks.admit(epoch, Seq(item.seq)) {
             Admit::New => pass.stored += 1,
             Admit::Duplicate => {
@@ -148,12 +153,11 @@ impl Ingest {
                 )));
             }
         }
-        match item.of {
-            Some(v1::item::Of::Summary(summary)) => {
-                let stored = self.book.store(&self.hub.store, &mut pass.batch, short, summary, now_ms);
-                let points = stored.map_err(|error| broken(&error))?;
-                pass.points += points.map_err(|error| malformed(format!("item {}: {error}", item.seq)))?;
-            }
+        if let Some(summary) = summary {
+            let stored = self.book.store(&self.hub.store, &mut pass.batch, short, summary, now_ms);
+            pass.points += stored.map_err(|error| broken(&error))?;
+        }
+        match of {
             Some(v1::item::Of::Finding(finding)) => self.finding(pass, finding, now_ms),
             Some(v1::item::Of::Ledger(entry)) => {
                 let taken = records.take(&mut pass.batch, &mut pass.mark, entry).map_err(|error| broken(&error))?;
@@ -172,8 +176,8 @@ impl Ingest {
                 let old = pass.mark.gaps.len().saturating_sub(GAPS_MAX);
                 pass.mark.gaps.drain(..old);
             }
-            // Of a newer version, which Welcome did not agree on: counted, so that the stream goes on.
-            None => {}
+            // A summary; or of a newer version, which Welcome did not agree on: counted, so that the stream goes on.
+            Some(v1::item::Of::Summary(_)) | None => {}
         }
         Ok(())
     }

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mainstay_core::series::{Point, SeriesKey};
-use mainstay_proto::convert::{ConvertError, Dictionary, summary_from_wire};
+use mainstay_core::series::{Point, SeriesKey, Summary};
+use mainstay_proto::convert::{ConvertError, SummaryReader};
 use mainstay_proto::v1;
 
+use super::intern::Interner;
 use crate::store::block::Row;
 use crate::store::series::{Schema, slot_of};
 use crate::store::{Batch, Store, StoreError};
@@ -39,7 +40,7 @@ pub enum BadSummary {
 /// The series of one session.
 #[derive(Debug, Default)]
 pub struct SeriesBook {
-    dictionary: Dictionary,
+    reader: SummaryReader,
     used: BTreeMap<Arc<SeriesKey>, bool>,
     schema: Option<Arc<Schema>>,
     /// The slot of the last row, once one was stored by this session.
@@ -53,7 +54,7 @@ impl SeriesBook {
     ///
     /// # Errors
     /// If it is none, or one too many.
-    pub fn define(&mut self, def: v1::SeriesDef) -> Result<(), BadSummary> {
+    pub fn define(&mut self, def: v1::SeriesDef, keys: &Interner) -> Result<(), BadSummary> {
         let bytes = def
             .key
             .as_ref()
@@ -61,28 +62,34 @@ impl SeriesBook {
         if bytes > KEY_BYTES_MAX {
             return Err(BadSummary::Key(bytes));
         }
-        if self.dictionary.len() >= SERIES_MAX && self.dictionary.key(def.id).is_none() {
+        let defined = &mut self.reader.definitions;
+        if defined.len() >= SERIES_MAX && defined.key(def.id).is_none() {
             return Err(BadSummary::Series);
         }
-        Ok(self.dictionary.define(def)?)
+        Ok(defined.define(def, |key| keys.one(key))?)
+    }
+
+    /// Reads the next summary of the session. Each has to be read, also one that is known already: the next one may say
+    /// only what changed since.
+    ///
+    /// # Errors
+    /// If it is malformed.
+    pub fn read(&mut self, summary: v1::Summary) -> Result<Summary, BadSummary> {
+        Ok(self.reader.read(summary)?)
     }
 
     /// Adds a summary to the batch; says how many points it has.
     ///
     /// # Errors
-    /// If it is malformed (inner), or the store cannot be read.
+    /// If the store cannot be read.
     pub fn store(
         &mut self,
         store: &Store,
         batch: &mut Batch,
         host: u32,
-        summary: v1::Summary,
+        summary: Summary,
         received_ms: i64,
-    ) -> Result<Result<u64, BadSummary>, StoreError> {
-        let summary = match summary_from_wire(summary, &self.dictionary) {
-            Ok(summary) => summary,
-            Err(error) => return Ok(Err(error.into())),
-        };
+    ) -> Result<u64, StoreError> {
         let schema = self.schema_for(&summary.points);
         store.put_schema(batch, &schema)?;
         let at_ms = summary.at.wall_ms;
@@ -101,7 +108,7 @@ impl SeriesBook {
         let slot = slot_of(at_ms);
         self.unsealed |= self.slot != Some(slot);
         self.slot = Some(slot);
-        Ok(Ok(count))
+        Ok(count)
     }
 
     /// Seals what lies before the slot of the last row, if there may be any: rows of this session
@@ -118,6 +125,9 @@ impl SeriesBook {
     }
 
     fn schema_for(&mut self, points: &[(Arc<SeriesKey>, Point)]) -> Arc<Schema> {
+        if let Some(schema) = self.schema.as_ref().filter(|schema| schema.covers(points)) {
+            return schema.clone();
+        }
         let before = self.used.len();
         let mut changed = self.schema.is_none();
         for (key, point) in points {

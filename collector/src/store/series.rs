@@ -49,6 +49,16 @@ impl Schema {
         schema
     }
 
+    /// Whether every one of these points, which are sorted, has its place here. Quick where the keys are the very ones.
+    #[must_use]
+    pub fn covers(&self, points: &[(Arc<SeriesKey>, Point)]) -> bool {
+        let mut places = self.keys.iter().zip(&self.gauge);
+        points.iter().all(|(key, point)| {
+            let place = places.find(|(known, _)| *known == key);
+            place.is_some_and(|(_, gauge)| *gauge == matches!(point, Point::Gauge { .. }))
+        })
+    }
+
     fn row(&self) -> SchemaRow {
         let label = |(name, value): &(String, String)| v1::Label { name: name.clone(), value: value.clone() };
         let series = self

@@ -184,6 +184,7 @@ pub(crate) fn summary(n: i64, wall_ms: i64) -> v1::Summary {
         counters: vec![n as f64 * 100.0],
         gauge_ids: vec![2],
         gauges: vec![n as f64, n as f64 - 0.5, n as f64 + 0.5, n as f64 + 0.25],
+        ..v1::Summary::default()
     }
 }
 

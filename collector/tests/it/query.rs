@@ -2,8 +2,12 @@
 
 use std::sync::LazyLock;
 
+use mainstay_core::series::{Point, SeriesKey, Summary};
+use mainstay_core::time::Now;
+use mainstay_proto::convert::{Form, SummaryWriter};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Of as Say;
+use mainstay_proto::v1::collector_message::Of as Hear;
 
 use crate::agent::{Agent, Book, EPOCH, definitions, finding, hello, item, repair, summary};
 use crate::world::{World, until};
@@ -16,7 +20,7 @@ async fn fill(world: &World, agent: &mut Agent, count: i64) {
         let items = vec![item(n.cast_unsigned() + 1, v1::item::Of::Summary(summary(n, *WALL + n * 10_000)))];
         let define = if n == 0 { definitions() } else { Vec::new() };
         agent.say(Say::Push(v1::Push { epoch: EPOCH, define, items, ..Default::default() })).await;
-        let Some(mainstay_proto::v1::collector_message::Of::Ack(_)) = agent.hear().await else {
+        let Some(Hear::Ack(_)) = agent.hear().await else {
             panic!("summary {n} is acknowledged by {}", world.address())
         };
     }
@@ -86,6 +90,53 @@ async fn late_summaries_join_the_block_that_was_sealed_without_them() {
     let answer = world.queries(&ops).await.query_range(question("node_load1", &[])).await.unwrap().into_inner();
     assert_eq!(answer.series[0].at_ms.len(), 133);
     assert_eq!(answer.series[0].at_ms[1], *WALL + 5_000);
+    world.stop().await;
+}
+
+/// Summaries of one gauge as columns, and what has to be defined first.
+fn columns(values: &[f64]) -> (Vec<v1::SeriesDef>, Vec<v1::item::Of>) {
+    let (mut writer, mut define) = (SummaryWriter::new(Form::Columns), Vec::new());
+    let key = std::sync::Arc::new(SeriesKey::new("node_load1", &[]));
+    let summaries = (0..).zip(values).map(|(n, value)| {
+        let point = Point::Gauge { last: *value, min: *value, max: *value, mean: *value };
+        let at = Now { boot_ns: 0, wall_ms: *WALL + n * 10_000 };
+        Summary { at, window_ms: 10_000, samples: 10, points: vec![(key.clone(), point)] }
+    });
+    let of = summaries.map(|summary| v1::item::Of::Summary(writer.write(&summary, &mut define))).collect();
+    (define, of)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn summaries_in_columns_are_read_also_where_they_are_known_already() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (define, of) = columns(&[1.5, 2.5, 0.25, 8.0]);
+    let items: Vec<_> = (1..).zip(of).map(|(seq, of)| item(seq, of)).collect();
+    let (mut agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    assert!(welcome.capabilities.iter().any(|one| one == "columns"), "{welcome:?}");
+    let push = v1::Push { epoch: EPOCH, define: define.clone(), items: items[..2].to_vec(), ..Default::default() };
+    agent.say(Say::Push(push)).await;
+    assert!(matches!(agent.hear().await, Some(Hear::Ack(ack)) if ack.durable_seq == 2));
+    drop(agent);
+    // The acknowledgement was lost: a new session, and all of it once more.
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    agent.say(Say::Push(v1::Push { epoch: EPOCH, define, items, ..Default::default() })).await;
+    assert!(matches!(agent.hear().await, Some(Hear::Ack(ack)) if ack.durable_seq == 4));
+    let ops = world.operator("ops", "viewer").await;
+    let answer = world.queries(&ops).await.query_range(question("node_load1", &[])).await.unwrap().into_inner();
+    assert_eq!(answer.series[0].values, [1.5, 2.5, 0.25, 8.0]);
+
+    let lie = v1::Summary { columns: vec![0, 1, 2, 3], ..v1::Summary::default() };
+    agent
+        .say(Say::Push(v1::Push {
+            epoch: EPOCH,
+            items: vec![item(5, v1::item::Of::Summary(lie))],
+            ..Default::default()
+        }))
+        .await;
+    let refused = agent.rejected().await;
+    assert_eq!(refused.reason, "malformed");
+    assert!(refused.text.contains("item 5") && refused.text.contains("columns."), "{}", refused.text);
     world.stop().await;
 }
 

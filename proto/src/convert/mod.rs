@@ -4,6 +4,7 @@
 //! that names the field it fails on (`decided.verdicts.guard`). Nothing is guessed: an absent
 //! message, a word that is on no list, or a number out of range is a [`ConvertError`].
 
+mod columns;
 mod decision;
 mod finding;
 mod host;
@@ -19,7 +20,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use record::{decode_record, encode_record};
-pub use series::{Dictionary, summary_from_wire};
+pub use series::{Definitions, Dictionary, Form, SummaryReader, SummaryWriter, summary_from_wire};
 
 /// A message that does not say what it should.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mainstay_core::series::{Point, SeriesKey, Summary};
 
+use super::columns::Columns;
 use super::{ConvertError, Problem, required};
 use crate::v1;
 
@@ -34,49 +35,14 @@ impl TryFrom<v1::SeriesKey> for SeriesKey {
     }
 }
 
-/// The series that a stream of summaries has named so far, by their numbers.
-///
-/// The sender asks it for the number of each series, and sends what it had to define; the reader
-/// feeds it these definitions. Both start with an empty one.
+/// The numbers that a sender has given to series so far.
 #[derive(Debug, Clone, Default)]
 pub struct Dictionary {
     ids: BTreeMap<Arc<SeriesKey>, u32>,
-    keys: BTreeMap<u32, Arc<SeriesKey>>,
 }
 
 impl Dictionary {
-    /// How many series have a number.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Whether none has.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// The series of a number.
-    #[must_use]
-    pub fn key(&self, id: u32) -> Option<&Arc<SeriesKey>> {
-        self.keys.get(&id)
-    }
-
-    /// Takes a definition that was received. The same number for another series replaces it.
-    ///
-    /// # Errors
-    /// If it has no usable key.
-    pub fn define(&mut self, def: v1::SeriesDef) -> Result<(), ConvertError> {
-        let key = Arc::new(required("key", def.key)?);
-        if let Some(before) = self.keys.insert(def.id, Arc::clone(&key)) {
-            self.ids.remove(&before);
-        }
-        self.ids.insert(key, def.id);
-        Ok(())
-    }
-
-    /// The summary for the wire. Definitions that the reader needs first are added to `define`.
+    /// The summary for the wire, each value as it is. Definitions that the reader needs first are added to `define`.
     pub fn summary(&mut self, summary: &Summary, define: &mut Vec<v1::SeriesDef>) -> v1::Summary {
         let mut wire = v1::Summary {
             at: Some(summary.at.into()),
@@ -100,28 +66,128 @@ impl Dictionary {
         wire
     }
 
-    fn id(&mut self, key: &Arc<SeriesKey>, define: &mut Vec<v1::SeriesDef>) -> u32 {
+    /// The number of a series; its definition is added to `define` if it has none yet.
+    pub(super) fn id(&mut self, key: &Arc<SeriesKey>, define: &mut Vec<v1::SeriesDef>) -> u32 {
         if let Some(id) = self.ids.get(key) {
             return *id;
         }
-        let id = self.keys.last_key_value().map_or(1, |(last, _)| last + 1);
+        // None is ever taken back, so that this is one more than the last.
+        let id = u32::try_from(self.ids.len()).unwrap_or(u32::MAX).saturating_add(1);
         self.ids.insert(Arc::clone(key), id);
-        self.keys.insert(id, Arc::clone(key));
         define.push(v1::SeriesDef { id, key: Some((&**key).into()) });
         id
     }
 }
 
-/// Reads a summary, whose series `dictionary` knows.
+/// The series that a reader has been told of, by their numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Definitions {
+    keys: BTreeMap<u32, Arc<SeriesKey>>,
+}
+
+impl Definitions {
+    /// How many series have a number.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether none has.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The series of a number.
+    #[must_use]
+    pub fn key(&self, id: u32) -> Option<&Arc<SeriesKey>> {
+        self.keys.get(&id)
+    }
+
+    /// Takes a definition that was received. The same number for another series replaces it. `keep` makes of the key what
+    /// is kept: a reader of many sessions keeps each key once.
+    ///
+    /// # Errors
+    /// If it has no usable key.
+    pub fn define(
+        &mut self,
+        def: v1::SeriesDef,
+        keep: impl FnOnce(SeriesKey) -> Arc<SeriesKey>,
+    ) -> Result<(), ConvertError> {
+        self.keys.insert(def.id, keep(required("key", def.key)?));
+        Ok(())
+    }
+}
+
+/// How summaries are written on a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// Each value as it is: what every version reads.
+    #[default]
+    Lists,
+    /// What changed since the summary before, in columns: what a collector with the capability `columns` reads.
+    Columns,
+}
+
+/// Writes the summaries of one session.
+#[derive(Debug, Clone, Default)]
+pub struct SummaryWriter {
+    form: Form,
+    dictionary: Dictionary,
+    columns: Columns,
+}
+
+impl SummaryWriter {
+    /// Begins a session whose reader takes this form.
+    #[must_use]
+    pub fn new(form: Form) -> Self {
+        Self { form, ..Self::default() }
+    }
+
+    /// The next summary for the wire. Definitions that the reader needs first are added to `define`.
+    pub fn write(&mut self, summary: &Summary, define: &mut Vec<v1::SeriesDef>) -> v1::Summary {
+        match self.form {
+            Form::Lists => self.dictionary.summary(summary, define),
+            Form::Columns => v1::Summary {
+                columns: self.columns.write(summary, &mut self.dictionary, define),
+                ..v1::Summary::default()
+            },
+        }
+    }
+}
+
+/// Reads the summaries of one session, in whichever form each of them is.
+#[derive(Debug, Clone, Default)]
+pub struct SummaryReader {
+    /// The series that were defined so far.
+    pub definitions: Definitions,
+    columns: Columns,
+}
+
+impl SummaryReader {
+    /// Reads the next summary. Each that was sent has to be read, in order; after an error the session has to end.
+    ///
+    /// # Errors
+    /// If a series is not known, or the bytes are not what a writer makes.
+    pub fn read(&mut self, summary: v1::Summary) -> Result<Summary, ConvertError> {
+        if summary.columns.is_empty() {
+            summary_from_wire(summary, &self.definitions)
+        } else {
+            self.columns.read(&summary.columns, &self.definitions)
+        }
+    }
+}
+
+/// Reads a summary in lists, whose series are defined.
 ///
 /// # Errors
 /// If a series is not known, or the lists do not run parallel.
-pub fn summary_from_wire(summary: v1::Summary, dictionary: &Dictionary) -> Result<Summary, ConvertError> {
+pub fn summary_from_wire(summary: v1::Summary, definitions: &Definitions) -> Result<Summary, ConvertError> {
     parallel("counters", summary.counter_ids.len(), summary.counters.len())?;
     parallel("gauges", summary.gauge_ids.len() * GAUGE_VALUES, summary.gauges.len())?;
     let known = |field, id: &u32| {
         let unknown = || ConvertError::new(field, Problem::Unknown(id.to_string()));
-        dictionary.key(*id).cloned().ok_or_else(unknown)
+        definitions.key(*id).cloned().ok_or_else(unknown)
     };
     let mut points = Vec::with_capacity(summary.counter_ids.len() + summary.gauge_ids.len());
     for (id, value) in summary.counter_ids.iter().zip(&summary.counters) {
