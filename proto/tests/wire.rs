@@ -243,6 +243,17 @@ fn what_agents_of_version_1_say_is_still_understood() {
         ("agent-policy", Of::Policy(hello().policy.unwrap())),
         ("agent-result", Of::Result(result)),
         ("agent-ping", Of::Ping(v1::Ping { wall_ms: 1 })),
+        (
+            "agent-reply",
+            Of::Reply(v1::HostReply {
+                id: 6,
+                what: Some(v1::host_reply::What::Models(v1::ModelsReply {
+                    matching: 1,
+                    next: Some(1),
+                    ..v1::ModelsReply::default()
+                })),
+            }),
+        ),
         ("agent-bye", Of::Bye(v1::Bye { reason: "upgrade".to_owned(), back_within_ms: 120_000 })),
     ];
     for (name, of) in said {
@@ -281,6 +292,17 @@ fn what_collectors_of_version_1_say_is_still_understood() {
         ("collector-policy-offer", Of::PolicyOffer(signed)),
         ("collector-lease", Of::Lease(lease)),
         ("collector-order", Of::Order(order)),
+        (
+            "collector-query",
+            Of::Query(v1::HostQuery {
+                id: 6,
+                what: Some(v1::host_query::What::Models(v1::ModelsQuery {
+                    metric: "*cpu*".to_owned(),
+                    from: 1,
+                    limit: 2,
+                })),
+            }),
+        ),
         ("collector-pong", Of::Pong(v1::Pong { wall_ms: 1 })),
     ];
     for (name, of) in said {

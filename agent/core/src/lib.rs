@@ -19,6 +19,7 @@ pub mod decision;
 pub mod detect;
 pub mod exposition;
 pub mod finding;
+pub mod host_query;
 pub mod id;
 pub mod ledger;
 pub mod log;

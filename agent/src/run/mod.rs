@@ -5,6 +5,7 @@
 //! has a thread or a task of its own and comes back as an event. The tick does not drift, and a
 //! unit that died is handed to the core when the signal comes, not at the next tick.
 
+mod asked;
 mod effects;
 mod enrolment;
 mod exposition;

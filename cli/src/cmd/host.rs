@@ -1,4 +1,4 @@
-//! `mainstay host show`: one host whole.
+//! `mainstay host`: one host whole, what it has learned, and its end.
 
 use clap::Subcommand;
 use mainstay_proto::v1::{GetHostRequest, GetHostResponse, RevokeHostRequest, SeriesKey};
@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::decisions::DecisionRow;
 use super::findings::FindingRow;
 use super::hosts::{HostRow, painted_state, policy_word};
+use super::models::{self, ModelsArgs};
 use crate::connect;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -22,6 +23,8 @@ pub(crate) enum HostCommand {
         /// Name, id or the beginning of an id
         host: String,
     },
+    /// Show what it has learned to be usual: models, and metric by metric, disk by disk, unit by unit
+    Models(ModelsArgs),
     /// Refuse this host's certificate from now on
     Revoke {
         /// Name, id or the beginning of an id
@@ -51,6 +54,7 @@ struct ValueDoc {
 pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit, Failure> {
     match command {
         HostCommand::Show { host } => show(host, context).await,
+        HostCommand::Models(args) => models::run(args, context).await,
         HostCommand::Revoke { host } => {
             let request = RevokeHostRequest { host: host.clone() };
             connect::commands(context).await?.revoke_host(request).await?;

@@ -20,6 +20,7 @@ pub(crate) mod host;
 pub(crate) mod hosts;
 pub(crate) mod incidents;
 pub(crate) mod ledger;
+pub(crate) mod models;
 pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod query;

@@ -7,6 +7,7 @@
 mod decision;
 mod finding;
 mod host;
+mod host_query;
 mod ledger;
 mod plan;
 mod record;

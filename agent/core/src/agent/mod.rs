@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::decide::Book;
 use crate::decision::Decision;
+use crate::detect::learned::Learned;
 use crate::detect::{self, Change, Detectors, FindingEvent};
 use crate::finding::FindingKind;
 use crate::id::{ActionId, DecisionId, HostId, IdSource};
@@ -220,6 +221,12 @@ impl Agent {
     #[must_use]
     pub fn relearning(&self) -> &[String] {
         self.detectors.relearning()
+    }
+
+    /// What was learned, for people.
+    #[must_use]
+    pub fn learned(&self) -> Learned {
+        self.detectors.learned()
     }
 
     /// What was learned, to be given back as [`Restored::detectors`]. The shell keeps it now and

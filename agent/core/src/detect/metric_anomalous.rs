@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::clock::{Millis, millis};
 use super::codec::{Reader, Writer};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Since, count, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::model::{AlarmState, Blame, HostModel, HostScore};
 use super::settings::Settings;
-use super::words::measured;
+use super::words::{duration, measured};
 use crate::finding::{Evidence, FindingKind, Severity};
 use crate::series::{SeriesKey, SeriesTable};
 use crate::signal::Signals;
@@ -116,8 +117,7 @@ impl MetricAnomalous {
     fn step(&mut self, wall_ms: i64, settings: &Settings) {
         let mean = |cell: &Cell| (cell.count > 0).then(|| cell.sum / f64::from(cell.count));
         let values: Vec<_> = self.cells.iter().map(mean).collect();
-        // Only the time of day is taken from it.
-        let at = f64::from(i32::try_from(wall_ms.rem_euclid(86_400_000)).unwrap_or(0)) / 1_000.0;
+        let at = time_of_day(wall_ms);
         let knob = settings.anomaly_false_alarms_per_week;
         let score = self.model.observe(&values, at, STEP.as_secs_f64(), knob);
         if let Some(verdict) = self.judge(&score) {
@@ -178,6 +178,48 @@ impl MetricAnomalous {
         measured(text, &key.to_string(), blame.value, None)
     }
 
+    /// Tells what was learned of every metric, by name.
+    pub(crate) fn learned(&self, version: u8, since: Since, settings: &Settings, to: &mut Learned) {
+        let name = FindingKind::MetricAnomalous.as_str();
+        let at = time_of_day(since.wall_ms);
+        let begin = to.subjects.len();
+        for slot in self.table.sorted() {
+            let Some(usual) = self.model.usual(slot, at) else { continue };
+            to.subjects.push(LearnedSubject {
+                model: name.to_owned(),
+                name: self.table.key(slot).to_string(),
+                trained: super::words::seconds(usual.seen_seconds),
+                learning: Some(super::words::seconds(usual.learning_seconds)).filter(|left| !left.is_zero()),
+                state_bytes: size(self.model.metric_bytes() + size_of::<Cell>()),
+                expected: Some(usual.expected),
+                scale: Some(usual.scale),
+                limit: Some(usual.limit),
+                text: if usual.unusual_seconds > 0.0 {
+                    format!("unusual for {}", duration(super::words::seconds(usual.unusual_seconds)))
+                } else {
+                    String::new()
+                },
+                ..LearnedSubject::default()
+            });
+        }
+        let own = &to.subjects[begin..];
+        let knob = settings.anomaly_false_alarms_per_week;
+        to.models.push(LearnedModel {
+            name: name.to_owned(),
+            version: version.into(),
+            subjects: count(own.len()),
+            since_ms: None,
+            trained: own.iter().map(|subject| subject.trained).max().unwrap_or_default(),
+            learning: self.learning(),
+            state_bytes: size(self.model.state_bytes() + self.cells.len() * size_of::<Cell>()),
+            in_force: format!(
+                "{knob} false alarms a week accepted: an alarm from {:.2} usual worst hours on",
+                self.model.limit(knob)
+            ),
+            ..LearnedModel::default()
+        });
+    }
+
     pub(crate) fn save(&self, writer: &mut Writer) {
         writer.len(self.table.len());
         for slot in 0..self.table.len() {
@@ -205,6 +247,11 @@ impl MetricAnomalous {
         let cells = vec![Cell::default(); table.len()];
         Some(Self { table, cells, model: HostModel::load(reader)?, ..Self::default() })
     }
+}
+
+/// Seconds since midnight UTC: all that a model takes of the wall clock.
+fn time_of_day(wall_ms: i64) -> f64 {
+    f64::from(i32::try_from(wall_ms.rem_euclid(86_400_000)).unwrap_or(0)) / 1_000.0
 }
 
 /// A number with three digits that matter.

@@ -25,6 +25,7 @@ pub mod forecast;
 mod io_stalled;
 mod kernel_error;
 pub mod leak;
+pub mod learned;
 pub mod lifecycle;
 mod log_burst;
 mod log_pattern;
@@ -61,6 +62,7 @@ use degraded::Degraded;
 use disk_filling::DiskFilling;
 use disk_readonly::DiskReadonly;
 use kernel_error::KernelError;
+use learned::{Learned, Since};
 use lifecycle::Lifecycle;
 use log_burst::LogBurst;
 use log_pattern::LogPattern;
@@ -82,6 +84,11 @@ const MEMORY_LEAK: u8 = 6;
 const METRIC_ANOMALOUS: u8 = 7;
 const LOG_BURST: u8 = 16;
 const SERVICE_SLOW: u8 = 24;
+
+/// Versions of the sections of the learning detectors, as they are written now.
+const DISK_FILLING_VERSION: u8 = 2;
+const MEMORY_LEAK_VERSION: u8 = 2;
+const METRIC_ANOMALOUS_VERSION: u8 = 2;
 
 /// All detectors of one host and the findings that stand.
 #[derive(Debug)]
@@ -236,6 +243,18 @@ impl Detectors {
         self.metric_anomalous.learning()
     }
 
+    /// What was learned, for people: models by name, each with its subjects by name.
+    #[must_use]
+    pub fn learned(&self) -> Learned {
+        let (t, now) = self.clock.stands();
+        let since = Since { t, wall_ms: now.wall_ms };
+        let mut learned = Learned::default();
+        self.disk_filling.learned(DISK_FILLING_VERSION, since, &self.settings, &mut learned);
+        self.memory_leak.learned(MEMORY_LEAK_VERSION, since, &self.settings, &mut learned);
+        self.metric_anomalous.learned(METRIC_ANOMALOUS_VERSION, since, &self.settings, &mut learned);
+        learned
+    }
+
     /// What of the saved state could not be used, so that it is learned anew, in words. The caller
     /// says so and sets the saved state aside.
     #[must_use]
@@ -257,9 +276,9 @@ impl Detectors {
         writer.section(LIFECYCLE, 1, |w| self.lifecycle.save(w));
         writer.section(SERVICE_FAILED, 1, |w| self.service_failed.save(w));
         writer.section(CRASH_LOOP, 1, |w| self.crash_loop.save(w));
-        writer.section(DISK_FILLING, 2, |w| self.disk_filling.save(w));
-        writer.section(MEMORY_LEAK, 2, |w| self.memory_leak.save(w));
-        writer.section(METRIC_ANOMALOUS, 2, |w| self.metric_anomalous.save(w));
+        writer.section(DISK_FILLING, DISK_FILLING_VERSION, |w| self.disk_filling.save(w));
+        writer.section(MEMORY_LEAK, MEMORY_LEAK_VERSION, |w| self.memory_leak.save(w));
+        writer.section(METRIC_ANOMALOUS, METRIC_ANOMALOUS_VERSION, |w| self.metric_anomalous.save(w));
         writer.section(LOG_BURST, 1, |w| self.log_burst.save(w));
         writer.section(SERVICE_SLOW, 1, |w| self.service_slow.save(w));
         writer.finish()

@@ -10,7 +10,7 @@
 use super::alarm::{Alarm, AlarmState};
 use super::blame::{self, Blame};
 use super::joint::{self, Joint};
-use super::residual::{Deviation, Residual};
+use super::residual::{Deviation, Residual, Usual};
 use super::single::Single;
 use crate::detect::codec::{Reader, Writer};
 
@@ -86,12 +86,29 @@ impl HostModel {
         }
     }
 
+    /// What is usual for a metric at `at` (unix seconds); `None` where there is no such metric.
+    #[must_use]
+    pub fn usual(&self, metric: usize, at: f64) -> Option<Usual> {
+        self.residuals.get(metric).map(|residual| residual.usual(at))
+    }
+
+    /// The score from which on there is an alarm, by what is known of this host now.
+    #[must_use]
+    pub fn limit(&self, alarms_per_week: f64) -> f64 {
+        self.joint.limit(alarms_per_week)
+    }
+
+    /// Bytes of state in memory that one more metric takes.
+    #[must_use]
+    pub fn metric_bytes(&self) -> usize {
+        size_of::<Residual>() + size_of::<Deviation>()
+    }
+
     /// Bytes of state in memory, the host's own included.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
         let single = self.single.as_ref().map_or(0, |_| size_of::<Single>());
-        let per_metric = size_of::<Residual>() + size_of::<Deviation>();
-        size_of::<Self>() + single + self.residuals.len() * per_metric
+        size_of::<Self>() + single + self.residuals.len() * self.metric_bytes()
     }
 
     /// Forgets the metrics that `keep` does not accept and moves the others up.

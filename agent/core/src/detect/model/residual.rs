@@ -74,6 +74,23 @@ pub(super) struct Deviation {
     pub(super) scale: f64,
 }
 
+/// What is usual for a metric at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usual {
+    /// The usual level at this time of day.
+    pub expected: f64,
+    /// The usual distance from it.
+    pub scale: f64,
+    /// From so far off on, above and below, a value is unusual.
+    pub limit: f64,
+    /// Seconds that were learned from, up to the memory of two weeks.
+    pub seen_seconds: f64,
+    /// For how many more seconds it is learned before anything is said of it.
+    pub learning_seconds: f64,
+    /// For how many seconds it has been unusual without a break.
+    pub unusual_seconds: f64,
+}
+
 /// One metric: some 1.3 KiB.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Residual {
@@ -122,7 +139,7 @@ impl Residual {
         let (bin, other, share) = bins(at);
         let expected = self.expected(bin, other, share);
         let off = value - expected;
-        let scale = self.scale.max(expected.abs() * RELATIVE_FLOOR).max(self.floor);
+        let scale = self.scale_at(expected);
         let raw = off.abs() / scale;
         let is_warm = self.seen >= WARM;
         let distance = if is_warm { (raw * AT_EXTREME / self.extremes.edge()).min(raw).min(DISTANCE_MAX) } else { 0.0 };
@@ -132,6 +149,26 @@ impl Residual {
         }
         self.learn(value, off, (bin, dt), scale);
         Deviation { distance, expected, scale }
+    }
+
+    /// What is usual at `at` (unix seconds).
+    pub(super) fn usual(&self, at: f64) -> Usual {
+        let (bin, other, share) = bins(at);
+        let expected = self.expected(bin, other, share);
+        let scale = self.scale_at(expected);
+        Usual {
+            expected,
+            scale,
+            limit: UNUSUAL * scale * (self.extremes.edge() / AT_EXTREME).max(1.0),
+            seen_seconds: self.seen,
+            learning_seconds: (WARM - self.seen).max(0.0),
+            unusual_seconds: self.unusual,
+        }
+    }
+
+    /// The distance from what was expected that is held for usual: never below what matters.
+    fn scale_at(&self, expected: f64) -> f64 {
+        self.scale.max(expected.abs() * RELATIVE_FLOOR).max(self.floor)
     }
 
     /// Sets what the least change is that matters, where that is known of the metric.
