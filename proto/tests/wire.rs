@@ -35,7 +35,7 @@ fn subject() -> v1::Subject {
 }
 
 fn evidence() -> v1::Evidence {
-    let measure = v1::Measure { name: "n_restarts".to_owned(), value: 5.0, limit: Some(3.0) };
+    let measure = v1::Measure { name: "n_restarts".to_owned(), value: 5.0, limit: Some(3.0), expected: None };
     v1::Evidence { text: "5 restarts in 60 s, limit 3".to_owned(), measure: Some(measure) }
 }
 
@@ -150,9 +150,36 @@ fn records() -> Vec<(&'static str, v1::Record)> {
     bodies.into_iter().map(|(name, body)| (name, v1::Record { at: Some(now()), body: Some(body) })).collect()
 }
 
+/// Records that came later: they are no part of the chain below.
+fn later_records() -> Vec<(&'static str, v1::Record)> {
+    use record::Body;
+    let author = || Some(v1::Author { name: "ana@ops".to_owned(), reason: "poisoned".to_owned() });
+    let bodies = vec![
+        (
+            "record-learning-reset",
+            Body::Learning(record::Learning {
+                change: Some(record::learning::Change::Reset("unit_cpus*".to_owned())),
+                order: vec![5; 32],
+                not_after_ms: 1_795_400_100_000,
+                by: author(),
+            }),
+        ),
+        (
+            "record-learning-rollback",
+            Body::Learning(record::Learning {
+                change: Some(record::learning::Change::RollbackToMs(1_795_400_000_000)),
+                order: vec![6; 32],
+                not_after_ms: 1_795_400_100_000,
+                by: author(),
+            }),
+        ),
+    ];
+    bodies.into_iter().map(|(name, body)| (name, v1::Record { at: Some(now()), body: Some(body) })).collect()
+}
+
 #[test]
 fn records_of_version_1_are_still_read() {
-    for (name, record) in records() {
+    for (name, record) in records().into_iter().chain(later_records()) {
         let bytes = kept(name, &record);
         let read = decode_record(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(v1::Record::from(&read), record, "{name}");

@@ -86,6 +86,8 @@ pub enum OrderKind {
     Hold,
     /// Undo an action.
     Undo,
+    /// A change of what was learned.
+    Learning,
 }
 
 /// What the session tells the loop.

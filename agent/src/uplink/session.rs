@@ -379,6 +379,7 @@ impl Uplink {
             "approval" => OrderKind::Approval,
             "hold" => OrderKind::Hold,
             "undo" => OrderKind::Undo,
+            "learning" => OrderKind::Learning,
             other => {
                 let text = format!("this agent does not know the order `{other}`; upgrade it");
                 return self.say_out(live, OutMessage::Result { id: order.id, done: false, text }).await;

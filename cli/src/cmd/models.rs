@@ -1,13 +1,17 @@
 //! `mainstay host models`: what a host has learned to be usual, asked of the host itself.
 
-use clap::Args;
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use mainstay_core::detect::learned::{LearnedModel, LearnedSubject, SnapshotInfo};
 use mainstay_core::host_query::{HostQuery, HostReply, ModelsQuery, ModelsReply};
 use mainstay_core::policy::Glob;
+use mainstay_core::policy::order::Order;
+use mainstay_core::record::LearningChange;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
+use crate::order::{self, Signing};
 use crate::output::{self, Row};
 use crate::{ask, view, words};
 
@@ -25,6 +29,62 @@ pub(crate) struct ModelsArgs {
     /// Most of them that are shown; 0 is all
     #[arg(long, default_value_t = SHOWN, value_name = "N")]
     limit: u32,
+    #[command(subcommand)]
+    change: Option<ModelsChange>,
+}
+
+impl ModelsArgs {
+    /// Whether nothing is changed.
+    pub(crate) fn only_looks(&self) -> bool {
+        self.change.is_none()
+    }
+}
+
+/// What can be done to what was learned. Each is signed, and stands in the host's ledger.
+#[derive(Debug, Subcommand)]
+enum ModelsChange {
+    /// Forget it, so that it is learned anew
+    Reset {
+        /// Only metrics with their labels, mount points and units that this glob matches
+        #[arg(long, value_name = "GLOB")]
+        metric: Option<String>,
+        /// Why; it stands in the host's ledger
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        signing: Signing,
+    },
+    /// Go back to a snapshot of it
+    Rollback {
+        /// The snapshot's moment, as `mainstay host models HOST -o json` gives it (default: the newest)
+        #[arg(long, value_name = "MOMENT", value_parser = moment)]
+        to: Option<i64>,
+        /// Why; it stands in the host's ledger
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        signing: Signing,
+    },
+}
+
+/// A moment as snapshots are named: RFC 3339, or milliseconds since 1970.
+fn moment(text: &str) -> Result<i64, String> {
+    let read = text.parse::<i64>().ok().or_else(|| text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond));
+    read.ok_or_else(|| format!("`{text}` is not a moment such as 2026-11-20T03:14:07.210Z"))
+}
+
+/// Signs a change and has the host carry it out.
+async fn order(
+    host: &str,
+    change: LearningChange,
+    reason: &str,
+    signing: &Signing,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let host = super::hold::find(host, context).await?;
+    let by = order::author(context, reason)?;
+    let order = Order::Learning { host, change, not_after_ms: order::not_after_ms(), by };
+    order::submit(context, signing, &order, &host.to_string()).await
 }
 
 #[derive(Debug, Serialize)]
@@ -40,6 +100,19 @@ struct ModelsDoc {
 
 /// Carries the command out.
 pub(crate) async fn run(args: &ModelsArgs, context: &Context) -> Result<Exit, Failure> {
+    match &args.change {
+        None => show(args, context).await,
+        Some(ModelsChange::Reset { metric, reason, signing }) => {
+            let metric = metric.as_deref().or(args.metric.as_deref()).map(glob).transpose()?;
+            order(&args.host, LearningChange::Reset { metric }, reason, signing, context).await
+        }
+        Some(ModelsChange::Rollback { to, reason, signing }) => {
+            order(&args.host, LearningChange::Rollback { to_ms: *to }, reason, signing, context).await
+        }
+    }
+}
+
+async fn show(args: &ModelsArgs, context: &Context) -> Result<Exit, Failure> {
     let metric = args.metric.as_deref().map(glob).transpose()?;
     let wanted = if args.limit == 0 { u32::MAX } else { args.limit };
     let (mut whole, hostname, now_ms) = page(args, &ModelsQuery { metric, from: 0, limit: wanted }, context).await?;

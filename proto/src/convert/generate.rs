@@ -12,7 +12,7 @@ use mainstay_core::plan::{
     AgedFiles, DiskReclaim, Plan, PlannedStep, ReclaimPlace, ResetFailed, Risk, Step, Undo, Verify,
 };
 use mainstay_core::policy::Glob;
-use mainstay_core::record::{Author, Body, Ended, Outcome, Record, Verification};
+use mainstay_core::record::{Author, Body, Ended, LearningChange, Outcome, Record, Verification};
 use mainstay_core::sample::HostFacts;
 use mainstay_core::series::{Point, SeriesKey, Summary};
 use mainstay_core::subject::{PathBytes, Subject, UnitName};
@@ -58,8 +58,20 @@ pub(crate) fn subject() -> impl Strategy<Value = Subject> {
 }
 
 fn evidence() -> impl Strategy<Value = Vec<Evidence>> {
-    let measure = (text(), number(), of(number())).prop_map(|(name, value, limit)| Measure { name, value, limit });
+    let measure = (text(), number(), of(number()), of(number())).prop_map(|(name, value, limit, expected)| Measure {
+        name,
+        value,
+        limit,
+        expected,
+    });
     vec((text(), of(measure)).prop_map(|(text, measure)| Evidence { text, measure }), 0..3)
+}
+
+fn learning_change() -> impl Strategy<Value = LearningChange> {
+    prop_oneof![
+        "[a-z*]{0,9}".prop_map(|metric| LearningChange::Reset { metric: Glob::new(&metric) }),
+        any::<i64>().prop_map(|to_ms| LearningChange::Rollback { to_ms: Some(to_ms) }),
+    ]
 }
 
 prop_compose! {
@@ -205,6 +217,8 @@ fn body() -> impl Strategy<Value = Body> {
             by
         }),
         (action_id(), outcome(), author()).prop_map(|(action, outcome, by)| Body::Undone { action, outcome, by }),
+        (learning_change(), any::<[u8; 32]>(), any::<i64>(), author())
+            .prop_map(|(change, order, not_after_ms, by)| { Body::Learning { change, order, not_after_ms, by } }),
     ]
 }
 

@@ -143,6 +143,11 @@ pub(crate) fn finite(field: &'static str, value: f64) -> Result<f64, ConvertErro
     if value.is_finite() { Ok(value) } else { Err(ConvertError::invalid(field, format!("{value} is not a number"))) }
 }
 
+/// The same, if it is there.
+pub(crate) fn optional_finite(field: &'static str, value: Option<f64>) -> Result<Option<f64>, ConvertError> {
+    value.map(|value| finite(field, value)).transpose()
+}
+
 /// A share, from 0 to 1.
 pub(crate) fn share(field: &'static str, value: f64) -> Result<f64, ConvertError> {
     if (0.0..=1.0).contains(&value) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
 use super::forecast::{Forecast, Forecaster};
-use super::learned::{Learned, LearnedModel, LearnedSubject, Since, count, size};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, count, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::trend::{History, Slope, slope, span};
@@ -99,6 +99,16 @@ impl DiskFilling {
         }
         let rest = if sample.filesystems.is_empty() { Verdict::Unknown } else { Verdict::Over };
         round.judge_rest(FindingKind::DiskFilling, &rest);
+    }
+
+    /// How many filesystems these are.
+    pub(crate) fn matching(&self, which: Subjects<'_>) -> usize {
+        self.mounts.keys().filter(|name| which.matches(&name.to_string())).count()
+    }
+
+    /// Forgets these filesystems.
+    pub(crate) fn reset(&mut self, which: Subjects<'_>) {
+        self.mounts.retain(|name, _| !which.matches(&name.to_string()));
     }
 
     /// Tells what was learned of every filesystem.

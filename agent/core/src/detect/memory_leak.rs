@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
 use super::leak::{Leak, LeakModel};
-use super::learned::{Learned, LearnedModel, LearnedSubject, Since, count, size};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, count, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::words::{bytes, duration, measured, seconds};
@@ -86,6 +86,16 @@ impl MemoryLeak {
             round.judge(FindingKind::MemoryLeak, SubjectRef::Unit(unit.unit), verdict);
         }
         round.judge_rest(FindingKind::MemoryLeak, &Verdict::Over);
+    }
+
+    /// How many units these are.
+    pub(crate) fn matching(&self, which: Subjects<'_>) -> usize {
+        self.units.keys().filter(|name| which.matches(&name.to_string())).count()
+    }
+
+    /// Forgets these units.
+    pub(crate) fn reset(&mut self, which: Subjects<'_>) {
+        self.units.retain(|name, _| !which.matches(&name.to_string()));
     }
 
     /// Tells what was learned of every unit.

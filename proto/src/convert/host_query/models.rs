@@ -7,16 +7,12 @@ use mainstay_core::host_query::models::GLOB_BYTES_MAX;
 use mainstay_core::host_query::{ModelsQuery, ModelsReply};
 use mainstay_core::policy::Glob;
 
-use super::super::{ConvertError, Problem, all, finite};
+use super::super::{ConvertError, Problem, all, optional_finite};
 use crate::v1;
 
 /// A length of time in whole milliseconds.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn optional_finite(field: &'static str, value: Option<f64>) -> Result<Option<f64>, ConvertError> {
-    value.map(|value| finite(field, value)).transpose()
 }
 
 impl From<&ModelsQuery> for v1::ModelsQuery {
