@@ -10,6 +10,7 @@ mod ask;
 mod cmd;
 mod connect;
 mod context;
+mod draw;
 mod exit;
 mod key;
 mod order;

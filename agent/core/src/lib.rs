@@ -17,6 +17,7 @@ pub mod config;
 pub mod decide;
 pub mod decision;
 pub mod detect;
+pub mod drawing;
 pub mod exposition;
 pub mod finding;
 pub mod host_query;
