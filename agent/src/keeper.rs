@@ -35,6 +35,7 @@ enum Request {
     Item(Box<Item>),
     Countersign(Head),
     File { path: PathBuf, bytes: Vec<u8> },
+    Remove(PathBuf),
     Flush(oneshot::Sender<()>),
 }
 
@@ -113,6 +114,11 @@ impl Keeper {
     /// Replaces a small file.
     pub fn file(&self, path: PathBuf, bytes: Vec<u8>) {
         self.send(Request::File { path, bytes });
+    }
+
+    /// Removes a file, if it is there.
+    pub fn remove(&self, path: PathBuf) {
+        self.send(Request::Remove(path));
     }
 
     /// Answers when everything that was asked before is done.
@@ -230,6 +236,12 @@ impl Work {
                     error!(path = %path.display(), %error, "cannot be written");
                 }
             }
+            Request::Remove(path) => match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    error!(path = %path.display(), %error, "cannot be removed");
+                }
+                _ => {}
+            },
             Request::Flush(done) => {
                 let _ = done.send(());
             }

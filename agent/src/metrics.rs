@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mainstay_core::exposition::{Exposition, FamilyKind, Format};
+use mainstay_core::policy::Glob;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
@@ -39,6 +40,8 @@ pub enum Asked {
     Ready(oneshot::Sender<Answer>),
     /// What it sees and would do, for a person.
     Status(oneshot::Sender<Answer>),
+    /// What it has learned, of the subjects that a glob matches, for a person.
+    Models(Option<Glob>, oneshot::Sender<Answer>),
 }
 
 /// What the loop adds to a scrape.
@@ -184,7 +187,9 @@ mod tests {
                         own.text.gauge("mainstay_agent_units", "Units that are followed.", 3.0);
                         answer.send(own).unwrap();
                     }
-                    Asked::Ready(answer) | Asked::Status(answer) => answer.send(Err("no D-Bus".to_owned())).unwrap(),
+                    Asked::Ready(answer) | Asked::Status(answer) | Asked::Models(_, answer) => {
+                        answer.send(Err("no D-Bus".to_owned())).unwrap()
+                    }
                 }
             }
         });

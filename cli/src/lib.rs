@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod ask;
 mod cmd;
 mod connect;
 mod context;
+mod draw;
 mod exit;
 mod key;
 mod order;

@@ -55,6 +55,23 @@ pub(crate) fn bytes(count: u64) -> String {
     if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// A number with three digits that matter, large ones with a prefix: `0.0123`, `4.20`, `1.23M`.
+pub(crate) fn number(value: f64) -> String {
+    const PREFIXES: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")];
+    for (from, prefix) in PREFIXES {
+        if value.abs() >= from {
+            let by = if prefix == "k" { 1e3 } else { from };
+            return format!("{:.1}{prefix}", value / by);
+        }
+    }
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
 /// The moment in the operator's time zone.
 fn local(wall_ms: i64) -> Option<Zoned> {
     Timestamp::from_millisecond(wall_ms).ok().map(|at| at.to_zoned(TimeZone::system()))
@@ -111,6 +128,8 @@ mod tests {
         assert_eq!(short(90_000), "90s");
         assert_eq!(short(240_000), "4m");
         assert_eq!(ago(0, 5), "never");
+        assert_eq!([0.0, 0.01234, 4.2, 250.4].map(number), ["0", "0.0123", "4.20", "250"]);
+        assert_eq!([12_340.0, 1.5e6, -2e9].map(number), ["12.3k", "1.5M", "-2.0G"]);
         assert_eq!(count(1, "host"), "1 host");
         assert_eq!(count(3, "host"), "3 hosts");
     }

@@ -24,6 +24,7 @@ use crate::ingest::admission::Admission;
 use crate::ingest::intern::Interner;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
+use crate::services::ask::Asked;
 use crate::store::keys::{CounterKey, FindingKey, HostKey, LeaseKey, MarkKey, PolicyKey};
 use crate::store::values::{HostRow, MarkRow, PolicyRow};
 use crate::store::{Batch, Store, StoreError};
@@ -40,6 +41,8 @@ pub struct Live {
     pub sender: mpsc::Sender<v1::CollectorMessage>,
     /// The boot that the agent named.
     pub boot: Vec<u8>,
+    /// What the agent said that it can do beyond version 1.
+    pub capabilities: BTreeSet<String>,
     /// When it was opened.
     pub opened_ms: i64,
     /// Tells the session to end, and why.
@@ -123,6 +126,8 @@ pub struct State {
     pub next_session: u64,
     /// Who waits for the answer to an order, by its id.
     pub waiting: BTreeMap<u64, mpsc::Sender<v1::CommandResult>>,
+    /// Questions that hosts were asked and have not answered, by their ids.
+    pub asked: BTreeMap<u64, Asked>,
 }
 
 /// Everything that is shared.
@@ -193,6 +198,7 @@ impl Hub {
             admission: Admission::new(settings.sessions_per_second, clock::now()),
             next_session: 1,
             waiting: BTreeMap::new(),
+            asked: BTreeMap::new(),
         };
         let hub = Self {
             store,

@@ -18,6 +18,9 @@ pub const SESSION_VERSION_MIN: u32 = 1;
 pub const SESSION_VERSION_MAX: u32 = 1;
 /// Most bytes of one message, after decompression. More is refused, not read.
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of one answer to a question: far from holding up the pushes behind it. What is longer
+/// is asked for in pages.
+pub const HOST_REPLY_BYTES_MAX: usize = 1024 * 1024;
 /// The name in the collector's server certificate that every client verifies, whatever the address
 /// it was reached by: the CA is the collector's own, so the name need not be that of a machine.
 pub const COLLECTOR_NAME: &str = "mainstay-collector";

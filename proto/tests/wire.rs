@@ -38,7 +38,7 @@ fn subject() -> v1::Subject {
 }
 
 fn evidence() -> v1::Evidence {
-    let measure = v1::Measure { name: "n_restarts".to_owned(), value: 5.0, limit: Some(3.0) };
+    let measure = v1::Measure { name: "n_restarts".to_owned(), value: 5.0, limit: Some(3.0), expected: None };
     v1::Evidence { text: "5 restarts in 60 s, limit 3".to_owned(), measure: Some(measure) }
 }
 
@@ -153,9 +153,36 @@ fn records() -> Vec<(&'static str, v1::Record)> {
     bodies.into_iter().map(|(name, body)| (name, v1::Record { at: Some(now()), body: Some(body) })).collect()
 }
 
+/// Records that came later: they are no part of the chain below.
+fn later_records() -> Vec<(&'static str, v1::Record)> {
+    use record::Body;
+    let author = || Some(v1::Author { name: "ana@ops".to_owned(), reason: "poisoned".to_owned() });
+    let bodies = vec![
+        (
+            "record-learning-reset",
+            Body::Learning(record::Learning {
+                change: Some(record::learning::Change::Reset("unit_cpus*".to_owned())),
+                order: vec![5; 32],
+                not_after_ms: 1_795_400_100_000,
+                by: author(),
+            }),
+        ),
+        (
+            "record-learning-rollback",
+            Body::Learning(record::Learning {
+                change: Some(record::learning::Change::RollbackToMs(1_795_400_000_000)),
+                order: vec![6; 32],
+                not_after_ms: 1_795_400_100_000,
+                by: author(),
+            }),
+        ),
+    ];
+    bodies.into_iter().map(|(name, body)| (name, v1::Record { at: Some(now()), body: Some(body) })).collect()
+}
+
 #[test]
 fn records_of_version_1_are_still_read() {
-    for (name, record) in records() {
+    for (name, record) in records().into_iter().chain(later_records()) {
         let bytes = kept(name, &record);
         let read = decode_record(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(v1::Record::from(&read), record, "{name}");
@@ -279,6 +306,17 @@ fn what_agents_of_version_1_say_is_still_understood() {
         ("agent-policy", Of::Policy(hello().policy.unwrap())),
         ("agent-result", Of::Result(result)),
         ("agent-ping", Of::Ping(v1::Ping { wall_ms: 1 })),
+        (
+            "agent-reply",
+            Of::Reply(v1::HostReply {
+                id: 6,
+                what: Some(v1::host_reply::What::Models(v1::ModelsReply {
+                    matching: 1,
+                    next: Some(1),
+                    ..v1::ModelsReply::default()
+                })),
+            }),
+        ),
         ("agent-bye", Of::Bye(v1::Bye { reason: "upgrade".to_owned(), back_within_ms: 120_000 })),
     ];
     for (name, of) in said {
@@ -317,6 +355,17 @@ fn what_collectors_of_version_1_say_is_still_understood() {
         ("collector-policy-offer", Of::PolicyOffer(signed)),
         ("collector-lease", Of::Lease(lease)),
         ("collector-order", Of::Order(order)),
+        (
+            "collector-query",
+            Of::Query(v1::HostQuery {
+                id: 6,
+                what: Some(v1::host_query::What::Models(v1::ModelsQuery {
+                    metric: "*cpu*".to_owned(),
+                    from: 1,
+                    limit: 2,
+                })),
+            }),
+        ),
         ("collector-pong", Of::Pong(v1::Pong { wall_ms: 1 })),
     ];
     for (name, of) in said {

@@ -134,6 +134,8 @@ pub struct Measure {
     pub value: f64,
     /// What it was held against.
     pub limit: Option<f64>,
+    /// What was expected, where that was learned: as far from it as the limit is usual on both sides.
+    pub expected: Option<f64>,
 }
 
 /// Evidence that something is wrong with one subject.

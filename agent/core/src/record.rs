@@ -7,6 +7,7 @@
 use crate::decision::{Decision, PolicyRef};
 use crate::id::{ActionId, BootId, DecisionId};
 use crate::plan::Step;
+use crate::policy::Glob;
 use crate::time::Now;
 
 /// How a step ended.
@@ -53,6 +54,21 @@ pub struct Author {
     pub name: String,
     /// What was given as the reason.
     pub reason: String,
+}
+
+/// A change of what was learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LearningChange {
+    /// It is forgotten, and learned anew.
+    Reset {
+        /// Only of the subjects (metrics with their labels, mount points, units) that this matches.
+        metric: Option<Glob>,
+    },
+    /// The host goes back to a snapshot of it.
+    Rollback {
+        /// Which, by the moment at which it was taken (wall clock); `None` in an order: the newest.
+        to_ms: Option<i64>,
+    },
 }
 
 /// What happened.
@@ -128,6 +144,17 @@ pub enum Body {
         /// How it went.
         outcome: Outcome,
         /// Who asked.
+        by: Author,
+    },
+    /// What was learned is changed by an operator's order.
+    Learning {
+        /// How.
+        change: LearningChange,
+        /// SHA-256 over the exact bytes of the order, so that it is not taken twice.
+        order: [u8; 32],
+        /// Until when it might have been taken (wall clock).
+        not_after_ms: i64,
+        /// Who ordered it.
         by: Author,
     },
 }

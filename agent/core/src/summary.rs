@@ -83,6 +83,15 @@ impl SummaryBuilder {
         self.samples += 1;
     }
 
+    /// Takes a gauge of the agent's own, besides the samples'.
+    pub fn add_own(&mut self, name: &str, value: f64) {
+        let Some(slot) = self.table.slot(name, &[]) else { return };
+        if slot >= self.windows.len() {
+            self.windows.resize(slot + 1, Window::EMPTY);
+        }
+        self.windows[slot].add(SeriesKind::Gauge, value);
+    }
+
     /// Whether the window is full, so that a summary is due.
     #[must_use]
     pub fn is_due(&self, now: Now) -> bool {

@@ -31,6 +31,12 @@ enum Command {
     CheckConfig,
     /// Show what the running agent sees, decided and would do.
     Status,
+    /// Show what the running agent has learned to be usual on this host.
+    Models {
+        /// Only metrics with their labels, mount points and units that this glob matches.
+        #[arg(long, default_value = "", value_name = "GLOB")]
+        metric: String,
+    },
     /// Show what `/metrics` shows of the host, read now.
     Metrics {
         /// Where the host's files are: `/`, or a copy of another host's.
@@ -77,6 +83,7 @@ async fn command(command: Command, paths: Paths, settings: Settings) -> anyhow::
         }
         Command::CheckConfig => {}
         Command::Status => print!("{}", run::ask_status(&paths).await?),
+        Command::Models { metric } => print!("{}", run::ask_models(&paths, &metric).await?),
         Command::Metrics { root } => {
             let text = Scraper::at(root).scrape(&settings.filesystems).await;
             print!("{}", text.render(Format::Prometheus));

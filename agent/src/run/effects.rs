@@ -58,6 +58,9 @@ impl Shell {
             Effect::RequestLease { decision, kind, subject, share } => {
                 self.uplink.lease(decision, kind, subject, share);
             }
+            Effect::ReadSnapshot { id, at_ms } => self.read_snapshot(id, at_ms),
+            Effect::KeepSnapshot { why, bytes } => self.keep_snapshot(why, bytes),
+            Effect::StoreLearned(bytes) => self.store_learned(bytes),
             Effect::OrderDone { id, done, text } => self.uplink.order_done(id, done, text),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use mainstay_core::agent::LEARNING_SECONDS;
 use mainstay_core::exposition::{Exposition, FamilyKind};
 use mainstay_core::finding::FindingKind;
 use mainstay_core::readings::readings;
@@ -54,6 +55,9 @@ impl Shell {
     fn own_state(&self, text: &mut Exposition) {
         let flag = |is: bool| f64::from(u8::from(is));
         let status = self.agent.status();
+        let help = "How much longer the host is learned before anything unusual is told.";
+        let learning = self.agent.learning().map_or(0.0, |left| left.as_secs_f64());
+        text.gauge(LEARNING_SECONDS, help, learning);
         text.gauge(
             "mainstay_agent_actuator_available",
             "1 while actions can be carried out.",

@@ -5,9 +5,11 @@
 //! has a thread or a task of its own and comes back as an event. The tick does not drift, and a
 //! unit that died is handed to the core when the signal comes, not at the next tick.
 
+mod asked;
 mod effects;
 mod enrolment;
 mod exposition;
+mod learned;
 mod restore;
 mod status;
 mod uplink;
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use mainstay_core::agent::{Agent, Input, StepStatus};
+use mainstay_core::agent::{Agent, Input, OrderId, StepStatus};
 use mainstay_core::finding::Finding;
 use mainstay_core::id::{ActionId, FindingId};
 use mainstay_core::record::{Ended, Outcome};
@@ -39,6 +41,7 @@ use crate::metrics::{self, Asked, Own};
 use crate::notify::{self, Sender};
 
 pub use enrolment::enrol;
+use learned::Snapshots;
 use status::Said;
 use uplink::Uplink;
 use watch::Watch;
@@ -91,6 +94,7 @@ enum Event {
     StepStatus { action: ActionId, status: StepStatus },
     UndoDone { action: ActionId, outcome: Outcome },
     Actuator(Result<(), String>),
+    SnapshotRead { id: OrderId, read: Result<(i64, Vec<u8>), String> },
 }
 
 /// What the loop listens to besides its tasks.
@@ -139,6 +143,7 @@ struct Shell {
     in_hand: BTreeMap<ActionId, &'static str>,
     findings: BTreeMap<FindingId, Finding>,
     said: Said,
+    snapshots: Snapshots,
     causes: Causes,
     counts: Counts,
     last_tick: Option<Instant>,
@@ -321,6 +326,7 @@ impl Shell {
                 self.feed(Input::UndoDone { action, outcome });
             }
             Event::Actuator(state) => self.actuator_is(state),
+            Event::SnapshotRead { id, read } => self.feed(Input::SnapshotRead { id, read }),
         }
     }
 
@@ -357,6 +363,9 @@ impl Shell {
             }
             Asked::Status(answer) => {
                 let _ = answer.send(Ok(self.report()));
+            }
+            Asked::Models(glob, answer) => {
+                let _ = answer.send(Ok(self.models_page(glob)));
             }
         }
     }
@@ -403,12 +412,6 @@ impl Shell {
         self.sd.status(&self.status_line);
     }
 
-    /// Has what was learned written down.
-    fn save(&mut self) {
-        self.saved = Instant::now();
-        self.keeper.file(restore::learned_file(&self.settings.state.dir), self.agent.snapshot());
-    }
-
     /// Waits for the steps in hand, within bounds, and leaves everything durable.
     async fn stop(&mut self, sources: &mut Sources, ending: Ending) {
         match ending {
@@ -451,5 +454,14 @@ fn ticks(every: Duration) -> Interval {
 /// # Errors
 /// Where no agent answers.
 pub async fn ask_status(paths: &Paths) -> anyhow::Result<String> {
-    status::ask(&paths.status_socket()).await
+    status::ask(&paths.status_socket(), "").await
+}
+
+/// Shows what the running agent has learned, of the metrics, mount points and units that a glob
+/// matches: `mainstay-agent models`.
+///
+/// # Errors
+/// Where no agent answers.
+pub async fn ask_models(paths: &Paths, glob: &str) -> anyhow::Result<String> {
+    status::ask(&paths.status_socket(), &format!("{} {glob}", status::MODELS)).await
 }

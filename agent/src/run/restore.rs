@@ -4,9 +4,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use mainstay_core::agent::{self, Restored};
-use mainstay_core::detect;
+use mainstay_core::detect::learned::SnapshotWhy;
+use mainstay_core::detect::{self, Detectors};
 use mainstay_core::id::IdSource;
-use mainstay_core::record::Record;
+use mainstay_core::record::{Body, Record};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -66,6 +67,10 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     let (uplink, spool) = Uplink::start(&settings, identity, &core.facts, &ledger, &mut ids)?;
     let keeper = Keeper::start(ledger, spool, told).context("cannot start a thread")?;
     info!(host = ?host_id.map(|id| id.to_string()), hostname, records = restored.records.len(), "starting");
+    let mut snapshots = Snapshots::open(&state);
+    if let Some(bytes) = before_upgrade(&restored, &core.facts.agent_version) {
+        snapshots.keep(SnapshotWhy::Upgrade, bytes, now.wall_ms, &keeper);
+    }
     let agent = Agent::new(core, restored, now);
     if !agent.relearning().is_empty() {
         set_learned_aside(&state, agent.relearning());
@@ -115,6 +120,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         in_hand: BTreeMap::new(),
         findings: BTreeMap::new(),
         said: Said::default(),
+        snapshots,
         causes: Causes::default(),
         counts: Counts::default(),
         last_tick: None,
@@ -167,6 +173,15 @@ fn restored(stopped_cleanly: bool, paths: &Paths, state: &Path, ledger: &Ledger)
         stopped_cleanly,
         begins_ledger: ledger.head().index == 0,
     })
+}
+
+/// What was learned, if another version of the agent wrote it last and this one goes on with it.
+fn before_upgrade(restored: &Restored, version: &str) -> Option<Vec<u8>> {
+    let last = restored.records.iter().rev().find_map(|record| match &record.body {
+        Body::Started { version, .. } => Some(version),
+        _ => None,
+    })?;
+    restored.detectors.clone().filter(|bytes| last != version && Detectors::check(bytes).is_ok())
 }
 
 /// Keeps what could not be used of the detectors' state for whoever wants to know why, under

@@ -1,17 +1,21 @@
-//! What the agent says of itself: one line for systemd, a page for `mainstay-agent status`.
+//! What the agent says of itself: one line for systemd, pages for `mainstay-agent status` and
+//! `mainstay-agent models`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_core::agent::PolicyState;
 use mainstay_core::decision::{Choice, Decision};
 use mainstay_core::id::FindingId;
+use mainstay_core::policy::Glob;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::Shell;
@@ -19,6 +23,13 @@ use crate::metrics::{Asked, ask as ask_loop};
 
 /// Most decisions that are remembered for the page.
 const DECISIONS_MAX: usize = 256;
+
+/// The question for what was learned; a glob may stand behind it.
+pub(super) const MODELS: &str = "models";
+
+/// Longest question, and how long it may take. Who says nothing is asking for the status.
+const QUESTION_BYTES_MAX: u64 = 512;
+const QUESTION_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What the core said last.
 #[derive(Debug, Default)]
@@ -135,17 +146,27 @@ pub(super) fn listen(path: &Path, questions: mpsc::Sender<Asked>) {
     let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let page = ask_loop(&questions, Asked::Status).await.and_then(|answer| answer);
+            let mut question = Vec::new();
+            let mut asked = (&mut stream).take(QUESTION_BYTES_MAX);
+            let _ = timeout(QUESTION_DEADLINE, asked.read_to_end(&mut question)).await;
+            let question = String::from_utf8_lossy(&question);
+            let page = match question.trim().strip_prefix(MODELS) {
+                Some(glob) => ask_loop(&questions, |answer| Asked::Models(Glob::new(glob.trim()), answer)).await,
+                None => ask_loop(&questions, Asked::Status).await,
+            };
+            let page = page.and_then(|answer| answer);
             let page = page.unwrap_or_else(|error| error + "\n");
             let _ = stream.write_all(page.as_bytes()).await;
         }
     });
 }
 
-/// Asks the agent that runs for its page.
-pub(super) async fn ask(path: &Path) -> anyhow::Result<String> {
+/// Asks the agent that runs for a page: nothing, or [`MODELS`].
+pub(super) async fn ask(path: &Path, question: &str) -> anyhow::Result<String> {
     let no_agent = || format!("no agent answers on {}", path.display());
     let mut stream = UnixStream::connect(path).await.with_context(no_agent)?;
+    stream.write_all(question.as_bytes()).await.with_context(no_agent)?;
+    stream.shutdown().await.with_context(no_agent)?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await.with_context(no_agent)?;
     Ok(text)

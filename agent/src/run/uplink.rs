@@ -12,6 +12,7 @@ use mainstay_core::agent::{Input, OrderId, PolicyState};
 use mainstay_core::decision::PolicyRef;
 use mainstay_core::exposition::Exposition;
 use mainstay_core::finding::FindingKind;
+use mainstay_core::host_query::HostReply;
 use mainstay_core::id::{DecisionId, Epoch, HostId, IdSource};
 use mainstay_core::policy::signed::{KeyId, Signed, TrustedKeys};
 use mainstay_core::sample::HostFacts;
@@ -148,6 +149,10 @@ impl Uplink {
         self.send(OutMessage::Result { id: id.0, done, text });
     }
 
+    pub(super) fn reply(&self, id: u64, reply: Result<HostReply, String>) {
+        self.send(OutMessage::Reply { id, reply });
+    }
+
     /// The agent stops on purpose.
     pub(super) async fn bye(&mut self) {
         if let Some((handle, _)) = self.session.take() {
@@ -222,6 +227,7 @@ impl Shell {
             Inbound::Order { id, signed: bytes, .. } => {
                 self.feed(Input::Order { id: OrderId(id), signed: Box::new(signed(bytes)) });
             }
+            Inbound::Asked { id, query } => self.asked(id, &query),
             Inbound::Acked { ledger, .. } => {
                 if let Some(head) = ledger {
                     self.keeper.countersign(head);

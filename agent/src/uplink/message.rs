@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mainstay_core::decision::PolicyRef;
 use mainstay_core::finding::FindingKind;
+use mainstay_core::host_query::{HostQuery, HostReply};
 use mainstay_core::id::{DecisionId, Seq};
 use mainstay_core::ledger::Head;
 use mainstay_core::subject::Subject;
@@ -33,6 +34,14 @@ pub enum OutMessage {
         done: bool,
         /// What came of it, in words.
         text: String,
+    },
+    /// The answer to an [`Inbound::Asked`]. One that is asked on a session that is no more is
+    /// dropped: whoever asked has been told that there is none.
+    Reply {
+        /// The question's id.
+        id: u64,
+        /// The answer, or why there is none.
+        reply: Result<HostReply, String>,
     },
     /// The agent goes away on purpose; the session ends after this.
     Bye {
@@ -77,6 +86,8 @@ pub enum OrderKind {
     Hold,
     /// Undo an action.
     Undo,
+    /// A change of what was learned.
+    Learning,
 }
 
 /// What the session tells the loop.
@@ -121,6 +132,13 @@ pub enum Inbound {
         kind: OrderKind,
         /// The order.
         signed: SignedBytes,
+    },
+    /// An operator's question; to be answered with [`OutMessage::Reply`].
+    Asked {
+        /// Names it in the answer.
+        id: u64,
+        /// What is asked.
+        query: HostQuery,
     },
     /// The collector has everything up to here.
     Acked {

@@ -162,7 +162,7 @@ impl Waiting {
                 }
                 self.results.push_back(message);
             }
-            OutMessage::Lease { .. } => UplinkCounters::add(&counters.dropped, 1),
+            OutMessage::Lease { .. } | OutMessage::Reply { .. } => UplinkCounters::add(&counters.dropped, 1),
             OutMessage::Bye { .. } => return true,
         }
         false

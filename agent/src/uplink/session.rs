@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use mainstay_core::host_query::{self, HostQuery, HostReply};
 use mainstay_core::id::{DecisionId, Epoch, Seq};
 use mainstay_core::ledger::Head;
 use mainstay_core::time::Now;
@@ -10,7 +11,8 @@ use mainstay_proto::convert::{Form, SummaryWriter};
 use mainstay_proto::v1::agent_message::Of as Say;
 use mainstay_proto::v1::agent_service_client::AgentServiceClient;
 use mainstay_proto::v1::collector_message::Of as Hear;
-use mainstay_proto::{MESSAGE_BYTES_MAX, SESSION_VERSION_MAX, SESSION_VERSION_MIN, v1};
+use mainstay_proto::{HOST_REPLY_BYTES_MAX, MESSAGE_BYTES_MAX, SESSION_VERSION_MAX, SESSION_VERSION_MIN, v1};
+use prost::Message as _;
 use rcgen::{CertificateParams, KeyPair};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -169,7 +171,7 @@ impl Uplink {
         let hello = v1::Hello {
             version_min: SESSION_VERSION_MIN,
             version_max: SESSION_VERSION_MAX,
-            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+            capabilities: CAPABILITIES.map(str::to_owned).into_iter().chain(host_query::capabilities()).collect(),
             facts: Some((&self.settings.facts).into()),
             epoch: status.epoch.0,
             seq_first: status.first.0,
@@ -303,6 +305,7 @@ impl Uplink {
                 Say::Policy(status)
             }
             OutMessage::Result { id, done, text } => Say::Result(v1::CommandResult { id, done, text }),
+            OutMessage::Reply { id, reply } => Say::Reply(wire_reply(id, reply)),
             OutMessage::Bye { reason, back_within } => {
                 let back_within_ms = u64::try_from(back_within.as_millis()).unwrap_or(u64::MAX);
                 self.say(live, Say::Bye(v1::Bye { reason, back_within_ms })).await?;
@@ -342,6 +345,7 @@ impl Uplink {
                 .await;
             }
             Some(Hear::Order(order)) => self.ordered(live, order).await?,
+            Some(Hear::Query(query)) => self.asked(live, query).await?,
             Some(Hear::Pong(_)) => self.backoff.reset(),
             Some(Hear::Welcome(_)) => return Err(End::broken("the collector said Welcome twice")),
             // Of a newer version: not for us.
@@ -378,6 +382,7 @@ impl Uplink {
             "approval" => OrderKind::Approval,
             "hold" => OrderKind::Hold,
             "undo" => OrderKind::Undo,
+            "learning" => OrderKind::Learning,
             other => {
                 let text = format!("this agent does not know the order `{other}`; upgrade it");
                 return self.say_out(live, OutMessage::Result { id: order.id, done: false, text }).await;
@@ -385,6 +390,19 @@ impl Uplink {
         };
         let signed = signed_bytes(order.signed.unwrap_or_default());
         self.tell(Inbound::Order { id: order.id, kind, signed }).await;
+        Ok(())
+    }
+
+    async fn asked(&mut self, live: &mut Live, query: v1::HostQuery) -> Result<(), End> {
+        let id = query.id;
+        let read = match query.what {
+            None => Err("this agent does not know the question; upgrade it".to_owned()),
+            Some(what) => HostQuery::try_from(what).map_err(|error| format!("the question cannot be read: {error}")),
+        };
+        match read {
+            Ok(query) => self.tell(Inbound::Asked { id, query }).await,
+            Err(text) => self.say_out(live, OutMessage::Reply { id, reply: Err(text) }).await?,
+        }
         Ok(())
     }
 
@@ -441,6 +459,19 @@ impl Uplink {
 
 fn credit(bytes: u32) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// An answer as it is said; one that is too long is said to be so.
+fn wire_reply(id: u64, reply: Result<HostReply, String>) -> v1::HostReply {
+    use v1::host_reply::What;
+    let what = reply.map_or_else(What::Error, |reply| What::from(&reply));
+    let reply = v1::HostReply { id, what: Some(what) };
+    let bytes = reply.encoded_len();
+    if bytes <= HOST_REPLY_BYTES_MAX {
+        return reply;
+    }
+    let text = format!("the answer has {bytes} bytes, more than the {HOST_REPLY_BYTES_MAX} of one; ask for less");
+    v1::HostReply { id, what: Some(What::Error(text)) }
 }
 
 fn standing(policy: &PolicyStanding) -> v1::PolicyStatus {

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use mainstay_agent::identity::Identity;
 use mainstay_agent::uplink::{Inbound, OrderKind, OutMessage, PolicyStanding};
 use mainstay_core::finding::FindingKind;
+use mainstay_core::host_query::{HostQuery, HostReply, ModelsReply};
 use mainstay_core::id::{DecisionId, HostId};
 use mainstay_core::ledger::Head;
 use mainstay_core::series::Point;
+use mainstay_core::policy::Glob;
 use mainstay_core::subject::Subject;
 use mainstay_proto::v1::agent_message::Of as Said;
 use mainstay_proto::v1::collector_message::Of as Say;
@@ -219,6 +221,51 @@ async fn the_collector_is_heard_and_answered() {
         let in_hello = state.hellos[0].policy.as_ref().is_some_and(|policy| policy.refused.is_some());
         let said = state.said.iter().any(|said| matches!(said, Said::Policy(policy) if policy.refused.is_some()));
         assert!(in_hello || said);
+    });
+}
+
+#[tokio::test]
+async fn a_question_is_heard_and_answered_and_one_from_the_future_is_said_to_be_unknown() {
+    let fake = Fake::start().await;
+    let host = Host::enrolled(&fake).await;
+    let models = v1::ModelsQuery { metric: "*cpu*".to_owned(), from: 3, limit: 7 };
+    let too_long = v1::ModelsQuery { metric: "x".repeat(10_000), ..models.clone() };
+    let ask = |id, what| Say::Query(v1::HostQuery { id, what });
+    fake.with(|state| {
+        state.after_welcome = vec![
+            ask(1, Some(v1::host_query::What::Models(models))),
+            ask(2, None),
+            ask(3, Some(v1::host_query::What::Models(too_long))),
+        ];
+    });
+    let (uplink, mut inbound) = host.connect();
+    let asked = told(&mut inbound, "the question", |told| match told {
+        Inbound::Asked { id: 1, query: HostQuery::Models(query) } => Some(query),
+        _ => None,
+    })
+    .await;
+    assert_eq!((asked.metric.as_ref().map(Glob::as_str), asked.from, asked.limit), (Some("*cpu*"), 3, 7));
+    let reply = ModelsReply { matching: 12, next: Some(10), ..ModelsReply::default() };
+    assert!(uplink.send(OutMessage::Reply { id: 1, reply: Ok(HostReply::Models(reply.clone())) }));
+    let long = ModelsReply { relearning: vec!["x".repeat(2 << 20)], ..reply };
+    assert!(uplink.send(OutMessage::Reply { id: 4, reply: Ok(HostReply::Models(long)) }));
+    let answer = |state: &fake::State, id| {
+        state.said.iter().find_map(|said| match said {
+            Said::Reply(reply) if reply.id == id => Some(reply.what.clone().unwrap()),
+            _ => None,
+        })
+    };
+    fake.until("all is answered", |state| (1..=4).all(|id| answer(state, id).is_some())).await;
+    fake.with(|state| {
+        assert!(state.hellos[0].capabilities.iter().any(|said| said == "host_query.models"), "it says what it can do");
+        let says = |id, words: &str| match answer(state, id) {
+            Some(v1::host_reply::What::Error(text)) => assert!(text.contains(words), "{text}"),
+            other => panic!("an error was expected, not {other:?}"),
+        };
+        assert!(matches!(answer(state, 1), Some(v1::host_reply::What::Models(reply)) if reply.matching == 12));
+        says(2, "does not know the question; upgrade it");
+        says(3, "field models.metric has a length of 10000 (expected at most 256)");
+        says(4, "ask for less");
     });
 }
 

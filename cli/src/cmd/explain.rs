@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use clap::Args;
 use mainstay_core::id::{ActionId, DecisionId};
 use mainstay_proto::v1::decision::Choice;
-use mainstay_proto::v1::{Decision, ExplainRequest, ExplainResponse, Now, PolicyRef};
+use mainstay_proto::v1::{Decision, ExplainRequest, ExplainResponse, Finding, Now, PolicyRef};
 use serde::Serialize;
 
 use crate::connect;
 use crate::context::Context;
+use crate::draw;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::view::{self, DecisionDoc, FindingDoc};
@@ -41,6 +42,11 @@ pub(crate) async fn run(args: &ExplainArgs, context: &Context) -> Result<Exit, F
         for line in story(&answer).lines() {
             output::line_out(line)?;
         }
+        if let Some((hostname, finding)) = drawn(&answer) {
+            for line in draw::finding(context, &hostname, &finding, answer.now_ms).await {
+                output::line_out(&format!("{:COLUMN$}{line}", ""))?;
+            }
+        }
     } else {
         let decision = (&answer.decision.clone().unwrap_or_default()).into();
         let explanation = Explanation {
@@ -53,6 +59,21 @@ pub(crate) async fn run(args: &ExplainArgs, context: &Context) -> Result<Exit, F
         output::document(context, &explanation)?;
     }
     Ok(Exit::Success)
+}
+
+/// What is drawn: the finding as it is now or, where it is no longer kept, as the decision saw it.
+fn drawn(answer: &ExplainResponse) -> Option<(String, Finding)> {
+    let decided = answer.decision.as_ref()?;
+    let decision = decided.decision.as_ref()?;
+    let seen = || Finding {
+        id: decision.finding,
+        kind: decision.kind.clone(),
+        subject: decision.subject.clone(),
+        evidence: decision.evidence.clone(),
+        opened: decision.opened.or(decision.at),
+        ..Finding::default()
+    };
+    Some((decided.hostname.clone(), answer.finding.clone().unwrap_or_else(seen)))
 }
 
 /// The words under which the parts of the story stand.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use mainstay_core::id::{FindingId, IncidentId};
 use mainstay_proto::v1::{FindingView, ListFindingsRequest};
 use serde::Serialize;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::HostSelector;
 use crate::connect;
 use crate::context::Context;
+use crate::draw;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Row};
 use crate::view::{self, MemberDoc};
@@ -18,6 +19,8 @@ use crate::words;
 /// Arguments of `mainstay findings`.
 #[derive(Debug, Args)]
 pub(crate) struct FindingsArgs {
+    #[command(subcommand)]
+    command: Option<FindingsCommand>,
     #[command(flatten)]
     selector: HostSelector,
     /// Cleared ones too
@@ -32,6 +35,16 @@ pub(crate) struct FindingsArgs {
     /// Most findings to list
     #[arg(long, default_value_t = 200)]
     limit: u32,
+}
+
+/// What can be asked of one finding.
+#[derive(Debug, Subcommand)]
+enum FindingsCommand {
+    /// Show one finding: all of its evidence, and the series that show it
+    Show {
+        /// Its id, or the beginning of it, as `mainstay findings -o wide` shows it
+        id: String,
+    },
 }
 
 /// One finding in a line.
@@ -81,6 +94,9 @@ impl FindingRow {
 
 /// Lists findings.
 pub(crate) async fn run(args: &FindingsArgs, context: &Context) -> Result<Exit, Failure> {
+    if let Some(FindingsCommand::Show { id }) = &args.command {
+        return show(id, context).await;
+    }
     let request = ListFindingsRequest {
         selector: Some(args.selector.to_wire()),
         all: args.all,
@@ -95,4 +111,76 @@ pub(crate) async fn run(args: &FindingsArgs, context: &Context) -> Result<Exit, 
         output::say("nothing is wrong that Mainstay knows of");
     }
     Ok(Exit::Success)
+}
+
+/// How far back a finding is looked for by its id, and among how many.
+const LOOKED_BACK: Duration = Duration::from_secs(30 * 86_400);
+const LOOKED_AT: u32 = 10_000;
+
+async fn show(asked: &str, context: &Context) -> Result<Exit, Failure> {
+    let since_ms = super::since(LOOKED_BACK);
+    let request = ListFindingsRequest { all: true, since_ms, limit: LOOKED_AT, ..ListFindingsRequest::default() };
+    let answer = connect::queries(context).await?.list_findings(request).await?.into_inner();
+    let member = meant(&answer.findings, asked)?;
+    if !context.format.is_for_people() {
+        output::document(context, &MemberDoc::from(member))?;
+        return Ok(Exit::Success);
+    }
+    let finding = member.finding.clone().unwrap_or_default();
+    let opened_ms = finding.opened.as_ref().map_or(0, |now| now.wall_ms);
+    output::line_out(&format!(
+        "{} {} on {}: {} ({}), {} since {}, confidence {:.2}",
+        FindingId(finding.id),
+        finding.kind,
+        member.hostname,
+        view::subject(finding.subject.as_ref()),
+        finding.severity,
+        finding.state,
+        words::date_time(opened_ms),
+        finding.confidence
+    ))?;
+    for evidence in &finding.evidence {
+        output::line_out(&format!("  {}", evidence.text))?;
+    }
+    for line in draw::finding(context, &member.hostname, &finding, answer.now_ms).await {
+        output::line_out(&format!("  {line}"))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// The one finding whose id begins so.
+fn meant<'a>(findings: &'a [FindingView], asked: &str) -> Result<&'a FindingView, Failure> {
+    let id = |member: &FindingView| member.finding.as_ref().map_or(String::new(), |f| FindingId(f.id).to_string());
+    let begins = |member: &&FindingView| {
+        let id = id(member);
+        id.starts_with(asked) || id.split_once('-').is_some_and(|(_, hex)| hex.starts_with(asked))
+    };
+    let mut found = findings.iter().filter(begins).filter(|_| !asked.is_empty());
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(_), Some(_)) => Err(Failure::usage(format!("several findings begin with {asked}; give more of the id"))),
+        _ => Err(Failure::new(
+            Exit::NotFound,
+            format!("no finding of the last 30 days begins with {asked}; `mainstay findings --all -o wide` lists them"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_proto::v1::Finding;
+
+    use super::*;
+
+    #[test]
+    fn a_finding_is_named_by_the_beginning_of_its_id() {
+        let member = |id| FindingView { finding: Some(Finding { id, ..Finding::default() }), ..FindingView::default() };
+        let all = [member(0x3f9a_0000_0000_0000), member(0x3f9b_0000_0000_0000)];
+        let id = |asked: &str| meant(&all, asked).map(|member| member.finding.clone().unwrap_or_default().id);
+        assert_eq!(id("f-3f9b").unwrap(), 0x3f9b_0000_0000_0000);
+        assert_eq!(id("3f9a").unwrap(), 0x3f9a_0000_0000_0000);
+        assert!(id("3f9").unwrap_err().to_string().contains("several findings begin with 3f9"));
+        assert_eq!(id("77").unwrap_err().exit, Exit::NotFound);
+        assert_eq!(id("").unwrap_err().exit, Exit::NotFound);
+    }
 }

@@ -1,14 +1,17 @@
-//! `mainstay host show`: one host whole.
+//! `mainstay host`: one host whole, what it has learned, and its end.
 
 use clap::Subcommand;
+use mainstay_core::agent::LEARNING_SECONDS;
 use mainstay_proto::v1::{GetHostRequest, GetHostResponse, RevokeHostRequest, SeriesKey};
 use serde::Serialize;
 
 use super::decisions::DecisionRow;
 use super::findings::FindingRow;
 use super::hosts::{HostRow, painted_state, policy_word};
+use super::models::{self, ModelsArgs};
 use crate::connect;
 use crate::context::Context;
+use crate::draw;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Row};
 use crate::view::{self, DecisionDoc, FindingDoc};
@@ -22,11 +25,27 @@ pub(crate) enum HostCommand {
         /// Name, id or the beginning of an id
         host: String,
     },
+    /// Show what it has learned to be usual: models, and metric by metric, disk by disk, unit by unit
+    Models(ModelsArgs),
     /// Refuse this host's certificate from now on
     Revoke {
         /// Name, id or the beginning of an id
         host: String,
     },
+}
+
+/// Findings whose series are drawn with a host.
+const FINDINGS_DRAWN: usize = 3;
+
+impl HostCommand {
+    /// Whether it changes nothing, so that it may be watched.
+    pub(crate) fn only_looks(&self) -> bool {
+        match self {
+            Self::Show { .. } => true,
+            Self::Models(args) => args.only_looks(),
+            Self::Revoke { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +70,7 @@ struct ValueDoc {
 pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit, Failure> {
     match command {
         HostCommand::Show { host } => show(host, context).await,
+        HostCommand::Models(args) => models::run(args, context).await,
         HostCommand::Revoke { host } => {
             let request = RevokeHostRequest { host: host.clone() };
             connect::commands(context).await?.revoke_host(request).await?;
@@ -66,7 +86,7 @@ async fn show(host: &str, context: &Context) -> Result<Exit, Failure> {
     let request = GetHostRequest { host: host.to_owned() };
     let answer = connect::queries(context).await?.get_host(request).await?.into_inner();
     if context.format.is_for_people() {
-        print(&answer, context)?;
+        print(&answer, context).await?;
     } else {
         output::document(context, &document(&answer))?;
     }
@@ -93,7 +113,7 @@ fn document(answer: &GetHostResponse) -> HostDoc {
     }
 }
 
-fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failure> {
+async fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failure> {
     let host = answer.host.clone().unwrap_or_default();
     let facts = host.facts.clone().unwrap_or_default();
     let labels: Vec<_> = facts.labels.iter().map(|label| format!("{}={}", label.name, label.value)).collect();
@@ -111,6 +131,7 @@ fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failure> {
         ),
         ("complete", completeness(&host)),
         ("ledger", ledger_line(&host)),
+        ("learning", learning_line(answer)),
     ] {
         output::line_out(&format!("{name:<11}{value}"))?;
     }
@@ -136,11 +157,37 @@ fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failure> {
             &members.iter().map(|member| FindingRow::new(member, answer.now_ms)).collect::<Vec<_>>(),
         )?;
     }
+    for finding in host.findings.iter().take(FINDINGS_DRAWN) {
+        let lines = draw::finding(context, &facts.hostname, finding, answer.now_ms).await;
+        if !lines.is_empty() {
+            output::line_out("")?;
+            output::line_out(&format!("{} {}", finding.kind, view::subject(finding.subject.as_ref())))?;
+        }
+        for line in lines {
+            output::line_out(&line)?;
+        }
+    }
     if !answer.decisions.is_empty() {
         output::line_out("")?;
         output::rows(context, &answer.decisions.iter().map(DecisionRow::new).collect::<Vec<_>>())?;
     }
     Ok(())
+}
+
+/// How much longer what is usual is learned, as the host said last.
+fn learning_line(answer: &GetHostResponse) -> String {
+    let last = answer.values.iter().find(|value| value.key.as_ref().is_some_and(|key| key.name == LEARNING_SECONDS));
+    match last.map(|value| value.value) {
+        None => "unknown".to_owned(),
+        Some(seconds) if seconds > 0.0 => {
+            let left = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
+            format!(
+                "{} left until anything unusual is told",
+                words::short(u64::try_from(left.as_millis()).unwrap_or(0))
+            )
+        }
+        Some(_) => "what is usual is known; `mainstay host models` shows it".to_owned(),
+    }
 }
 
 fn policy_line(host: &mainstay_proto::v1::HostView) -> String {

@@ -11,6 +11,7 @@ use super::decisions::DecisionRow;
 use super::findings::FindingRow;
 use crate::connect;
 use crate::context::Context;
+use crate::draw;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Row};
 use crate::view::{self, DecisionDoc, IncidentDoc};
@@ -126,6 +127,17 @@ async fn show(id: &str, context: &Context) -> Result<Exit, Failure> {
     output::line_out("")?;
     let members: Vec<_> = incident.members.iter().map(|member| FindingRow::new(member, answer.now_ms)).collect();
     output::rows(context, &members)?;
+    // The cause is what is looked at first.
+    let cause = incident.members.iter().find(|m| m.finding.as_ref().is_some_and(|f| f.id == incident.cause));
+    if let Some((member, finding)) = cause.and_then(|member| Some((member, member.finding.as_ref()?))) {
+        let lines = draw::finding(context, &member.hostname, finding, answer.now_ms).await;
+        if !lines.is_empty() {
+            output::line_out("")?;
+        }
+        for line in lines {
+            output::line_out(&line)?;
+        }
+    }
     if !answer.decisions.is_empty() {
         output::line_out("")?;
         output::rows(context, &answer.decisions.iter().map(DecisionRow::new).collect::<Vec<_>>())?;

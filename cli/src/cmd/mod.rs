@@ -20,6 +20,7 @@ pub(crate) mod host;
 pub(crate) mod hosts;
 pub(crate) mod incidents;
 pub(crate) mod ledger;
+pub(crate) mod models;
 pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod query;
@@ -31,7 +32,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
     let Some(every) = context.watch else { return once(&command, context).await };
     if !may_be_watched(&command) {
         return Err(Failure::usage(
-            "--watch goes with what only looks: hosts, host show, query, findings, incidents, decisions, explain, \
+            "--watch goes with what only looks: hosts, host show, host models, query, findings, incidents, decisions, explain, \
              approvals list, holds, policy status, audit",
         ));
     }
@@ -46,10 +47,12 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
 }
 
 fn may_be_watched(command: &Command) -> bool {
+    if let Command::Host(command) = command {
+        return command.only_looks();
+    }
     matches!(
         command,
         Command::Hosts(_)
-            | Command::Host(_)
             | Command::Query(_)
             | Command::Findings(_)
             | Command::Incidents(_)

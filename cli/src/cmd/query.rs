@@ -11,7 +11,7 @@ use crate::connect;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
-use crate::{view, words};
+use crate::{draw, view, words};
 
 /// Most points that are asked for at once.
 const POINTS_MAX: u32 = 1_000_000;
@@ -142,10 +142,6 @@ fn footnotes(answer: &QueryRangeResponse) {
     }
 }
 
-const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Columns of a plot.
-const PLOT_WIDTH: usize = 72;
-
 fn plots(answer: &QueryRangeResponse) -> Result<(), Failure> {
     for series in &answer.series {
         output::line_out(&series_name(&series.key.clone().unwrap_or_default()))?;
@@ -156,34 +152,12 @@ fn plots(answer: &QueryRangeResponse) -> Result<(), Failure> {
             output::line_out("  no points")?;
             continue;
         }
-        output::line_out(&format!("  {}  {least} … {greatest}", sparkline(&values)))?;
+        output::line_out(&format!("  {}  {least} … {greatest}", draw::sparkline(&values)))?;
         if let (Some(first), Some(last)) = (series.at_ms.first(), series.at_ms.last()) {
             output::line_out(&format!("  {} … {}", words::date_time(*first), words::date_time(*last)))?;
         }
     }
     Ok(())
-}
-
-/// The values as a line of bars between the least and the greatest; each bar is the mean of its share.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "an index of eight bars"
-)]
-fn sparkline(values: &[f64]) -> String {
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let width = values.len().min(PLOT_WIDTH);
-    (0..width)
-        .map(|column| {
-            let from = column * values.len() / width;
-            let to = ((column + 1) * values.len() / width).max(from + 1);
-            let mean = values[from..to].iter().sum::<f64>() / (to - from) as f64;
-            let share = if greatest > least { (mean - least) / (greatest - least) } else { 0.0 };
-            BARS[((share * 7.0).round() as usize).min(7)]
-        })
-        .collect()
 }
 
 /// Reads `name{label="value",other=~"regex"}`.
@@ -298,12 +272,5 @@ mod tests {
             let asked = request(&args("sum(node_load1)", range, step));
             assert_eq!((asked.name.as_str(), asked.promql.as_str(), asked.step_ms), ("", "sum(node_load1)", step_ms));
         }
-    }
-
-    #[test]
-    fn a_plot_rises_where_the_values_rise() {
-        assert_eq!(sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), "▁▂▃▄▅▆▇█");
-        assert_eq!(sparkline(&[5.0, 5.0]), "▁▁");
-        assert_eq!(sparkline(&vec![1.0; 500]).chars().count(), PLOT_WIDTH);
     }
 }

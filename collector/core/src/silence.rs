@@ -91,7 +91,12 @@ pub fn silent_finding(host: HostId, since_ms: i64, now_ms: i64) -> Finding {
         changed: at,
         evidence: vec![Evidence {
             text: format!("nothing heard for {} s, and it did not say goodbye", quiet_ms / 1000),
-            measure: Some(Measure { name: "quiet_seconds".to_owned(), value: (quiet_ms / 1000) as f64, limit: None }),
+            measure: Some(Measure {
+                name: "quiet_seconds".to_owned(),
+                value: (quiet_ms / 1000) as f64,
+                limit: None,
+                expected: None,
+            }),
         }],
         effect_of: None,
     }

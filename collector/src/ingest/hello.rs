@@ -3,6 +3,7 @@
 //! A session that has taken over from an earlier one of the same boot is a reconnect; if both go on
 //! talking from different boots, two machines use one identity, and both are held.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ const HANDOVER_MS: i64 = 2_000;
 const CONTESTED_MS: u64 = 60_000;
 /// Orders that one session is given at its start.
 const ORDERS_MAX: usize = 32;
+/// Most capabilities of an agent that are remembered, and the longest of them; this build knows a handful.
+const CAPABILITIES_MAX: usize = 64;
+const CAPABILITY_BYTES_MAX: usize = 64;
 /// Most bytes of what a host says of itself.
 const FACTS_BYTES_MAX: usize = 16 * 1024;
 
@@ -61,7 +65,8 @@ impl Session {
             self.id = state.next_session;
             state.next_session += 1;
             self.boot.clone_from(&facts.boot);
-            let live = Live { id: self.id, sender, boot: facts.boot.clone(), opened_ms: now_ms, end };
+            let capabilities = capabilities(hello.capabilities);
+            let live = Live { id: self.id, sender, boot: facts.boot.clone(), capabilities, opened_ms: now_ms, end };
             let host = state.hosts.get_mut(&self.host).ok_or_else(not_enrolled)?;
             host.live = Some(live);
             host.heard_ms = now_ms;
@@ -177,6 +182,11 @@ impl Session {
         live.end.send_replace(Some(reject("duplicate_identity", CONTESTED, CONTESTED_MS)));
         reject("duplicate_identity", CONTESTED, CONTESTED_MS)
     }
+}
+
+/// What an agent says that it can do, as far as it may say so.
+fn capabilities(said: Vec<String>) -> BTreeSet<String> {
+    said.into_iter().filter(|word| word.len() <= CAPABILITY_BYTES_MAX).take(CAPABILITIES_MAX).collect()
 }
 
 const CONTESTED: &str = "another machine uses the identity of this host; enrol one of the two anew";

@@ -142,7 +142,7 @@ impl<'s> LedgerPass<'s> {
                 }
             }
             Some(Body::Hold(hold)) => self.held(batch, &hold),
-            Some(Body::Started(_) | Body::Policy(_)) | None => {}
+            Some(Body::Started(_) | Body::Policy(_) | Body::Learning(_)) | None => {}
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ use crate::enrol::authority::HOST_LIFE;
 use crate::enrol::identity::{Peer, peer};
 use crate::hub::Hub;
 use crate::metrics::count;
+use crate::services::ask;
 use crate::store::Batch;
 use crate::store::keys::{LeaseKey, MarkKey, OrderKey};
 
@@ -220,6 +221,7 @@ impl Session {
                 self.store_mark().await?;
             }
             Some(FromAgent::Result(result)) => self.answered(result).await?,
+            Some(FromAgent::Reply(reply)) => ask::answered(&self.hub, self.host, reply),
             Some(FromAgent::Bye(bye)) => {
                 let back =
                     clock::wall_ms().saturating_add(i64::try_from(bye.back_within_ms.min(86_400_000)).unwrap_or(0));
@@ -301,6 +303,7 @@ impl Session {
                 host.live = None;
             }
         });
+        ask::session_ended(&self.hub, self.host, self.id);
     }
 }
 

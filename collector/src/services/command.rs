@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::query::authorised;
-use super::{failed, find, orders, policy};
+use super::{ask, failed, find, orders, policy};
 use crate::enrol::authority::OPERATOR_LIFE;
 use crate::enrol::identity::{Peer, Role, check_name};
 use crate::enrol::token;
@@ -210,6 +210,14 @@ impl CommandService for Commands {
             let text = format!("{} of {} hosts reached. {}", answer.connected, answer.hosts, answer.text);
             (answer, text.trim_end().to_owned())
         });
+        self.end(order, result).await
+    }
+
+    async fn ask_host(&self, r: Request<v1::AskHostRequest>) -> Result<Response<v1::AskHostResponse>, Status> {
+        let host = r.get_ref().host.clone();
+        let (query, role) = ask::read(r.get_ref().query.as_ref())?;
+        let order = self.begin(&r, role, format!("host {} {host}", query.name())).await?;
+        let result = ask::ask(&self.hub, &host, &query).await.map(|answer| (answer, "answered".to_owned()));
         self.end(order, result).await
     }
 

@@ -1,4 +1,4 @@
-//! Orders: an operator's signed approval, hold or undo, kept until each host it is for has answered.
+//! Orders: an operator's signed approval, hold, undo or change of what was learned, kept until each host it is for has answered.
 //!
 //! The collector only carries them. What it reads in an order is for whom it is, so that a mistake
 //! is told at once; whether it is believed is decided on the host.
@@ -105,7 +105,9 @@ fn hosts_of(hub: &Hub, order: &Order, named: &str) -> Result<Vec<HostId>, Status
                 Status::not_found(format!("no decision {decision}; `mainstay approvals list` shows what waits"))
             })
         }
-        Order::Hold { .. } | Order::Undo { .. } => Err(Status::invalid_argument("the order names no host")),
+        Order::Hold { .. } | Order::Undo { .. } | Order::Learning { .. } => {
+            Err(Status::invalid_argument("the order names no host"))
+        }
     }
 }
 

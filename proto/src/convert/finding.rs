@@ -3,7 +3,7 @@
 use mainstay_core::finding::{Evidence, Finding, FindingState, Measure, Severity};
 use mainstay_core::id::{ActionId, FindingId};
 
-use super::{ConvertError, all, finite, listed, optional, required, share, word};
+use super::{ConvertError, all, finite, listed, optional, optional_finite, required, share, word};
 use crate::v1;
 
 /// The words for severities, in rising order.
@@ -29,7 +29,7 @@ fn state_word(state: FindingState) -> &'static str {
 
 impl From<&Measure> for v1::Measure {
     fn from(measure: &Measure) -> Self {
-        Self { name: measure.name.clone(), value: measure.value, limit: measure.limit }
+        Self { name: measure.name.clone(), value: measure.value, limit: measure.limit, expected: measure.expected }
     }
 }
 
@@ -37,8 +37,9 @@ impl TryFrom<v1::Measure> for Measure {
     type Error = ConvertError;
 
     fn try_from(measure: v1::Measure) -> Result<Self, ConvertError> {
-        let limit = measure.limit.map(|limit| finite("limit", limit)).transpose()?;
-        Ok(Self { value: finite("value", measure.value)?, name: measure.name, limit })
+        let limit = optional_finite("limit", measure.limit)?;
+        let expected = optional_finite("expected", measure.expected)?;
+        Ok(Self { value: finite("value", measure.value)?, name: measure.name, limit, expected })
     }
 }
 

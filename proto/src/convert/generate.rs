@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::decision::{Choice, Decision, Guard, HoldReason, Mode, PolicyRef, Verdict};
+use mainstay_core::detect::learned::{LearnedModel, LearnedSubject, SnapshotInfo};
 use mainstay_core::finding::{Evidence, Finding, FindingKind, FindingState, Measure, Severity};
+use mainstay_core::host_query::{HostQuery, HostReply, ModelsQuery, ModelsReply};
 use mainstay_core::id::{ActionId, BootId, DecisionId, FindingId};
 use mainstay_core::plan::{
     AgedFiles, DiskReclaim, Plan, PlannedStep, ReclaimPlace, ResetFailed, Risk, Step, Undo, Verify,
 };
-use mainstay_core::record::{Author, Body, Ended, Outcome, Record, Verification};
+use mainstay_core::policy::Glob;
+use mainstay_core::record::{Author, Body, Ended, LearningChange, Outcome, Record, Verification};
 use mainstay_core::sample::HostFacts;
 use mainstay_core::series::{Point, SeriesKey, Summary};
 use mainstay_core::subject::{PathBytes, Subject, UnitName};
@@ -55,8 +58,20 @@ pub(crate) fn subject() -> impl Strategy<Value = Subject> {
 }
 
 fn evidence() -> impl Strategy<Value = Vec<Evidence>> {
-    let measure = (text(), number(), of(number())).prop_map(|(name, value, limit)| Measure { name, value, limit });
+    let measure = (text(), number(), of(number()), of(number())).prop_map(|(name, value, limit, expected)| Measure {
+        name,
+        value,
+        limit,
+        expected,
+    });
     vec((text(), of(measure)).prop_map(|(text, measure)| Evidence { text, measure }), 0..3)
+}
+
+fn learning_change() -> impl Strategy<Value = LearningChange> {
+    prop_oneof![
+        "[a-z*]{0,9}".prop_map(|metric| LearningChange::Reset { metric: Glob::new(&metric) }),
+        any::<i64>().prop_map(|to_ms| LearningChange::Rollback { to_ms: Some(to_ms) }),
+    ]
 }
 
 prop_compose! {
@@ -202,6 +217,8 @@ fn body() -> impl Strategy<Value = Body> {
             by
         }),
         (action_id(), outcome(), author()).prop_map(|(action, outcome, by)| Body::Undone { action, outcome, by }),
+        (learning_change(), any::<[u8; 32]>(), any::<i64>(), author())
+            .prop_map(|(change, order, not_after_ms, by)| { Body::Learning { change, order, not_after_ms, by } }),
     ]
 }
 
@@ -234,4 +251,55 @@ pub(crate) fn summary() -> impl Strategy<Value = Summary> {
     (now(), any::<u32>(), any::<u32>(), btree_map(series_key().prop_map(Arc::new), point, 0..12)).prop_map(
         |(at, window_ms, samples, points)| Summary { at, window_ms, samples, points: points.into_iter().collect() },
     )
+}
+
+prop_compose! {
+    pub(crate) fn host_query()(metric in "[a-z*?]{0,12}", from in any::<u32>(), limit in any::<u32>()) -> HostQuery {
+        HostQuery::Models(ModelsQuery { metric: Glob::new(&metric), from, limit })
+    }
+}
+
+prop_compose! {
+    fn learned_model()(
+        (name, in_force) in (text(), text()),
+        (version, subjects, state_bytes) in (any::<u32>(), any::<u32>(), any::<u64>()),
+        (since_ms, reset_ms, rolled_back_ms) in (of(any::<i64>()), of(any::<i64>()), of(any::<i64>())),
+        (trained, learning) in (duration(), of(duration())),
+        is_frozen in any::<bool>(),
+    ) -> LearnedModel {
+        LearnedModel {
+            name, version, subjects, since_ms, trained, learning, state_bytes, in_force, is_frozen, reset_ms,
+            rolled_back_ms,
+        }
+    }
+}
+
+prop_compose! {
+    fn learned_subject()(
+        (model, name, text) in (text(), text(), text()),
+        since_ms in of(any::<i64>()),
+        (trained, learning, state_bytes) in (duration(), of(duration()), any::<u64>()),
+        (expected, scale, limit) in (of(number()), of(number()), of(number())),
+    ) -> LearnedSubject {
+        LearnedSubject { model, name, since_ms, trained, learning, state_bytes, expected, scale, limit, text }
+    }
+}
+
+prop_compose! {
+    fn snapshot_info()(at_ms in any::<i64>(), why in text(), bytes in any::<u64>(), unreadable in of(text())) -> SnapshotInfo {
+        SnapshotInfo { at_ms, why, bytes, unreadable }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn host_reply()(
+        models in vec(learned_model(), 0..3),
+        subjects in vec(learned_subject(), 0..3),
+        (matching, next) in (any::<u32>(), of(any::<u32>())),
+        is_frozen in any::<bool>(),
+        snapshots in vec(snapshot_info(), 0..3),
+        relearning in vec(text(), 0..3),
+    ) -> HostReply {
+        HostReply::Models(ModelsReply { models, subjects, matching, next, is_frozen, snapshots, relearning })
+    }
 }

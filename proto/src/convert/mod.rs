@@ -8,6 +8,7 @@ mod columns;
 mod decision;
 mod finding;
 mod host;
+mod host_query;
 mod ledger;
 mod plan;
 mod record;
@@ -141,6 +142,11 @@ pub(crate) fn bytes<const N: usize>(field: &'static str, value: &[u8]) -> Result
 /// A number that is one: neither infinite nor NaN.
 pub(crate) fn finite(field: &'static str, value: f64) -> Result<f64, ConvertError> {
     if value.is_finite() { Ok(value) } else { Err(ConvertError::invalid(field, format!("{value} is not a number"))) }
+}
+
+/// The same, if it is there.
+pub(crate) fn optional_finite(field: &'static str, value: Option<f64>) -> Result<Option<f64>, ConvertError> {
+    value.map(|value| finite(field, value)).transpose()
 }
 
 /// A share, from 0 to 1.

@@ -1,10 +1,12 @@
 //! Records: the exact bytes that ledger, spool, wire and collector keep.
 
 use mainstay_core::id::{ActionId, BootId, DecisionId};
-use mainstay_core::record::{Author, Body, Ended, Outcome, Record, Verification};
+use mainstay_core::policy::Glob;
+use mainstay_core::record::{Author, Body, Ended, LearningChange, Outcome, Record, Verification};
 use prost::Message as _;
 
 use super::{ConvertError, bytes, listed, required};
+use crate::v1::record::learning::Change;
 use crate::v1::{self, record};
 
 const ENDED: [Ended; 4] = [Ended::Done, Ended::Failed, Ended::Refused, Ended::Unknown];
@@ -135,6 +137,18 @@ impl From<&Body> for record::Body {
             Body::Undone { action, outcome, by } => {
                 Self::Undone(record::Undone { action: action.0, outcome: Some(outcome.into()), by: Some(by.into()) })
             }
+            Body::Learning { change, order, not_after_ms, by } => Self::Learning(record::Learning {
+                change: Some(match change {
+                    LearningChange::Reset { metric } => {
+                        Change::Reset(metric.as_ref().map_or_else(String::new, |glob| glob.as_str().to_owned()))
+                    }
+                    // A record always says which; the newest is what an order may ask for.
+                    LearningChange::Rollback { to_ms } => Change::RollbackToMs(to_ms.unwrap_or_default()),
+                }),
+                order: order.to_vec(),
+                not_after_ms: *not_after_ms,
+                by: Some(by.into()),
+            }),
         }
     }
 }
@@ -154,6 +168,7 @@ impl TryFrom<record::Body> for Body {
             Wire::Answered(answered) => ("answered", Self::answered(answered)),
             Wire::Hold(hold) => ("hold", Self::hold(hold)),
             Wire::Undone(undone) => ("undone", Self::undone(undone)),
+            Wire::Learning(learning) => ("learning", Self::learning(learning)),
         };
         body.map_err(|error| error.inside(name))
     }
@@ -169,6 +184,7 @@ trait FromBody: Sized {
     fn answered(answered: record::Answered) -> Result<Self, ConvertError>;
     fn hold(hold: record::HoldChange) -> Result<Self, ConvertError>;
     fn undone(undone: record::Undone) -> Result<Self, ConvertError>;
+    fn learning(learning: record::Learning) -> Result<Self, ConvertError>;
 }
 
 impl FromBody for Body {
@@ -208,5 +224,14 @@ impl FromBody for Body {
     fn undone(undone: record::Undone) -> Result<Self, ConvertError> {
         let outcome = required("outcome", undone.outcome)?;
         Ok(Self::Undone { action: ActionId(undone.action), outcome, by: required("by", undone.by)? })
+    }
+
+    fn learning(learning: record::Learning) -> Result<Self, ConvertError> {
+        let change = match learning.change.ok_or_else(|| ConvertError::missing("change"))? {
+            Change::Reset(metric) => LearningChange::Reset { metric: Glob::new(&metric) },
+            Change::RollbackToMs(to_ms) => LearningChange::Rollback { to_ms: Some(to_ms) },
+        };
+        let (order, not_after_ms) = (bytes("order", &learning.order)?, learning.not_after_ms);
+        Ok(Self::Learning { change, order, not_after_ms, by: required("by", learning.by)? })
     }
 }

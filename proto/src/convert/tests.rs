@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use mainstay_core::decision::Decision;
 use mainstay_core::finding::Finding;
+use mainstay_core::host_query::{HostQuery, HostReply};
 use mainstay_core::ledger::Head;
 use mainstay_core::plan::Plan;
 use mainstay_core::record::Record;
@@ -73,6 +74,18 @@ proptest! {
             }
             prop_assert_eq!(summary_from_wire(over_the_wire(&wire), &reader), Ok(summary));
         }
+    }
+
+    #[test]
+    fn questions_to_hosts_come_back_as_they_went(query in generate::host_query()) {
+        let wire = over_the_wire(&v1::HostQuery { id: 1, what: Some((&query).into()) });
+        prop_assert_eq!(HostQuery::try_from(wire.what.unwrap()), Ok(query));
+    }
+
+    #[test]
+    fn answers_of_hosts_come_back_as_they_went(reply in generate::host_reply()) {
+        let wire = over_the_wire(&v1::HostReply { id: 1, what: Some((&reply).into()) });
+        prop_assert_eq!(HostReply::try_from(wire.what.unwrap()), Ok(reply));
     }
 
     #[test]

@@ -211,7 +211,12 @@ impl World {
             }
             Effect::StorePolicy(bytes) => self.nodes[node].policy = Some(bytes),
             Effect::OrderDone { done, text, .. } => self.seen(node, &Seen::Answered(done, text)),
-            Effect::PolicyState(_) | Effect::SetProbes(_) | Effect::Status(_) => {}
+            Effect::StoreLearned(bytes) => self.nodes[node].kept = Some(bytes),
+            Effect::ReadSnapshot { id, .. } => {
+                let read = Err("simulated hosts keep no snapshots".to_owned());
+                self.after(MILLI, Event::Tell(node, life, Box::new(Input::SnapshotRead { id, read })));
+            }
+            Effect::PolicyState(_) | Effect::SetProbes(_) | Effect::Status(_) | Effect::KeepSnapshot { .. } => {}
         }
     }
 

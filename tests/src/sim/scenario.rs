@@ -296,6 +296,7 @@ fn record_line(body: &Body) -> Option<String> {
         Body::Hold { scope, held, by, .. } => {
             format!("{scope} {} by {}", if *held { "held" } else { "released" }, by.name)
         }
+        Body::Learning { change, by, .. } => format!("{change:?} by {}", by.name),
         Body::Undone { outcome, by, .. } => format!("undone for {}: {}", by.name, outcome.text),
     })
 }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::agent::input::{OrderId, Token};
 use crate::decision::PolicyRef;
+use crate::detect::learned::SnapshotWhy;
 use crate::finding::{Finding, FindingKind};
 use crate::id::{ActionId, DecisionId};
 use crate::plan::Step;
@@ -116,6 +117,23 @@ pub enum Effect {
     SetProbes(Vec<ProbeSpec>),
     /// Keep these bytes durably, instead of those before: [`super::Restored`] wants them back.
     StorePolicy(Vec<u8>),
+    /// Read a snapshot of what was learned; answer [`super::Input::SnapshotRead`].
+    ReadSnapshot {
+        /// For which order.
+        id: OrderId,
+        /// Which, by the moment at which it was taken; `None`: the newest that can be read.
+        at_ms: Option<i64>,
+    },
+    /// Keep what was learned until now among the snapshots, before it is changed.
+    KeepSnapshot {
+        /// Before what.
+        why: SnapshotWhy,
+        /// [`super::Agent::snapshot`] from before.
+        bytes: Vec<u8>,
+    },
+    /// Keep these bytes durably, instead of those before: [`super::Restored`] wants them back as
+    /// what was learned.
+    StoreLearned(Vec<u8>),
     /// The line for `STATUS=`; only when it changed.
     Status(Status),
 }
@@ -163,6 +181,8 @@ pub struct Status {
     pub held: Option<String>,
     /// Whether a session with the collector stands.
     pub uplink: bool,
+    /// For how many more hours the host is learned before anything unusual is told; `None`: it is known.
+    pub learning_hours: Option<u64>,
 }
 
 impl fmt::Display for Status {
@@ -176,6 +196,10 @@ impl fmt::Display for Status {
         if let Some(held) = &self.held {
             write!(f, ", held: {held}")?;
         }
-        f.write_str(if self.uplink { ", connected" } else { ", collector away" })
+        f.write_str(if self.uplink { ", connected" } else { ", collector away" })?;
+        match self.learning_hours {
+            Some(hours) => write!(f, ", learning for {hours} h more"),
+            None => Ok(()),
+        }
     }
 }

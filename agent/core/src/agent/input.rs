@@ -88,12 +88,20 @@ pub enum Input {
     PolicyOffered(Box<Signed>),
     /// The files below `/etc/mainstay/policy.d` changed: all of them, as they are now.
     LocalPolicyChanged(Vec<SourceFile>),
-    /// An operator's order came through the collector: an approval, a hold or an undo.
+    /// An operator's order came through the collector: an approval, a hold, an undo, or a change of
+    /// what was learned.
     Order {
         /// Names it in the answer.
         id: OrderId,
         /// The order.
         signed: Box<Signed>,
+    },
+    /// The answer to [`super::Effect::ReadSnapshot`].
+    SnapshotRead {
+        /// For which order.
+        id: OrderId,
+        /// When the snapshot was taken, and its bytes; or why there is none.
+        read: Result<(i64, Vec<u8>), String>,
     },
     /// Whether root's hold file exists.
     HoldFile(bool),

@@ -105,7 +105,8 @@ impl Journal {
     /// Whether anything may be decided: the book has, or will not get, all that matters for it.
     pub(super) fn is_clear(&self) -> bool {
         let matters = |record: &Record| match record.body {
-            Body::Decided(_) | Body::Started { .. } | Body::Policy { .. } | Body::Undone { .. } => false,
+            Body::Decided(_) | Body::Started { .. } | Body::Policy { .. } => false,
+            Body::Undone { .. } | Body::Learning { .. } => false,
             Body::Intent { .. } | Body::Outcome { .. } | Body::Verified { .. } => true,
             Body::Answered { .. } | Body::Hold { .. } => true,
         };

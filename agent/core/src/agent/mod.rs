@@ -9,7 +9,8 @@
 //! Files in the order in which a finding passes through them: `evaluate` asks `decide` and records
 //! what it says, `journal` keeps what is on its way into the ledger, `flow` is a plan on its way,
 //! `act` moves flows, `proof` says whether a plan helped, `recover` rebuilds all this from the
-//! ledger after a crash. `offer` takes policies, `orders` what operators sign.
+//! ledger after a crash. `offer` takes policies, `orders` what operators sign, `learning` what they
+//! order about what was learned.
 
 mod act;
 mod effect;
@@ -17,6 +18,7 @@ mod evaluate;
 mod flow;
 mod input;
 mod journal;
+mod learning;
 mod message;
 mod offer;
 mod orders;
@@ -24,9 +26,11 @@ mod proof;
 mod recover;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::decide::Book;
 use crate::decision::Decision;
+use crate::detect::learned::Learned;
 use crate::detect::{self, Change, Detectors, FindingEvent};
 use crate::finding::FindingKind;
 use crate::id::{ActionId, DecisionId, HostId, IdSource};
@@ -43,7 +47,11 @@ pub use input::{Input, OrderId, SourceFile, StepStatus, Token};
 use evaluate::Asking;
 use flow::Flow;
 use journal::{Journal, Waiting};
+use learning::Learning;
 use offer::Policies;
+
+/// The series that says how much longer the host is learned before anything unusual is told.
+pub const LEARNING_SECONDS: &str = "mainstay_agent_learning_seconds";
 
 /// Root's hold file, as it is named to people.
 const HOLD_FILE: &str = "/etc/mainstay/hold";
@@ -105,6 +113,7 @@ pub struct Agent {
     asking: BTreeMap<FindingKind, Asking>,
     /// Undos that were handed over.
     undoing: BTreeMap<ActionId, Undoing>,
+    learning: Learning,
     effects: VecDeque<Effect>,
     hold_file: bool,
     actuator: bool,
@@ -144,6 +153,7 @@ impl Agent {
             said: if restored.begins_ledger { BTreeMap::new() } else { last_said(&restored.records) },
             asking: BTreeMap::new(),
             undoing: BTreeMap::new(),
+            learning: Learning::restored(&restored.records, now),
             effects: VecDeque::new(),
             hold_file: restored.hold_file,
             actuator: false,
@@ -184,6 +194,7 @@ impl Agent {
             Input::PolicyOffered(signed) => self.policy_offered(&signed, now),
             Input::LocalPolicyChanged(files) => self.local_policy_changed(&files, now),
             Input::Order { id, signed } => self.ordered(id, &signed, now),
+            Input::SnapshotRead { id, read } => self.snapshot_read(id, read, now),
             Input::UndoRequested { action, by } => self.undo(None, action, by),
             Input::HoldFile(present) => self.hold_file_seen(present, now),
             Input::ActuatorAvailable(available) => self.actuator_available(available, now),
@@ -222,6 +233,18 @@ impl Agent {
         self.detectors.relearning()
     }
 
+    /// What was learned, for people.
+    #[must_use]
+    pub fn learned(&self) -> Learned {
+        self.detectors.learned()
+    }
+
+    /// How much longer the host is learned before anything unusual is told; `None`: it is known.
+    #[must_use]
+    pub fn learning(&self) -> Option<Duration> {
+        self.detectors.learning()
+    }
+
     /// What was learned, to be given back as [`Restored::detectors`]. The shell keeps it now and
     /// then and when it stops.
     #[must_use]
@@ -255,6 +278,7 @@ impl Agent {
         self.flows_sampled(now);
         self.book.saw(now);
         self.summary.add(sample);
+        self.summary.add_own(LEARNING_SECONDS, self.detectors.learning().map_or(0.0, |left| left.as_secs_f64()));
         if self.summary.is_due(now) {
             let summary = self.summary.take(now);
             self.effects.push_back(Effect::Emit(Item::Summary(summary)));
@@ -297,6 +321,7 @@ impl Agent {
             acting: self.flows.len(),
             held,
             uplink: self.uplink,
+            learning_hours: self.detectors.learning().map(|left| left.as_secs().div_ceil(3_600)),
         };
         if status != self.status {
             self.status = status.clone();
@@ -316,5 +341,7 @@ fn last_said(records: &[Record]) -> BTreeMap<(FindingKind, Subject), Decision> {
     said
 }
 
+#[cfg(test)]
+mod learning_tests;
 #[cfg(test)]
 mod tests;

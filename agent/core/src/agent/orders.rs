@@ -1,4 +1,4 @@
-//! What operators and root order: approvals, holds and undo.
+//! What operators and root order: approvals, holds and undo; `learning` has the orders about what was learned.
 
 use super::journal::Waiting;
 use super::{Agent, Effect, OrderId, Undoing};
@@ -37,10 +37,13 @@ impl Agent {
                 self.record_order(id, Body::Hold { scope: scope.on_host(), until_ms, held, by }, now);
             }
             Ok(Order::Undo { action, by, .. }) => self.undo(Some(id), action, by),
+            Ok(Order::Learning { change, not_after_ms, by, .. }) => {
+                self.learning_ordered(id, signed, &change, not_after_ms, by, now);
+            }
         }
     }
 
-    fn answer(&mut self, id: OrderId, done: bool, text: String) {
+    pub(super) fn answer(&mut self, id: OrderId, done: bool, text: String) {
         self.effects.push_back(Effect::OrderDone { id, done, text });
     }
 
@@ -63,7 +66,14 @@ impl Agent {
     /// The ledger answered for an order.
     pub(super) fn order_recorded(&mut self, id: OrderId, answer: Result<&Record, String>) {
         let text = match answer {
-            Err(error) => return self.answer(id, false, format!("the ledger cannot be written: {error}")),
+            Err(error) => {
+                self.learning_not_recorded(id);
+                return self.answer(id, false, format!("the ledger cannot be written: {error}"));
+            }
+            Ok(Record { body: Body::Learning { change, .. }, at }) => {
+                let (done, text) = self.learning_recorded(change, *at);
+                return self.answer(id, done, text);
+            }
             Ok(Record { body: Body::Answered { decision, approved, .. }, .. }) => {
                 format!("{decision} {}", if *approved { "approved" } else { "denied" })
             }

@@ -108,7 +108,8 @@ fn begun(records: &[Record]) -> BTreeMap<DecisionId, Begun<'_>> {
             | Body::Policy { .. }
             | Body::Answered { .. }
             | Body::Hold { .. }
-            | Body::Undone { .. } => {}
+            | Body::Undone { .. }
+            | Body::Learning { .. } => {}
         }
     }
     all

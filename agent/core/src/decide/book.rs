@@ -178,7 +178,8 @@ impl Book {
                 }
             }
             Body::Hold { scope, until_ms, held, by } => self.hold(scope, *until_ms, *held, by, record.at),
-            Body::Started { .. } | Body::Outcome { .. } | Body::Policy { .. } | Body::Undone { .. } => {}
+            Body::Started { .. } | Body::Outcome { .. } | Body::Policy { .. } => {}
+            Body::Undone { .. } | Body::Learning { .. } => {}
         }
     }
 

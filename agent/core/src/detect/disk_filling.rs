@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
 use super::forecast::{Forecast, Forecaster};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, count, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::trend::{History, Slope, slope, span};
@@ -100,6 +101,36 @@ impl DiskFilling {
         round.judge_rest(FindingKind::DiskFilling, &rest);
     }
 
+    /// How many filesystems these are.
+    pub(crate) fn matching(&self, which: Subjects<'_>) -> usize {
+        self.mounts.keys().filter(|name| which.matches(&name.to_string())).count()
+    }
+
+    /// Forgets these filesystems.
+    pub(crate) fn reset(&mut self, which: Subjects<'_>) {
+        self.mounts.retain(|name, _| !which.matches(&name.to_string()));
+    }
+
+    /// Tells what was learned of every filesystem.
+    pub(crate) fn learned(&self, version: u8, since: Since, settings: &Settings, to: &mut Learned) {
+        let name = FindingKind::DiskFilling.as_str();
+        let subjects = self.mounts.iter().map(|(mount, filling)| filling.learned(mount, since));
+        let begin = to.subjects.len();
+        to.subjects.extend(subjects);
+        let own = &to.subjects[begin..];
+        to.models.push(LearnedModel {
+            name: name.to_owned(),
+            version: version.into(),
+            subjects: count(own.len()),
+            since_ms: own.iter().filter_map(|subject| subject.since_ms).min(),
+            trained: own.iter().map(|subject| subject.trained).max().unwrap_or_default(),
+            learning: None,
+            state_bytes: own.iter().map(|subject| subject.state_bytes).sum(),
+            in_force: format!("said where full within {}", duration(settings.disk_filling_within)),
+            ..LearnedModel::default()
+        });
+    }
+
     pub(crate) fn save(&self, writer: &mut Writer) {
         writer.len(self.mounts.len());
         for (mount, filling) in &self.mounts {
@@ -176,6 +207,30 @@ impl Filling {
         self.peaks.push(t, used, f64::max);
     }
 
+    fn learned(&self, mount: &PathBytes, since: Since) -> LearnedSubject {
+        let began = self.since.unwrap_or(since.t);
+        let trained = since.passed(began);
+        let windows = [&self.short, &self.long, &self.peaks].map(|history| size_of_val(history.points()));
+        let forecast = self.forecaster.forecast(float(self.usable_bytes));
+        let learned_after = Duration::from_millis(LEARNED.unsigned_abs());
+        LearnedSubject {
+            model: FindingKind::DiskFilling.as_str().to_owned(),
+            name: mount.to_string(),
+            since_ms: Some(since.wall_ms(began)),
+            trained,
+            learning: learned_after.checked_sub(trained).filter(|left| !left.is_zero()),
+            state_bytes: size(size_of::<Self>() + self.forecaster.state_bytes() + windows.iter().sum::<usize>()),
+            text: format!(
+                "full in {} ({} to {}), {} usable",
+                time_words(forecast.expected),
+                time_words(forecast.low),
+                time_words(forecast.high),
+                bytes(self.usable_bytes)
+            ),
+            ..LearnedSubject::default()
+        }
+    }
+
     /// What the forecaster says.
     fn foretell(&self, fs: &FilesystemSignals<'_>, settings: &Settings) -> Verdict {
         let forecast = self.forecaster.forecast(float(fs.usable_bytes));
@@ -245,16 +300,20 @@ fn by_slope(slope: Slope, left: f64) -> Forecast {
     Forecast { low: by(slope.high), expected: by(slope.mid), high: by(slope.low) }
 }
 
+/// Seconds until something, in words.
+fn time_words(time: f64) -> String {
+    if time.is_finite() { duration(seconds(time)) } else { "never".into() }
+}
+
 fn holds(fs: &FilesystemSignals<'_>, forecast: &Forecast, per_second: f64, confidence: f64) -> Verdict {
-    let words = |time: f64| if time.is_finite() { duration(seconds(time)) } else { "never".into() };
     let to_full = forecast.expected;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let per_minute = bytes((per_second * 60.0) as u64);
     let text = format!(
         "full in about {} ({} to {}): grows by {per_minute} a minute, used {} of {}",
-        words(to_full),
-        words(forecast.low),
-        words(forecast.high),
+        time_words(to_full),
+        time_words(forecast.low),
+        time_words(forecast.high),
         percent(fs.used_ratio),
         bytes(fs.usable_bytes),
     );

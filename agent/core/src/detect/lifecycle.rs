@@ -296,8 +296,11 @@ fn load_finding(reader: &mut Reader<'_>, kind: FindingKind, subject: &Subject) -
     let mut evidence = Vec::new();
     for _ in 0..reader.len()? {
         let text = reader.str()?.to_owned();
-        let measure = reader
-            .option(|r| Some(Measure { name: r.str()?.to_owned(), value: r.f64()?, limit: r.option(Reader::f64)? }))?;
+        let measure = reader.option(|r| {
+            let (name, value, limit) = (r.str()?.to_owned(), r.f64()?, r.option(Reader::f64)?);
+            // What was expected is not kept over a restart: the next step says it anew.
+            Some(Measure { name, value, limit, expected: None })
+        })?;
         evidence.push(Evidence { text, measure });
     }
     let effect_of = reader.option(|r| r.u64().map(ActionId))?;

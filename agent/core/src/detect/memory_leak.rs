@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
 use super::leak::{Leak, LeakModel};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, count, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::words::{bytes, duration, measured, seconds};
@@ -87,6 +88,35 @@ impl MemoryLeak {
         round.judge_rest(FindingKind::MemoryLeak, &Verdict::Over);
     }
 
+    /// How many units these are.
+    pub(crate) fn matching(&self, which: Subjects<'_>) -> usize {
+        self.units.keys().filter(|name| which.matches(&name.to_string())).count()
+    }
+
+    /// Forgets these units.
+    pub(crate) fn reset(&mut self, which: Subjects<'_>) {
+        self.units.retain(|name, _| !which.matches(&name.to_string()));
+    }
+
+    /// Tells what was learned of every unit.
+    pub(crate) fn learned(&self, version: u8, since: Since, settings: &Settings, to: &mut Learned) {
+        let name = FindingKind::MemoryLeak.as_str();
+        let subjects = self.units.iter().map(|(unit, growth)| growth.learned(unit, since));
+        let begin = to.subjects.len();
+        to.subjects.extend(subjects);
+        let own = &to.subjects[begin..];
+        to.models.push(LearnedModel {
+            name: name.to_owned(),
+            version: version.into(),
+            subjects: count(own.len()),
+            since_ms: own.iter().filter_map(|subject| subject.since_ms).min(),
+            trained: own.iter().map(|subject| subject.trained).max().unwrap_or_default(),
+            state_bytes: own.iter().map(|subject| subject.state_bytes).sum(),
+            in_force: format!("said where the limit is reached within {}", duration(settings.memory_leak_within)),
+            ..LearnedModel::default()
+        });
+    }
+
     pub(crate) fn save(&self, writer: &mut Writer) {
         writer.len(self.units.len());
         for (name, growth) in &self.units {
@@ -117,6 +147,32 @@ fn float(value: u64) -> f64 {
 impl Growth {
     fn new() -> Self {
         Self { invocation: None, model: LeakModel::new(), is_restarted: false }
+    }
+
+    fn learned(&self, unit: &UnitName, since: Since) -> LearnedSubject {
+        let watched = self.model.watched();
+        let trained = Duration::from_millis(u64::try_from(watched).unwrap_or(0));
+        let learned_after = Duration::from_millis(WATCHED_MIN.unsigned_abs());
+        let text = match self.model.leak() {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            Some(leak) => format!(
+                "grew by {} in {}, {} an hour",
+                bytes(leak.grown as u64),
+                duration(seconds(leak.seconds)),
+                bytes((leak.slope * 3_600.0) as u64)
+            ),
+            None => "no leak".to_owned(),
+        };
+        LearnedSubject {
+            model: FindingKind::MemoryLeak.as_str().to_owned(),
+            name: unit.to_string(),
+            since_ms: Some(since.wall_ms(since.t.saturating_sub(watched))),
+            trained,
+            learning: learned_after.checked_sub(trained).filter(|left| !left.is_zero()),
+            state_bytes: size(size_of::<Self>() + self.model.state_bytes()),
+            text,
+            ..LearnedSubject::default()
+        }
     }
 
     fn judge(&mut self, t: Millis, used: u64, left: f64, limit: &Limit, settings: &Settings) -> Verdict {

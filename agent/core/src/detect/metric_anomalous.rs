@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::clock::{Millis, millis};
 use super::codec::{Reader, Writer};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, count, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::model::{AlarmState, Blame, HostModel, HostScore};
-use super::settings::Settings;
-use super::words::measured;
-use crate::finding::{Evidence, FindingKind, Severity};
+use super::settings::{Learning, Settings};
+use super::words::{duration, said};
+use crate::finding::{Evidence, FindingKind, Measure, Severity};
 use crate::series::{SeriesKey, SeriesTable};
 use crate::signal::Signals;
 
@@ -33,12 +34,17 @@ const NAMED: usize = 3;
 /// How sure it is that something is wrong, and not only unusual.
 const CONFIDENCE: f64 = 0.5;
 
+/// What is said beside a finding while nothing is learned.
+const FROZEN: &str = "learning is frozen by policy: judged by what was usual when it was frozen";
+
 /// A metric with its sum over the step in hand.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cell {
     sum: f64,
     count: u32,
     unseen_steps: u32,
+    /// Since when it is learned, by the wall clock; 0 where an earlier version began and did not say.
+    since_ms: i64,
 }
 
 /// The model of the host and what it is fed.
@@ -67,7 +73,8 @@ impl Default for MetricAnomalous {
 
 impl MetricAnomalous {
     pub(crate) fn observe(&mut self, signals: &Signals<'_>, settings: &Settings, round: &mut Round<'_>) {
-        self.add(signals);
+        self.model.set_learning(settings.learning);
+        self.add(signals, round.now.wall_ms);
         let began = *self.step_began.get_or_insert(round.t);
         let passed = round.t.saturating_sub(began);
         if passed >= millis(STEP) {
@@ -93,7 +100,7 @@ impl MetricAnomalous {
         self.dropped
     }
 
-    fn add(&mut self, signals: &Signals<'_>) {
+    fn add(&mut self, signals: &Signals<'_>, wall_ms: i64) {
         let Self { table, cells, model, dropped, .. } = self;
         table.rewind();
         metrics(signals, &mut |name, labels, value| {
@@ -103,7 +110,7 @@ impl MetricAnomalous {
             }
             let Some(slot) = table.slot(name, labels) else { return };
             if slot >= cells.len() {
-                cells.resize(slot + 1, Cell::default());
+                cells.resize(slot + 1, Cell { since_ms: wall_ms, ..Cell::default() });
                 model.set_floor(slot, least_change(name));
             }
             if value.is_finite() {
@@ -116,33 +123,50 @@ impl MetricAnomalous {
     fn step(&mut self, wall_ms: i64, settings: &Settings) {
         let mean = |cell: &Cell| (cell.count > 0).then(|| cell.sum / f64::from(cell.count));
         let values: Vec<_> = self.cells.iter().map(mean).collect();
-        // Only the time of day is taken from it.
-        let at = f64::from(i32::try_from(wall_ms.rem_euclid(86_400_000)).unwrap_or(0)) / 1_000.0;
+        let at = time_of_day(wall_ms);
         let knob = settings.anomaly_false_alarms_per_week;
         let score = self.model.observe(&values, at, STEP.as_secs_f64(), knob);
-        if let Some(verdict) = self.judge(&score) {
+        if let Some(verdict) = self.judge(&score, settings) {
             self.verdict = verdict;
         }
         for cell in &mut self.cells {
-            cell.unseen_steps = if cell.count > 0 { 0 } else { cell.unseen_steps + 1 };
+            cell.unseen_steps = if cell.count > 0 { 0 } else { cell.unseen_steps.saturating_add(1) };
             (cell.sum, cell.count) = (0.0, 0);
         }
-        self.forget();
+        // What is frozen is not forgotten either.
+        if settings.learning == Learning::On && self.cells.iter().any(|cell| cell.unseen_steps >= FORGET_STEPS) {
+            let keep: Vec<_> = self.cells.iter().map(|cell| cell.unseen_steps < FORGET_STEPS).collect();
+            self.retain(&keep);
+        }
     }
 
-    fn forget(&mut self) {
-        if self.cells.iter().all(|cell| cell.unseen_steps < FORGET_STEPS) {
-            return;
-        }
-        let keep: Vec<_> = self.cells.iter().map(|cell| cell.unseen_steps < FORGET_STEPS).collect();
+    /// Forgets the metrics that are not to be kept, by slot.
+    fn retain(&mut self, keep: &[bool]) {
         let is_kept = |at: usize| keep.get(at).copied().unwrap_or(true);
         self.table.retain(is_kept);
         self.model.retain(is_kept);
-        self.cells.retain(|cell| cell.unseen_steps < FORGET_STEPS);
+        self.cells = (0..).zip(&self.cells).filter(|(at, _)| is_kept(*at)).map(|(_, cell)| *cell).collect();
+    }
+
+    /// How many metrics these are.
+    pub(crate) fn matching(&self, which: Subjects<'_>) -> usize {
+        (0..self.table.len()).filter(|slot| which.matches(&self.table.key(*slot).to_string())).count()
+    }
+
+    /// Forgets these metrics, with everything where these are all.
+    pub(crate) fn reset(&mut self, which: Subjects<'_>) {
+        if which == Subjects::All {
+            // Who knows nothing has nothing to say.
+            *self = Self { dropped: self.dropped, verdict: Verdict::Over, ..Self::default() };
+            return;
+        }
+        let keep: Vec<_> =
+            (0..self.table.len()).map(|slot| !which.matches(&self.table.key(slot).to_string())).collect();
+        self.retain(&keep);
     }
 
     /// What the step says; `None` where it says no more than the one before.
-    fn judge(&self, score: &HostScore) -> Option<Verdict> {
+    fn judge(&self, score: &HostScore, settings: &Settings) -> Option<Verdict> {
         match score.alarm {
             AlarmState::Quiet if self.learning_is_over() => Some(Verdict::Over),
             AlarmState::Quiet => Some(Verdict::Between),
@@ -151,7 +175,7 @@ impl MetricAnomalous {
             AlarmState::Opened | AlarmState::Open => Some(Verdict::Holds(Case {
                 severity: Severity::Info,
                 confidence: CONFIDENCE,
-                evidence: score.blame.iter().take(NAMED).map(|blame| self.evidence(blame)).collect(),
+                evidence: self.evidence(score, settings),
                 raise_after: Duration::ZERO,
             })),
         }
@@ -161,11 +185,24 @@ impl MetricAnomalous {
         self.model.learning_seconds(STEP.as_secs_f64()) <= 0.0
     }
 
-    fn evidence(&self, blame: &Blame) -> Evidence {
+    fn evidence(&self, score: &HostScore, settings: &Settings) -> Vec<Evidence> {
+        let mut evidence: Vec<_> = score.blame.iter().take(NAMED).map(|blame| self.blamed(blame)).collect();
+        if settings.learning == Learning::Frozen {
+            evidence.push(said(FROZEN.to_owned()));
+        }
+        evidence
+    }
+
+    fn blamed(&self, blame: &Blame) -> Evidence {
         let key = self.table.key(blame.metric);
         let span = |seconds| super::words::duration(super::words::seconds(seconds));
+        let signed = |part: f64| format!("{}{}", if part < 0.0 { "−" } else { "+" }, number(part.abs()));
+        let parts = blame.parts.map_or_else(String::new, |parts| {
+            // Of what is usual, what comes from the time of day and what from the drift of days.
+            format!(", {} of it by the time of day, {} by the drift of days", signed(parts.season), signed(parts.drift))
+        });
         let text = format!(
-            "{key} is {}, at this time of day about {} (±{}): {:.0} times as far off as usual, for {}; \
+            "{key} is {}, at this time of day about {} (±{}{parts}): {:.0} times as far off as usual, for {}; \
              seen so far off once in {}",
             number(blame.value),
             number(blame.expected),
@@ -175,7 +212,58 @@ impl MetricAnomalous {
             // How rare, as one in so many steps of ten seconds.
             span(STEP.as_secs_f64() / blame.share),
         );
-        measured(text, &key.to_string(), blame.value, None)
+        let side = if blame.value < blame.expected { -blame.limit } else { blame.limit };
+        let measure = Measure {
+            name: key.to_string(),
+            value: blame.value,
+            limit: Some(blame.expected + side),
+            expected: Some(blame.expected),
+        };
+        Evidence { text, measure: Some(measure) }
+    }
+
+    /// Tells what was learned of every metric, by name.
+    pub(crate) fn learned(&self, version: u8, since: Since, settings: &Settings, to: &mut Learned) {
+        let name = FindingKind::MetricAnomalous.as_str();
+        let at = time_of_day(since.wall_ms);
+        let begin = to.subjects.len();
+        for slot in self.table.sorted() {
+            let Some(usual) = self.model.usual(slot, at) else { continue };
+            to.subjects.push(LearnedSubject {
+                model: name.to_owned(),
+                name: self.table.key(slot).to_string(),
+                since_ms: self.cells.get(slot).map(|cell| cell.since_ms).filter(|since_ms| *since_ms != 0),
+                trained: super::words::seconds(usual.seen_seconds),
+                learning: Some(super::words::seconds(usual.learning_seconds)).filter(|left| !left.is_zero()),
+                state_bytes: size(self.model.metric_bytes() + size_of::<Cell>()),
+                expected: Some(usual.expected),
+                scale: Some(usual.scale),
+                limit: Some(usual.limit),
+                text: if usual.unusual_seconds > 0.0 {
+                    format!("unusual for {}", duration(super::words::seconds(usual.unusual_seconds)))
+                } else {
+                    String::new()
+                },
+                ..LearnedSubject::default()
+            });
+        }
+        let own = &to.subjects[begin..];
+        let knob = settings.anomaly_false_alarms_per_week;
+        to.models.push(LearnedModel {
+            name: name.to_owned(),
+            version: version.into(),
+            subjects: count(own.len()),
+            since_ms: own.iter().filter_map(|subject| subject.since_ms).min(),
+            trained: own.iter().map(|subject| subject.trained).max().unwrap_or_default(),
+            learning: self.learning(),
+            state_bytes: size(self.model.state_bytes() + self.cells.len() * size_of::<Cell>()),
+            in_force: format!(
+                "{knob} false alarms a week accepted: an alarm from {:.2} usual worst hours on",
+                self.model.limit(knob)
+            ),
+            is_frozen: settings.learning == Learning::Frozen,
+            ..LearnedModel::default()
+        });
     }
 
     pub(crate) fn save(&self, writer: &mut Writer) {
@@ -188,12 +276,15 @@ impl MetricAnomalous {
                 writer.str(label);
                 writer.str(value);
             }
+            writer.i64(self.cells.get(slot).map_or(0, |cell| cell.since_ms));
         }
         self.model.save(writer);
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    /// Reads what version 2 or 3 wrote: 3 says since when each metric is learned.
+    pub(crate) fn load(reader: &mut Reader<'_>, version: u8) -> Option<Self> {
         let mut table = SeriesTable::default();
+        let mut cells = Vec::new();
         for expected in 0..reader.len()?.min(METRICS_MAX) {
             let name = reader.str()?;
             let labels =
@@ -201,10 +292,15 @@ impl MetricAnomalous {
             if !labels.is_sorted() || table.slot(name, &labels)? != expected {
                 return None;
             }
+            cells.push(Cell { since_ms: if version >= 3 { reader.i64()? } else { 0 }, ..Cell::default() });
         }
-        let cells = vec![Cell::default(); table.len()];
         Some(Self { table, cells, model: HostModel::load(reader)?, ..Self::default() })
     }
+}
+
+/// Seconds since midnight UTC: all that a model takes of the wall clock.
+fn time_of_day(wall_ms: i64) -> f64 {
+    f64::from(i32::try_from(wall_ms.rem_euclid(86_400_000)).unwrap_or(0)) / 1_000.0
 }
 
 /// A number with three digits that matter.
@@ -361,6 +457,96 @@ mod tests {
     fn a_quiet_host_raises_nothing_for_days() {
         let mut detectors = Detectors::new(Settings::default(), 1);
         assert_eq!(feed(&mut detectors, 0..5 * DAY, |_, _, _| {}), []);
+    }
+
+    /// What is usual for a metric, and how much of it was learned.
+    fn usual(detectors: &Detectors, name: &str) -> (f64, Duration) {
+        let learned = detectors.learned();
+        let subject = learned.subjects.iter().find(|subject| subject.name == name).unwrap();
+        (subject.expected.unwrap(), subject.trained)
+    }
+
+    #[test]
+    fn what_is_frozen_judges_and_does_not_learn_until_it_is_let_go() {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        feed(&mut detectors, 0..2 * DAY, |_, _, _| {});
+        let before = usual(&detectors, "cpu_busy_ratio");
+        let frozen = Settings { learning: Learning::Frozen, ..Settings::default() };
+        detectors.set_settings(frozen);
+        // A day of trouble, which a model that learns would take for usual in the end.
+        let from = 2 * DAY + 600;
+        let seen = feed(&mut detectors, 2 * DAY..from + DAY + 7_200, |second, busy, io| {
+            if second >= from {
+                (*busy, *io) = (0.9, 0.9);
+            }
+        });
+        let opened: Vec<_> = seen.iter().filter(|(_, event)| event.change == Change::Opened).collect();
+        assert_eq!(opened.len(), 1, "{opened:?}");
+        assert!((from..from + 180).contains(&opened[0].0), "{}", opened[0].0);
+        let evidence = &opened[0].1.finding.evidence;
+        assert!(evidence.iter().any(|evidence| evidence.text == FROZEN), "{evidence:?}");
+        assert!(seen.iter().all(|(_, event)| event.change != Change::Cleared), "it is as unusual as it was");
+        let (learned, after) = (detectors.learned(), usual(&detectors, "cpu_busy_ratio"));
+        assert!((after.0 - before.0).abs() < 1e-3 && after.1 == before.1, "{before:?} {after:?}");
+        let model = learned.models.iter().find(|model| model.name == "metric.anomalous").unwrap();
+        assert!(learned.is_frozen && model.is_frozen);
+
+        detectors.set_settings(Settings::default());
+        feed(&mut detectors, from + DAY + 7_200..from + 2 * DAY + 10_800, |_, busy, io| (*busy, *io) = (0.9, 0.9));
+        assert!(usual(&detectors, "cpu_busy_ratio").0 > 0.5, "and it learns again");
+    }
+
+    #[test]
+    fn a_metric_that_is_forgotten_is_learned_anew_and_the_others_stay() {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        feed(&mut detectors, 0..2 * DAY, |_, _, _| {});
+        let disk = usual(&detectors, r#"disk_busy_ratio{device="vda"}"#);
+        let glob = crate::policy::Glob::new("cpu_*").unwrap();
+        let now = Now { boot_ns: 2 * DAY * 1_000_000_000, wall_ms: 172_800_000 };
+        assert_eq!(detectors.matching(Subjects::Like(&glob)), 3);
+        detectors.reset(Subjects::Like(&glob), now);
+        assert_eq!(detectors.matching(Subjects::Like(&glob)), 0);
+        assert_eq!(usual(&detectors, r#"disk_busy_ratio{device="vda"}"#), disk);
+        feed(&mut detectors, 2 * DAY..2 * DAY + 600, |_, _, _| {});
+        let learned = detectors.learned();
+        let cpu = learned.subjects.iter().find(|subject| subject.name == "cpu_busy_ratio").unwrap();
+        assert!(cpu.trained < Duration::from_secs(660) && cpu.learning.is_some(), "{cpu:?}");
+        assert!(cpu.since_ms.is_some_and(|since_ms| since_ms >= 172_800_000), "{cpu:?}");
+        detectors.reset(Subjects::All, now);
+        assert!(detectors.learning().is_some());
+        assert_eq!(detectors.matching(Subjects::All), 0);
+    }
+
+    #[test]
+    fn an_alarm_says_what_was_seen_expected_how_rare_since_when_and_what_of_it_is_season() {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        let from = 2 * DAY + 43_200;
+        // Busier by day than by night, as a sine.
+        #[allow(clippy::cast_precision_loss)]
+        let daily = |second: u64| 0.1 * (second as f64 / DAY as f64 * std::f64::consts::TAU).cos();
+        let seen = feed(&mut detectors, 0..from + 300, |second, busy, io| {
+            *busy += daily(second);
+            if second >= from {
+                (*busy, *io) = (*busy + 0.6, 0.9);
+            }
+        });
+        let (_, event) = seen.iter().find(|(_, event)| event.change == Change::Opened).unwrap();
+        let of_cpu = |evidence: &&Evidence| evidence.text.starts_with("cpu_busy_ratio is 0.");
+        let evidence = event.finding.evidence.iter().find(of_cpu).unwrap();
+        for words in [
+            "at this time of day about 0.1",
+            // The night is below the mean of the day.
+            ", −0.",
+            "of it by the time of day",
+            "by the drift of days",
+            "times as far off as usual, for ",
+            "seen so far off once in ",
+        ] {
+            assert!(evidence.text.contains(words), "{words}: {}", evidence.text);
+        }
+        let measure = evidence.measure.as_ref().unwrap();
+        let (expected, limit) = (measure.expected.unwrap(), measure.limit.unwrap());
+        assert!(expected < limit && limit < measure.value, "{measure:?}");
     }
 
     #[test]

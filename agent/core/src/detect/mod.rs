@@ -25,6 +25,7 @@ pub mod forecast;
 mod io_stalled;
 mod kernel_error;
 pub mod leak;
+pub mod learned;
 pub mod lifecycle;
 mod log_burst;
 mod log_pattern;
@@ -53,7 +54,7 @@ use crate::subject::{Subject, UnitName};
 use crate::time::Now;
 
 pub use lifecycle::{Case, Change, FindingEvent, Verdict};
-pub use settings::Settings;
+pub use settings::{Learning, Settings};
 
 use clock::Clock;
 use codec::{Reader, Writer};
@@ -62,6 +63,7 @@ use degraded::Degraded;
 use disk_filling::DiskFilling;
 use disk_readonly::DiskReadonly;
 use kernel_error::KernelError;
+use learned::{Learned, Marks, Since, Subjects};
 use lifecycle::Lifecycle;
 use log_burst::LogBurst;
 use log_pattern::LogPattern;
@@ -83,6 +85,12 @@ const MEMORY_LEAK: u8 = 6;
 const METRIC_ANOMALOUS: u8 = 7;
 const LOG_BURST: u8 = 16;
 const SERVICE_SLOW: u8 = 24;
+const LEARNED_MARKS: u8 = 8;
+
+/// Versions of the sections of the learning detectors, as they are written now.
+const DISK_FILLING_VERSION: u8 = 2;
+const MEMORY_LEAK_VERSION: u8 = 2;
+const METRIC_ANOMALOUS_VERSION: u8 = 3;
 
 /// All detectors of one host and the findings that stand.
 #[derive(Debug)]
@@ -108,6 +116,7 @@ pub struct Detectors {
     log_pattern: LogPattern,
     metric_anomalous: MetricAnomalous,
     degraded: Degraded,
+    marks: Marks,
     relearning: Vec<String>,
 }
 
@@ -144,6 +153,7 @@ impl Detectors {
             log_pattern: LogPattern::default(),
             metric_anomalous: MetricAnomalous::default(),
             degraded: Degraded::default(),
+            marks: Marks::default(),
             relearning: Vec::new(),
         }
     }
@@ -249,6 +259,81 @@ impl Detectors {
         self.metric_anomalous.learning()
     }
 
+    /// What was learned, for people: models by name, each with its subjects by name.
+    #[must_use]
+    pub fn learned(&self) -> Learned {
+        let (t, now) = self.clock.stands();
+        let since = Since { t, wall_ms: now.wall_ms };
+        let mut learned = Learned { is_frozen: self.settings.learning == Learning::Frozen, ..Learned::default() };
+        self.disk_filling.learned(DISK_FILLING_VERSION, since, &self.settings, &mut learned);
+        self.memory_leak.learned(MEMORY_LEAK_VERSION, since, &self.settings, &mut learned);
+        self.metric_anomalous.learned(METRIC_ANOMALOUS_VERSION, since, &self.settings, &mut learned);
+        for model in &mut learned.models {
+            (model.reset_ms, model.rolled_back_ms) = (self.marks.reset_ms, self.marks.rolled_back_ms);
+        }
+        learned
+    }
+
+    /// How many subjects of the learned models these are.
+    #[must_use]
+    pub fn matching(&self, which: Subjects<'_>) -> usize {
+        self.disk_filling.matching(which) + self.memory_leak.matching(which) + self.metric_anomalous.matching(which)
+    }
+
+    /// Forgets what was learned of these subjects: it is learned anew from the next sample on.
+    pub fn reset(&mut self, which: Subjects<'_>, now: Now) {
+        self.disk_filling.reset(which);
+        self.memory_leak.reset(which);
+        self.metric_anomalous.reset(which);
+        self.marks.reset_ms = Some(now.wall_ms);
+    }
+
+    /// Goes back to what was learned when `bytes` was saved. Findings, and what is no learned model,
+    /// stay as they are; the time since then counts as a gap. Gives the models that the snapshot does
+    /// not hold, or not so that this version can read them: those stay as they are.
+    ///
+    /// # Errors
+    /// Where the bytes are damaged or no snapshot; then nothing has changed.
+    pub fn roll_back(&mut self, bytes: &[u8], now: Now) -> Result<Vec<&'static str>, BadSnapshot> {
+        let saved = Self::restore(bytes, self.settings.clone(), 0, now)?;
+        let mut kept = Vec::new();
+        let mut reader = Reader::open(bytes)?;
+        let mut held = Vec::new();
+        while let Some(section) = reader.section() {
+            held.push(section.tag);
+        }
+        let is_there = |tag: u8| held.contains(&tag) && !saved.relearning.iter().any(|part| part == part_of(tag));
+        // Detector time must not go back behind what is restored.
+        let (own, (theirs, _)) = (self.clock.stands().0, saved.clock.stands());
+        if theirs > own {
+            self.clock = saved.clock;
+        }
+        for tag in [DISK_FILLING, MEMORY_LEAK, METRIC_ANOMALOUS] {
+            if !is_there(tag) {
+                kept.push(part_of(tag));
+            }
+        }
+        if is_there(DISK_FILLING) {
+            self.disk_filling = saved.disk_filling;
+        }
+        if is_there(MEMORY_LEAK) {
+            self.memory_leak = saved.memory_leak;
+        }
+        if is_there(METRIC_ANOMALOUS) {
+            self.metric_anomalous = saved.metric_anomalous;
+        }
+        self.marks.rolled_back_ms = Some(now.wall_ms);
+        Ok(kept)
+    }
+
+    /// Whether a snapshot is whole, so that it can be rolled back to.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(bytes: &[u8]) -> Result<(), BadSnapshot> {
+        Self::restore(bytes, Settings::default(), 0, Now::default()).map(|_| ())
+    }
+
     /// What of the saved state could not be used, so that it is learned anew, in words. The caller
     /// says so and sets the saved state aside.
     #[must_use]
@@ -270,11 +355,12 @@ impl Detectors {
         writer.section(LIFECYCLE, 1, |w| self.lifecycle.save(w));
         writer.section(SERVICE_FAILED, 1, |w| self.service_failed.save(w));
         writer.section(CRASH_LOOP, 1, |w| self.crash_loop.save(w));
-        writer.section(DISK_FILLING, 2, |w| self.disk_filling.save(w));
-        writer.section(MEMORY_LEAK, 2, |w| self.memory_leak.save(w));
-        writer.section(METRIC_ANOMALOUS, 2, |w| self.metric_anomalous.save(w));
+        writer.section(DISK_FILLING, DISK_FILLING_VERSION, |w| self.disk_filling.save(w));
+        writer.section(MEMORY_LEAK, MEMORY_LEAK_VERSION, |w| self.memory_leak.save(w));
+        writer.section(METRIC_ANOMALOUS, METRIC_ANOMALOUS_VERSION, |w| self.metric_anomalous.save(w));
         writer.section(LOG_BURST, 1, |w| self.log_burst.save(w));
         writer.section(SERVICE_SLOW, 1, |w| self.service_slow.save(w));
+        writer.section(LEARNED_MARKS, 1, |w| self.marks.save(w));
         writer.finish()
     }
 
@@ -311,11 +397,12 @@ impl Detectors {
                 (CRASH_LOOP, 1) => restored.crash_loop = malformed("service.crash_loop", CrashLoop::load(body))?,
                 (DISK_FILLING, 2) => restored.disk_filling = malformed("disk.filling", DiskFilling::load(body))?,
                 (MEMORY_LEAK, 2) => restored.memory_leak = malformed("memory.leak", MemoryLeak::load(body))?,
-                (METRIC_ANOMALOUS, 2) => {
-                    restored.metric_anomalous = malformed("metric.anomalous", MetricAnomalous::load(body))?;
+                (METRIC_ANOMALOUS, version @ 2..=METRIC_ANOMALOUS_VERSION) => {
+                    restored.metric_anomalous = malformed("metric.anomalous", MetricAnomalous::load(body, version))?;
                 }
                 (LOG_BURST, 1) => restored.log_burst = malformed("log.burst", LogBurst::load(body))?,
                 (SERVICE_SLOW, 1) => restored.service_slow = malformed("service.slow", ServiceSlow::load(body))?,
+                (LEARNED_MARKS, 1) => restored.marks = malformed("marks of operators", Marks::load(body))?,
                 (CLOCK | LIFECYCLE, got) => {
                     return Err(BadSnapshot::Version { got: u16::from(got), have: 1 });
                 }
@@ -335,6 +422,7 @@ fn part_of(tag: u8) -> &'static str {
         METRIC_ANOMALOUS => "metric.anomalous",
         LOG_BURST => "log.burst",
         SERVICE_SLOW => "service.slow",
+        LEARNED_MARKS => "marks of operators",
         _ => "a detector that this version does not know",
     }
 }

@@ -145,6 +145,7 @@ fn evidence(unit: &Unit) -> Evidence {
             name: "exec_main_status".to_owned(),
             value: f64::from(status),
             limit: None,
+            expected: None,
         }),
     }
 }

@@ -5,6 +5,16 @@ use std::time::Duration;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
+/// Whether what is usual goes on being learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Learning {
+    /// What is shown is judged, then learned.
+    #[default]
+    On,
+    /// What is shown is judged by what was learned before, and changes nothing of it.
+    Frozen,
+}
+
 /// Every threshold. One set of defaults for all hosts; who knows better changes a single one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -58,6 +68,8 @@ pub struct Settings {
     /// How many false alarms of the learned model an operator accepts from one host in a week
     /// (default 0.5). The only knob of the model.
     pub anomaly_false_alarms_per_week: f64,
+    /// Whether the learned model goes on learning (default on).
+    pub learning: Learning,
 }
 
 impl Default for Settings {
@@ -82,6 +94,7 @@ impl Default for Settings {
             cpu_waiting_ratio: 0.6,
             cpu_saturated_for: Duration::from_secs(2 * MINUTE),
             anomaly_false_alarms_per_week: 0.5,
+            learning: Learning::On,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::finding::{Evidence, Measure};
 
 /// Evidence with a measure held against a limit.
 pub(crate) fn measured(text: String, name: &str, value: f64, limit: Option<f64>) -> Evidence {
-    Evidence { text, measure: Some(Measure { name: name.to_owned(), value, limit }) }
+    Evidence { text, measure: Some(Measure { name: name.to_owned(), value, limit, expected: None }) }
 }
 
 /// Evidence in words only.

@@ -1,10 +1,11 @@
-//! Thresholds of detectors that a policy may set: a closed list, each the detectors' own setting under its own name.
+//! What a policy may set of the detectors: thresholds, a closed list, each the detectors' own setting under its own
+//! name; and whether they go on learning.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Dimension;
-use crate::detect::Settings;
+use crate::detect::{Learning, Settings};
 
 /// A threshold that a policy may set.
 #[derive(Debug, Clone, Copy)]
@@ -77,23 +78,35 @@ fn whole(count: f64) -> u32 {
     count
 }
 
-/// The thresholds that a policy sets, in base units: ratios from 0 to 1, seconds, counts.
+/// What `learning` in `[detect]` may say.
+pub(super) const LEARNING: [(&str, Learning); 2] = [("on", Learning::On), ("frozen", Learning::Frozen)];
+
+/// What a policy sets of the detectors: thresholds in base units (ratios from 0 to 1, seconds, counts), and learning.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct DetectOverrides(BTreeMap<&'static str, f64>);
+pub struct DetectOverrides {
+    thresholds: BTreeMap<&'static str, f64>,
+    learning: Option<Learning>,
+}
 
 impl DetectOverrides {
     /// The value of a threshold, if it is set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.0.get(name).copied()
+        self.thresholds.get(name).copied()
     }
 
     /// Every threshold that is set.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
-        self.0.iter().map(|(name, value)| (*name, *value))
+        self.thresholds.iter().map(|(name, value)| (*name, *value))
     }
 
-    /// The detectors' settings with these thresholds in place.
+    /// Whether learning goes on, if it is said.
+    #[must_use]
+    pub fn learning(&self) -> Option<Learning> {
+        self.learning
+    }
+
+    /// The detectors' settings with these in place.
     #[must_use]
     pub fn applied_to(&self, mut settings: Settings) -> Settings {
         for threshold in Threshold::ALL {
@@ -101,15 +114,21 @@ impl DetectOverrides {
                 (threshold.set)(&mut settings, value);
             }
         }
+        settings.learning = self.learning.unwrap_or(settings.learning);
         settings
     }
 
     pub(super) fn set(&mut self, threshold: Threshold, value: f64) {
-        self.0.insert(threshold.name, value);
+        self.thresholds.insert(threshold.name, value);
+    }
+
+    pub(super) fn set_learning(&mut self, learning: Learning) {
+        self.learning = Some(learning);
     }
 
     pub(super) fn extend(&mut self, later: &Self) {
-        self.0.extend(&later.0);
+        self.thresholds.extend(&later.thresholds);
+        self.learning = later.learning.or(self.learning);
     }
 }
 

@@ -336,7 +336,7 @@ impl Policy {
         named.reduce(f64::min).unwrap_or(Limits::HOSTS_RATIO_DEFAULT)
     }
 
-    /// The thresholds of the detectors that differ from their defaults; of two files that name one, the later counts.
+    /// What is set of the detectors; of two files that name the same, the later counts.
     #[must_use]
     pub fn detect(&self) -> DetectOverrides {
         let mut all = DetectOverrides::default();

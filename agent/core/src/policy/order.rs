@@ -1,19 +1,24 @@
-//! What operators order hosts to do: approvals, holds and undoing, each signed.
+//! What operators order hosts to do: approvals, holds, undoing, and changes of what was learned, each signed.
 //!
 //! The collector only carries orders. Who it is for stands inside what is signed, so it cannot be carried to another
 //! host, and so does until when it may be taken, so it cannot be kept and played again later.
 
 use ed25519_dalek::SigningKey;
 
+use super::Glob;
 use super::signed::{BadSignature, Signed, TrustedKeys};
 use crate::canonical::{Reader, Truncated, Writer};
 use crate::id::{ActionId, DecisionId, HostId};
-use crate::record::Author;
+use crate::record::{Author, LearningChange};
 use crate::subject::UnitName;
 
 const APPROVAL_TAG: &str = "mainstay-approval-1";
 const HOLD_TAG: &str = "mainstay-hold-1";
 const UNDO_TAG: &str = "mainstay-undo-1";
+const LEARNING_TAG: &str = "mainstay-learning-1";
+
+/// Longest glob of an order, in bytes.
+const GLOB_BYTES_MAX: usize = 256;
 
 /// What is held.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +90,17 @@ pub enum Order {
         /// Who, and why.
         by: Author,
     },
+    /// What a host has learned is changed.
+    Learning {
+        /// On which host.
+        host: HostId,
+        /// How.
+        change: LearningChange,
+        /// Until when the order may be taken.
+        not_after_ms: i64,
+        /// Who, and why.
+        by: Author,
+    },
 }
 
 /// Why an order is not taken.
@@ -115,6 +131,7 @@ impl Order {
             Self::Approval { .. } => "approval",
             Self::Hold { .. } => "hold",
             Self::Undo { .. } => "undo",
+            Self::Learning { .. } => "learning",
         }
     }
 
@@ -159,6 +176,13 @@ impl Order {
                 writer.fixed(&host.0).u64(action.0).i64(*not_after_ms);
                 write_author(writer, by)
             }
+            Self::Learning { host, change, not_after_ms, by } => {
+                let mut writer = Writer::new(LEARNING_TAG);
+                writer.fixed(&host.0);
+                write_change(&mut writer, change);
+                writer.i64(*not_after_ms);
+                write_author(writer, by)
+            }
         }
     }
 
@@ -182,6 +206,10 @@ impl Order {
             let until_ms = has_end.then_some(end_ms);
             return Ok(Self::Hold { scope, until_ms, held, not_after_ms, by: read_author(reader)? });
         }
+        if let Ok(mut reader) = Reader::new(bytes, LEARNING_TAG) {
+            let (host, change) = (HostId(reader.fixed()?), read_change(&mut reader)?);
+            return Ok(Self::Learning { host, change, not_after_ms: reader.i64()?, by: read_author(reader)? });
+        }
         let mut reader = Reader::new(bytes, UNDO_TAG)?;
         let (host, action) = (HostId(reader.fixed()?), ActionId(reader.u64()?));
         Ok(Self::Undo { host, action, not_after_ms: reader.i64()?, by: read_author(reader)? })
@@ -193,7 +221,7 @@ impl Order {
         match self {
             Self::Approval { .. } => None,
             Self::Hold { scope, .. } => scope.host(),
-            Self::Undo { host, .. } => Some(*host),
+            Self::Undo { host, .. } | Self::Learning { host, .. } => Some(*host),
         }
     }
 
@@ -202,7 +230,9 @@ impl Order {
     pub fn not_after_ms(&self) -> i64 {
         match self {
             Self::Approval { until_ms, .. } => *until_ms,
-            Self::Hold { not_after_ms, .. } | Self::Undo { not_after_ms, .. } => *not_after_ms,
+            Self::Hold { not_after_ms, .. } | Self::Undo { not_after_ms, .. } | Self::Learning { not_after_ms, .. } => {
+                *not_after_ms
+            }
         }
     }
 }
@@ -248,6 +278,28 @@ fn read_scope(reader: &mut Reader<'_>) -> Result<HoldScope, Truncated> {
     }
 }
 
+fn write_change(writer: &mut Writer, change: &LearningChange) {
+    match change {
+        LearningChange::Reset { metric: None } => writer.u8(0),
+        LearningChange::Reset { metric: Some(glob) } => writer.u8(1).text(glob.as_str()),
+        LearningChange::Rollback { to_ms: None } => writer.u8(2),
+        LearningChange::Rollback { to_ms: Some(to_ms) } => writer.u8(3).i64(*to_ms),
+    };
+}
+
+fn read_change(reader: &mut Reader<'_>) -> Result<LearningChange, Truncated> {
+    Ok(match reader.u8()? {
+        0 => LearningChange::Reset { metric: None },
+        1 => {
+            let glob = Glob::new(&reader.text()?).filter(|glob| glob.as_str().len() <= GLOB_BYTES_MAX);
+            LearningChange::Reset { metric: Some(glob.ok_or(Truncated { at: 0 })?) }
+        }
+        2 => LearningChange::Rollback { to_ms: None },
+        3 => LearningChange::Rollback { to_ms: Some(reader.i64()?) },
+        _ => return Err(Truncated { at: 0 }),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +316,10 @@ mod tests {
         Order::Hold { scope, until_ms: Some(5_000), held: true, not_after_ms: 5_000, by: by() }
     }
 
+    fn learning(change: LearningChange) -> Order {
+        Order::Learning { host: HERE, change, not_after_ms: 5_000, by: by() }
+    }
+
     fn orders() -> Vec<Order> {
         vec![
             Order::Approval { decision: DecisionId(7), plan_hash: [8; 32], until_ms: 5_000, approved: true, by: by() },
@@ -272,6 +328,10 @@ mod tests {
             hold(HoldScope::Unit(HERE, "nginx.service".parse().unwrap())),
             Order::Hold { scope: HoldScope::Fleet, until_ms: None, held: false, not_after_ms: 5_000, by: by() },
             Order::Undo { host: HERE, action: ActionId(9), not_after_ms: 5_000, by: by() },
+            learning(LearningChange::Reset { metric: None }),
+            learning(LearningChange::Reset { metric: Glob::new("unit_cpus*") }),
+            learning(LearningChange::Rollback { to_ms: None }),
+            learning(LearningChange::Rollback { to_ms: Some(4_000) }),
         ]
     }
 
@@ -300,7 +360,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_order_has_one_encoding(which in 0usize..6, at in any::<usize>(), byte in any::<u8>()) {
+        fn one_order_has_one_encoding(which in 0usize..10, at in any::<usize>(), byte in any::<u8>()) {
             let mut bytes = orders()[which].encode();
             let at = at % bytes.len();
             bytes[at] = byte;

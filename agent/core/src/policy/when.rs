@@ -312,7 +312,7 @@ mod tests {
     fn evidence(pairs: &[(&str, f64)]) -> Vec<Evidence> {
         let one = |(name, value): &(&str, f64)| Evidence {
             text: String::new(),
-            measure: Some(Measure { name: (*name).to_owned(), value: *value, limit: None }),
+            measure: Some(Measure { name: (*name).to_owned(), value: *value, limit: None, expected: None }),
         };
         pairs.iter().map(one).collect()
     }

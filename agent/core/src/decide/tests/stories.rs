@@ -177,7 +177,7 @@ fn disks_are_reclaimed_and_hosts_only_reported() {
     let mut host = Host::new(Policy::parse(&[("p.toml", text)]).unwrap());
     let used = |value| crate::finding::Evidence {
         text: String::new(),
-        measure: Some(crate::finding::Measure { name: "used_ratio".into(), value, limit: None }),
+        measure: Some(crate::finding::Measure { name: "used_ratio".into(), value, limit: None, expected: None }),
     };
     let full = |value| Finding {
         kind: FindingKind::DiskFull,

@@ -1,6 +1,6 @@
 //! Which metrics are to blame, most suspect first.
 
-use super::residual::{Deviation, Residual, UNUSUAL};
+use super::residual::{Deviation, Parts, Residual, UNUSUAL};
 
 /// Most metrics that are named. Trouble of a whole host shows in a few dozen.
 const BLAMED_MAX: usize = 32;
@@ -20,12 +20,16 @@ pub struct Blame {
     pub scale: f64,
     /// The share of the samples seen that were at least as far off.
     pub share: f64,
+    /// From so far off on, above and below, it is unusual.
+    pub limit: f64,
+    /// What of the expected level comes from the season and the trend; `None` for a series on its own.
+    pub parts: Option<Parts>,
     /// For how many seconds it has been unusual without a break.
     pub seconds: f64,
 }
 
 /// Ranks the metrics that are unusual at this step.
-pub(super) fn rank(deviations: &[Deviation], values: &[Option<f64>], residuals: &[Residual]) -> Vec<Blame> {
+pub(super) fn rank(deviations: &[Deviation], values: &[Option<f64>], residuals: &[Residual], at: f64) -> Vec<Blame> {
     let unusual = deviations.iter().zip(values).enumerate().filter(|(_, (off, _))| off.distance >= UNUSUAL);
     let mut ranked: Vec<Blame> = unusual
         .filter_map(|(metric, (off, value))| {
@@ -33,7 +37,8 @@ pub(super) fn rank(deviations: &[Deviation], values: &[Option<f64>], residuals: 
             let Deviation { distance, expected, scale } = *off;
             let raw = (value - expected).abs() / scale;
             let (share, seconds) = (residual.share_beyond(raw), residual.unusual_seconds());
-            Some(Blame { metric, distance, value, expected, scale, share, seconds })
+            let (limit, parts) = (residual.limit(scale), Some(residual.parts(at)));
+            Some(Blame { metric, distance, value, expected, scale, share, limit, parts, seconds })
         })
         .collect();
     ranked.sort_by(|a, b| b.distance.total_cmp(&a.distance));

@@ -10,8 +10,9 @@
 use super::alarm::{Alarm, AlarmState};
 use super::blame::{self, Blame};
 use super::joint::{self, Joint};
-use super::residual::{Deviation, Residual};
+use super::residual::{Deviation, Residual, Usual};
 use super::single::Single;
+use crate::detect::Learning;
 use crate::detect::codec::{Reader, Writer};
 
 /// Metrics are named from this score on, before there is an alarm: worse than an ordinary worst
@@ -25,6 +26,7 @@ pub struct HostModel {
     joint: Joint,
     alarm: Alarm,
     single: Option<Box<Single>>,
+    learning: Learning,
     /// Of the step in hand: kept so that a step allocates nothing.
     deviations: Vec<Deviation>,
 }
@@ -54,18 +56,28 @@ impl HostModel {
         if self.residuals.len() < values.len() {
             self.residuals.resize_with(values.len(), Residual::default);
         }
+        let learning = self.learning;
         self.deviations.clear();
         self.deviations.extend(self.residuals.iter_mut().zip(values).map(|(residual, value)| {
             let value = value.filter(|value| value.is_finite());
-            value.map_or_else(Deviation::default, |value| residual.observe(value, at, dt))
+            value.map_or_else(Deviation::default, |value| residual.observe(value, at, dt, learning))
         }));
         let evidence = self.deviations.iter().map(|off| joint::evidence(off.distance)).sum();
-        let worth = self.joint.observe(evidence, dt);
+        let worth = self.joint.observe(evidence, dt, learning);
         let limit = self.joint.limit(alarms_per_week);
         let alarm = self.alarm.observe(worth.now, worth.faded, limit, dt);
-        let blame =
-            if worth.now >= NAMED_FROM { blame::rank(&self.deviations, values, &self.residuals) } else { Vec::new() };
+        let blame = if worth.now >= NAMED_FROM {
+            blame::rank(&self.deviations, values, &self.residuals, at)
+        } else {
+            Vec::new()
+        };
         HostScore { score: worth.faded, limit, alarm, blame }
+    }
+
+    /// Freezes what is usual, or lets it be learned again. A series on its own ([`Single`]) always
+    /// learns: agents have hosts.
+    pub fn set_learning(&mut self, learning: Learning) {
+        self.learning = learning;
     }
 
     /// Sets the least change of a metric that matters, where that is known: a metric that never
@@ -86,12 +98,29 @@ impl HostModel {
         }
     }
 
+    /// What is usual for a metric at `at` (unix seconds); `None` where there is no such metric.
+    #[must_use]
+    pub fn usual(&self, metric: usize, at: f64) -> Option<Usual> {
+        self.residuals.get(metric).map(|residual| residual.usual(at))
+    }
+
+    /// The score from which on there is an alarm, by what is known of this host now.
+    #[must_use]
+    pub fn limit(&self, alarms_per_week: f64) -> f64 {
+        self.joint.limit(alarms_per_week)
+    }
+
+    /// Bytes of state in memory that one more metric takes.
+    #[must_use]
+    pub fn metric_bytes(&self) -> usize {
+        size_of::<Residual>() + size_of::<Deviation>()
+    }
+
     /// Bytes of state in memory, the host's own included.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
         let single = self.single.as_ref().map_or(0, |_| size_of::<Single>());
-        let per_metric = size_of::<Residual>() + size_of::<Deviation>();
-        size_of::<Self>() + single + self.residuals.len() * per_metric
+        size_of::<Self>() + single + self.residuals.len() * self.metric_bytes()
     }
 
     /// Forgets the metrics that `keep` does not accept and moves the others up.
@@ -115,6 +144,6 @@ impl HostModel {
             _ => Some(Box::new(Single::load(reader)?)),
         };
         let residuals = (0..reader.len()?).map(|_| Residual::load(reader)).collect::<Option<_>>()?;
-        Some(Self { residuals, joint, alarm, single, deviations: Vec::new() })
+        Some(Self { residuals, joint, alarm, single, ..Self::default() })
     }
 }

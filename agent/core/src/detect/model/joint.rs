@@ -11,6 +11,7 @@
 //! ordinary sample.
 
 use super::residual::{UNUSUAL, WARM};
+use crate::detect::Learning;
 use crate::detect::codec::{Reader, Writer};
 
 const HOUR: f64 = 3_600.0;
@@ -104,10 +105,13 @@ pub(super) struct Worth {
 }
 
 impl Joint {
-    /// Judges the evidence of a step of `dt` seconds by the hours before, then learns it.
-    pub(super) fn observe(&mut self, evidence: f64, dt: f64) -> Worth {
+    /// Judges the evidence of a step of `dt` seconds by the hours before, then learns it if it may.
+    pub(super) fn observe(&mut self, evidence: f64, dt: f64, learning: Learning) -> Worth {
         let now = if self.hours >= HOURS_MIN { evidence / (self.usual + AT_LEAST) } else { 0.0 };
         self.faded = (self.faded * (-1.0 / FADE_STEPS).exp()).max(now);
+        if learning == Learning::Frozen {
+            return Worth { now, faded: self.faded };
+        }
         if self.seen < WARM {
             self.seen += dt;
         } else {

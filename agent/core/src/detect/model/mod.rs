@@ -17,6 +17,7 @@ mod sketch;
 pub use alarm::AlarmState;
 pub use blame::Blame;
 pub use host::{HostModel, HostScore};
+pub use residual::{Parts, Usual};
 
 use metric::Metric;
 

@@ -9,6 +9,7 @@
 //! Everything learned is clipped at a few scales: hours of trouble hardly move it. Only a shift
 //! that lasts for a day without a break is taken for the new usual at once.
 
+use crate::detect::Learning;
 use crate::detect::codec::{Reader, Writer};
 
 /// Bins of a day: quarter-hours.
@@ -74,6 +75,32 @@ pub(super) struct Deviation {
     pub(super) scale: f64,
 }
 
+/// What is usual for a metric at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usual {
+    /// The usual level at this time of day.
+    pub expected: f64,
+    /// The usual distance from it.
+    pub scale: f64,
+    /// From so far off on, above and below, a value is unusual.
+    pub limit: f64,
+    /// Seconds that were learned from, up to the memory of two weeks.
+    pub seen_seconds: f64,
+    /// For how many more seconds it is learned before anything is said of it.
+    pub learning_seconds: f64,
+    /// For how many seconds it has been unusual without a break.
+    pub unusual_seconds: f64,
+}
+
+/// What a usual level is made of, besides the metric's mean over the day.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parts {
+    /// What the time of day adds to the mean.
+    pub season: f64,
+    /// What has been added in the last days, whatever the time of day.
+    pub drift: f64,
+}
+
 /// One metric: some 1.3 KiB.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Residual {
@@ -114,24 +141,60 @@ impl Default for Residual {
 
 impl Residual {
     /// Judges a finite value at `at` (unix seconds), which stands for `dt` seconds, by what was
-    /// learned before; then learns it.
-    pub(super) fn observe(&mut self, value: f64, at: f64, dt: f64) -> Deviation {
-        if self.seen <= 0.0 {
+    /// learned before; then learns it if it may.
+    pub(super) fn observe(&mut self, value: f64, at: f64, dt: f64, learning: Learning) -> Deviation {
+        if self.seen <= 0.0 && learning == Learning::On {
             self.recent = value;
         }
         let (bin, other, share) = bins(at);
         let expected = self.expected(bin, other, share);
         let off = value - expected;
-        let scale = self.scale.max(expected.abs() * RELATIVE_FLOOR).max(self.floor);
+        let scale = self.scale_at(expected);
         let raw = off.abs() / scale;
         let is_warm = self.seen >= WARM;
         let distance = if is_warm { (raw * AT_EXTREME / self.extremes.edge()).min(raw).min(DISTANCE_MAX) } else { 0.0 };
         self.unusual = if distance >= UNUSUAL { self.unusual + dt } else { 0.0 };
-        if is_warm && self.unusual <= BURST_STEPS * dt {
-            self.extremes.add(raw, dt);
+        if learning == Learning::On {
+            if is_warm && self.unusual <= BURST_STEPS * dt {
+                self.extremes.add(raw, dt);
+            }
+            self.learn(value, off, (bin, dt), scale);
         }
-        self.learn(value, off, (bin, dt), scale);
         Deviation { distance, expected, scale }
+    }
+
+    /// What is usual at `at` (unix seconds).
+    pub(super) fn usual(&self, at: f64) -> Usual {
+        let (bin, other, share) = bins(at);
+        let expected = self.expected(bin, other, share);
+        let scale = self.scale_at(expected);
+        Usual {
+            expected,
+            scale,
+            limit: self.limit(scale),
+            seen_seconds: self.seen,
+            learning_seconds: (WARM - self.seen).max(0.0),
+            unusual_seconds: self.unusual,
+        }
+    }
+
+    /// From so far off on, above and below, a value is unusual.
+    pub(super) fn limit(&self, scale: f64) -> f64 {
+        UNUSUAL * scale * (self.extremes.edge() / AT_EXTREME).max(1.0)
+    }
+
+    /// What of the usual level at `at` (unix seconds) comes from the time of day and what from drift.
+    pub(super) fn parts(&self, at: f64) -> Parts {
+        let (bin, other, share) = bins(at);
+        let known = self.levels.iter().zip(&self.seconds).filter(|(_, seconds)| **seconds > 0.0);
+        let (sum, count) = known.fold((0.0, 0.0), |(sum, count), (level, _)| (sum + f64::from(*level), count + 1.0));
+        let mean = if count > 0.0 { sum / count } else { 0.0 };
+        Parts { season: self.expected(bin, other, share) - self.offset - mean, drift: self.offset }
+    }
+
+    /// The distance from what was expected that is held for usual: never below what matters.
+    fn scale_at(&self, expected: f64) -> f64 {
+        self.scale.max(expected.abs() * RELATIVE_FLOOR).max(self.floor)
     }
 
     /// Sets what the least change is that matters, where that is known of the metric.

@@ -71,6 +71,8 @@ impl Single {
             expected: judged.expected,
             scale: judged.scale,
             share: (-judged.surprise).exp(),
+            limit: judged.scale,
+            parts: None,
             seconds: judged.seconds,
         };
         HostScore { score, limit, alarm, blame: vec![blame] }

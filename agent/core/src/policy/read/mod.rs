@@ -12,6 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::detect::LEARNING;
 use super::when::literal;
 use super::{
     Depends, DetectOverrides, Dimension, Glob, Limits, Policy, PolicyFile, ProbeCheck, ProbeSpec, RULES_MAX, Selector,
@@ -337,6 +338,15 @@ fn detect(mut table: TableReader<'_>) -> DetectOverrides {
             let (min, max) = (shown(threshold, threshold.min), shown(threshold, threshold.max));
             let got = shown(threshold, value.value);
             table.problem(&value.place, format!("`{}` must be from {min} to {max}, not {got}", threshold.name));
+        }
+    }
+    if let Some(learning) = table.opt_str("learning") {
+        match LEARNING.iter().find(|(word, _)| *word == learning.value) {
+            Some((_, meant)) => set.set_learning(*meant),
+            None => {
+                let words = LEARNING.iter().map(|(word, _)| *word);
+                table.problem(&learning.place, unknown_word("`learning`", &learning.value, words));
+            }
         }
     }
     let settings = set.applied_to(Settings::default());

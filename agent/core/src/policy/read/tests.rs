@@ -358,6 +358,15 @@ fn names_every_mistake_where_it_stands() {
                 "p.toml:8:25: `crash_loop_long_count` must be from 2 to 100, not 1",
             ],
         ),
+        (
+            "version = 1\n[detect]\nlearning = \"frozn\"",
+            &["p.toml:3:12: unknown `learning` `frozn`; did you mean `frozen`?"],
+        ),
+        (
+            "version = 1\n[detect]\nlearning = \"never\"",
+            &["p.toml:3:12: unknown `learning` `never`; known are `on`, `frozen`"],
+        ),
+        ("version = 1\n[detect]\nlearning = false", &["p.toml:3:12: `learning` must be a string, not a boolean"]),
     ];
     let wrong: Vec<_> = cases.iter().map(|(text, expected)| (text, problems(text), expected)).collect();
     let wrong: Vec<_> = wrong.iter().filter(|(_, found, expected)| found != *expected).collect();
@@ -388,6 +397,24 @@ fn fleet_wide_tables_are_taken() {
     assert!(policy.protects(&"postgresql@15-main.service".parse().unwrap()));
     assert!(!policy.protects(&"nginx.service".parse().unwrap()));
     assert_eq!(builtin().hosts_ratio(), 0.10);
+}
+
+#[test]
+fn learning_is_frozen_where_the_last_file_that_speaks_of_it_says_so() {
+    use crate::detect::{Learning, Settings};
+    let file = |learning: &str| format!("version = 1\n[detect]\nlearning = \"{learning}\"\n");
+    let (on, frozen, silent) = (file("on"), file("frozen"), "version = 1\n[detect]\ndisk_full = \"95%\"\n".to_owned());
+    for (files, learning) in [
+        (vec![&frozen], Learning::Frozen),
+        (vec![&frozen, &silent], Learning::Frozen),
+        (vec![&frozen, &on], Learning::On),
+        (vec![&on, &frozen], Learning::Frozen),
+        (vec![&silent], Learning::On),
+    ] {
+        let named: Vec<_> = ["a.toml", "b.toml"].into_iter().zip(files.iter().map(|text| text.as_str())).collect();
+        let settings = Policy::parse(&named).unwrap().detect().applied_to(Settings::default());
+        assert_eq!(settings.learning, learning, "{files:?}");
+    }
 }
 
 #[test]

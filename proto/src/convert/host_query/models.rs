@@ -1,0 +1,155 @@
+//! `models`: what the detectors have learned.
+
+use std::time::Duration;
+
+use mainstay_core::detect::learned::{LearnedModel, LearnedSubject, SnapshotInfo};
+use mainstay_core::host_query::models::GLOB_BYTES_MAX;
+use mainstay_core::host_query::{ModelsQuery, ModelsReply};
+use mainstay_core::policy::Glob;
+
+use super::super::{ConvertError, Problem, all, optional_finite};
+use crate::v1;
+
+/// A length of time in whole milliseconds.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<&ModelsQuery> for v1::ModelsQuery {
+    fn from(query: &ModelsQuery) -> Self {
+        let metric = query.metric.as_ref().map_or_else(String::new, |glob| glob.as_str().to_owned());
+        Self { metric, from: query.from, limit: query.limit }
+    }
+}
+
+impl TryFrom<v1::ModelsQuery> for ModelsQuery {
+    type Error = ConvertError;
+
+    fn try_from(query: v1::ModelsQuery) -> Result<Self, ConvertError> {
+        let found = query.metric.len();
+        if found > GLOB_BYTES_MAX {
+            let expected = format!("at most {GLOB_BYTES_MAX}").into();
+            return Err(ConvertError::new("metric", Problem::Length { expected, found }));
+        }
+        Ok(Self { metric: Glob::new(&query.metric), from: query.from, limit: query.limit })
+    }
+}
+
+impl From<&ModelsReply> for v1::ModelsReply {
+    fn from(reply: &ModelsReply) -> Self {
+        Self {
+            models: reply.models.iter().map(Into::into).collect(),
+            subjects: reply.subjects.iter().map(Into::into).collect(),
+            matching: reply.matching,
+            next: reply.next,
+            frozen: reply.is_frozen,
+            snapshots: reply.snapshots.iter().map(Into::into).collect(),
+            relearning: reply.relearning.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::ModelsReply> for ModelsReply {
+    type Error = ConvertError;
+
+    fn try_from(reply: v1::ModelsReply) -> Result<Self, ConvertError> {
+        Ok(Self {
+            models: reply.models.into_iter().map(Into::into).collect(),
+            subjects: all("subjects", reply.subjects)?,
+            matching: reply.matching,
+            next: reply.next,
+            is_frozen: reply.frozen,
+            snapshots: reply.snapshots.into_iter().map(Into::into).collect(),
+            relearning: reply.relearning,
+        })
+    }
+}
+
+impl From<&LearnedModel> for v1::LearnedModel {
+    fn from(model: &LearnedModel) -> Self {
+        Self {
+            name: model.name.clone(),
+            version: model.version,
+            subjects: model.subjects,
+            since_ms: model.since_ms,
+            trained_ms: millis(model.trained),
+            learning_ms: model.learning.map(millis),
+            state_bytes: model.state_bytes,
+            in_force: model.in_force.clone(),
+            frozen: model.is_frozen,
+            reset_ms: model.reset_ms,
+            rolled_back_ms: model.rolled_back_ms,
+        }
+    }
+}
+
+impl From<v1::LearnedModel> for LearnedModel {
+    fn from(model: v1::LearnedModel) -> Self {
+        Self {
+            name: model.name,
+            version: model.version,
+            subjects: model.subjects,
+            since_ms: model.since_ms,
+            trained: Duration::from_millis(model.trained_ms),
+            learning: model.learning_ms.map(Duration::from_millis),
+            state_bytes: model.state_bytes,
+            in_force: model.in_force,
+            is_frozen: model.frozen,
+            reset_ms: model.reset_ms,
+            rolled_back_ms: model.rolled_back_ms,
+        }
+    }
+}
+
+impl From<&LearnedSubject> for v1::LearnedSubject {
+    fn from(subject: &LearnedSubject) -> Self {
+        Self {
+            model: subject.model.clone(),
+            name: subject.name.clone(),
+            since_ms: subject.since_ms,
+            trained_ms: millis(subject.trained),
+            learning_ms: subject.learning.map(millis),
+            state_bytes: subject.state_bytes,
+            expected: subject.expected,
+            scale: subject.scale,
+            limit: subject.limit,
+            text: subject.text.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::LearnedSubject> for LearnedSubject {
+    type Error = ConvertError;
+
+    fn try_from(subject: v1::LearnedSubject) -> Result<Self, ConvertError> {
+        Ok(Self {
+            model: subject.model,
+            name: subject.name,
+            since_ms: subject.since_ms,
+            trained: Duration::from_millis(subject.trained_ms),
+            learning: subject.learning_ms.map(Duration::from_millis),
+            state_bytes: subject.state_bytes,
+            expected: optional_finite("expected", subject.expected)?,
+            scale: optional_finite("scale", subject.scale)?,
+            limit: optional_finite("limit", subject.limit)?,
+            text: subject.text,
+        })
+    }
+}
+
+impl From<&SnapshotInfo> for v1::LearnedSnapshot {
+    fn from(snapshot: &SnapshotInfo) -> Self {
+        Self {
+            at_ms: snapshot.at_ms,
+            why: snapshot.why.clone(),
+            bytes: snapshot.bytes,
+            unreadable: snapshot.unreadable.clone(),
+        }
+    }
+}
+
+impl From<v1::LearnedSnapshot> for SnapshotInfo {
+    fn from(snapshot: v1::LearnedSnapshot) -> Self {
+        Self { at_ms: snapshot.at_ms, why: snapshot.why, bytes: snapshot.bytes, unreadable: snapshot.unreadable }
+    }
+}
