@@ -25,6 +25,7 @@ pub mod forecast;
 mod io_stalled;
 mod kernel_error;
 pub mod leak;
+mod leak_watch;
 pub mod lifecycle;
 mod log_burst;
 mod log_pattern;
