@@ -14,11 +14,11 @@ use super::codec::{Reader, Writer};
 use super::leak::{Leak, LeakModel};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
-use super::words::{duration, measured, seconds};
+use super::words::{duration, measured, percent, seconds};
 use crate::finding::{FindingKind, Severity};
-use crate::subject::UnitName;
+use crate::subject::{PathBytes, UnitName};
 
-/// Most subjects that are followed for one resource. Each takes some 1.6 KiB.
+/// Most subjects that are followed for one resource. Each takes some 1.6 KiB once it has moved.
 const SUBJECTS_MAX: usize = 1_024;
 
 /// Nothing is known of a subject before it was watched for this long.
@@ -36,10 +36,15 @@ pub(crate) struct Resource {
     pub(crate) kind: FindingKind,
     /// What grows, as evidence words it.
     pub(crate) noun: &'static str,
+    /// The used share of the limit, as conditions of policies name it.
+    pub(crate) used_measure: &'static str,
     /// An amount in words.
     pub(crate) show: fn(f64) -> String,
     /// Growth that matters: small programs may do as they like.
     pub(crate) growth_min: f64,
+    /// Of a count, the growth that matters once more: what has never moved by this much needs no model, as
+    /// most units have always the same number of threads. Zero where everything moves.
+    pub(crate) flat: f64,
     /// What reaches its limit within this time leaks.
     pub(crate) within: fn(&Settings) -> Duration,
 }
@@ -50,6 +55,8 @@ pub(crate) struct Reading<L> {
     pub(crate) used: f64,
     /// Until the limit.
     pub(crate) left: f64,
+    /// The limit.
+    pub(crate) of: f64,
     /// The limit, as evidence words it.
     pub(crate) limit: L,
 }
@@ -75,6 +82,20 @@ impl Key for UnitName {
     }
 }
 
+impl Key for PathBytes {
+    fn subject(&self) -> SubjectRef<'_> {
+        SubjectRef::Mount(self)
+    }
+
+    fn save(&self, writer: &mut Writer) {
+        writer.bytes(&self.0);
+    }
+
+    fn load(reader: &mut Reader<'_>) -> Option<Self> {
+        reader.bytes().map(|bytes| Self(bytes.to_vec()))
+    }
+}
+
 /// Histories of one resource, by subject.
 #[derive(Debug)]
 pub(crate) struct LeakWatch<K> {
@@ -86,10 +107,86 @@ pub(crate) struct LeakWatch<K> {
 #[derive(Debug, Clone)]
 struct Growth {
     invocation: Option<[u8; 16]>,
-    model: LeakModel,
+    past: Past,
     /// Nothing is known after a start of the agent; after a restart of the unit it is over until
     /// shown otherwise.
     is_restarted: bool,
+}
+
+/// What was used in the past.
+#[derive(Debug, Clone)]
+enum Past {
+    /// Always nearly the same: since when, the least and the most.
+    Flat { since: Option<Millis>, low: f64, high: f64 },
+    /// It has moved.
+    Model(LeakModel),
+}
+
+impl Past {
+    fn new() -> Self {
+        Self::Flat { since: None, low: f64::INFINITY, high: f64::NEG_INFINITY }
+    }
+
+    /// Takes what is used at `t`. Gives the leak that stands.
+    fn observe(&mut self, t: Millis, used: f64, left: f64, flat: f64) -> Option<Leak> {
+        if let Self::Flat { since, low, high } = self {
+            let since = *since.get_or_insert(t);
+            if used.max(*high) - used.min(*low) < flat {
+                (*low, *high) = (low.min(used), high.max(used));
+                return None;
+            }
+            // What it was is taken for the most that it was: the growth counts from there.
+            *self = Self::Model(match flat {
+                0.0 => LeakModel::new(),
+                _ if high.is_finite() => LeakModel::after(since, t, *high, flat),
+                _ => LeakModel::of_count(flat),
+            });
+        }
+        match self {
+            Self::Model(model) => model.observe(t, used, left),
+            Self::Flat { .. } => None,
+        }
+    }
+
+    /// What is known after a restart. Of memory nothing is, as every start takes another amount.
+    fn restarted(&self, flat: f64) -> Self {
+        match self {
+            _ if flat <= 0.0 => Self::new(),
+            Self::Flat { .. } => self.clone(),
+            Self::Model(model) => Self::Model(model.restarted()),
+        }
+    }
+
+    /// For how long it has been watched.
+    fn watched(&self, t: Millis) -> Millis {
+        match self {
+            Self::Flat { since, .. } => since.map_or(0, |since| t.saturating_sub(since)),
+            Self::Model(model) => model.watched(),
+        }
+    }
+
+    fn save(&self, writer: &mut Writer) {
+        match self {
+            Self::Flat { since, low, high } => {
+                writer.u8(0);
+                writer.option(*since, Writer::i64);
+                writer.f64(*low);
+                writer.f64(*high);
+            }
+            Self::Model(model) => {
+                writer.u8(1);
+                model.save(writer);
+            }
+        }
+    }
+
+    fn load(reader: &mut Reader<'_>, flat: f64) -> Option<Self> {
+        Some(match reader.u8()? {
+            0 => Self::Flat { since: reader.option(Reader::i64)?, low: reader.f64()?, high: reader.f64()? },
+            1 => Self::Model(LeakModel::load(reader, (flat > 0.0).then_some(flat))?),
+            _ => return None,
+        })
+    }
 }
 
 impl<K: Key> LeakWatch<K> {
@@ -123,7 +220,7 @@ impl<K: Key> LeakWatch<K> {
         }
         let Some(growth) = self.subjects.get_mut(key) else { return };
         if growth.invocation != invocation {
-            *growth = Growth { invocation, is_restarted: true, ..Growth::new() };
+            *growth = Growth { invocation, is_restarted: true, past: growth.past.restarted(self.resource.flat) };
         }
         let verdict = growth.judge(round.t, &reading, self.resource, settings);
         round.judge(self.resource.kind, key.subject(), verdict);
@@ -134,17 +231,22 @@ impl<K: Key> LeakWatch<K> {
         for (key, growth) in &self.subjects {
             key.save(writer);
             writer.option(growth.invocation, |w, invocation| w.bytes(&invocation));
-            growth.model.save(writer);
+            growth.past.save(writer);
         }
     }
 
-    pub(crate) fn load(resource: &'static Resource, reader: &mut Reader<'_>) -> Option<Self> {
+    /// Reads what [`LeakWatch::save`] wrote, or `has_models`, what it wrote when every subject had a model.
+    pub(crate) fn load(resource: &'static Resource, reader: &mut Reader<'_>, has_models: bool) -> Option<Self> {
         let mut subjects = BTreeMap::new();
         for _ in 0..reader.len()?.min(SUBJECTS_MAX) {
             let key = K::load(reader)?;
             let invocation = reader.option(|r| r.bytes()?.try_into().ok())?;
-            let model = LeakModel::load(reader)?;
-            subjects.insert(key, Growth { invocation, model, is_restarted: false });
+            let past = if has_models {
+                Past::Model(LeakModel::load(reader, None)?)
+            } else {
+                Past::load(reader, resource.flat)?
+            };
+            subjects.insert(key, Growth { invocation, past, is_restarted: false });
         }
         Some(Self { resource, subjects })
     }
@@ -152,7 +254,7 @@ impl<K: Key> LeakWatch<K> {
 
 impl Growth {
     fn new() -> Self {
-        Self { invocation: None, model: LeakModel::new(), is_restarted: false }
+        Self { invocation: None, past: Past::new(), is_restarted: false }
     }
 
     fn judge<L: Display>(
@@ -162,15 +264,15 @@ impl Growth {
         resource: &Resource,
         settings: &Settings,
     ) -> Verdict {
-        let is_learned = self.model.watched() > WATCHED_MIN;
-        let leak = self.model.observe(t, reading.used, reading.left);
+        let is_learned = self.past.watched(t) > WATCHED_MIN;
+        let leak = self.past.observe(t, reading.used, reading.left, resource.flat);
         let Some(leak) = leak.filter(|leak| leak.grown >= resource.growth_min) else {
             return if is_learned || self.is_restarted { Verdict::Over } else { Verdict::Between };
         };
         let to_limit = reading.left / leak.slope;
         let within = (resource.within)(settings).as_secs_f64();
         if to_limit < within {
-            self.holds(&leak, reading, resource)
+            self.holds(t, &leak, reading, resource)
         } else if to_limit < within * 2.0 {
             Verdict::Between
         } else {
@@ -178,8 +280,9 @@ impl Growth {
         }
     }
 
-    fn holds<L: Display>(&self, leak: &Leak, reading: &Reading<L>, resource: &Resource) -> Verdict {
-        let Reading { left, limit, .. } = reading;
+    fn holds<L: Display>(&self, t: Millis, leak: &Leak, reading: &Reading<L>, resource: &Resource) -> Verdict {
+        let Reading { left, limit, of, .. } = reading;
+        let used_ratio = 1.0 - left / of;
         let to_limit = left / leak.slope;
         let by = |slope: f64| if slope > 0.0 { duration(seconds(left / slope)) } else { "never".into() };
         let text = format!(
@@ -189,14 +292,106 @@ impl Growth {
             duration(seconds(leak.seconds)),
             (resource.show)(leak.slope * 3_600.0),
             by(leak.slope),
-            by(leak.slope_high),
-            by(leak.slope_low),
+            by(leak.slope_high.max(leak.slope)),
+            by(leak.slope_low.min(leak.slope)),
         );
         Verdict::Holds(Case {
             severity: if to_limit < CRITICAL.as_secs_f64() { Severity::Critical } else { Severity::Warning },
-            confidence: if self.model.watched() < WARM_AFTER { 0.7 } else { 0.9 },
-            evidence: vec![measured(text, "time_to_limit_seconds", to_limit, None)],
+            confidence: if self.past.watched(t) < WARM_AFTER { 0.7 } else { 0.9 },
+            evidence: vec![
+                measured(text, "time_to_limit_seconds", to_limit, None),
+                measured(
+                    format!("{} of that limit is used", percent(used_ratio)),
+                    resource.used_measure,
+                    used_ratio,
+                    None,
+                ),
+            ],
             raise_after: Duration::ZERO,
         })
+    }
+}
+
+/// What the tests of the resources share.
+#[cfg(test)]
+pub(crate) mod check {
+    use crate::detect::{Change, Detectors, FindingEvent, Settings};
+    use crate::finding::FindingKind;
+    use crate::sample::Sample;
+    use crate::time::Now;
+
+    /// A curve over minutes, in whole numbers.
+    pub(crate) trait Shown {
+        fn shown(&self, minute: u64) -> u64;
+    }
+
+    impl<F: Fn(f64) -> f64> Shown for F {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        fn shown(&self, minute: u64) -> u64 {
+            self(minute as f64) as u64
+        }
+    }
+
+    /// What is collected every 20 minutes: up to half as much again.
+    pub(crate) fn sawtooth(minute: f64) -> f64 {
+        1.0 + 0.5 * (minute % 20.0) / 20.0
+    }
+
+    /// Shows a sample every ten seconds, which changes by the minute; gives the hours at which
+    /// findings of the kind opened and cleared.
+    pub(crate) fn seen(kind: FindingKind, hours: u64, sample: impl Fn(u64) -> Sample) -> Vec<(u64, FindingEvent)> {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        let mut seen = Vec::new();
+        for tick in 0..hours * 360 {
+            let now = Now { boot_ns: tick * 10_000_000_000, wall_ms: 0 };
+            let mut events = detectors.observe_sample(&Sample { at: now, ..sample(tick / 6) }, now);
+            events.retain(|event| event.finding.kind == kind && event.change != Change::Changed);
+            seen.extend(events.into_iter().map(|event| (tick / 360, event)));
+        }
+        seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was always the same, and then grows.
+    fn grown(hours: i64) -> Past {
+        let mut past = Past::new();
+        for minute in 0..hours * 60 {
+            #[allow(clippy::cast_precision_loss)]
+            let used = 20.0 + (minute as f64 - 2_880.0).max(0.0);
+            past.observe(minute * 60_000, used, 1_000.0 - used, 32.0);
+        }
+        past
+    }
+
+    #[test]
+    fn what_never_moves_needs_no_model() {
+        assert!(matches!(grown(48), Past::Flat { low: 20.0, high: 20.0, .. }));
+        assert!(matches!(grown(49), Past::Model(_)));
+    }
+
+    #[test]
+    fn the_flat_past_counts_as_known_when_growth_begins() {
+        let mut past = grown(52);
+        assert!(past.watched(52 * 3_600_000) >= 51 * 3_600_000);
+        assert!(
+            past.observe(52 * 3_600_000, 260.0, 740.0, 32.0).is_some(),
+            "known for two days, it need not be straight as a ruler"
+        );
+    }
+
+    #[test]
+    fn what_was_saved_is_read_again() {
+        for hours in [1, 48, 52] {
+            let past = grown(hours);
+            let mut writer = Writer::default();
+            writer.section(1, 1, |w| past.save(w));
+            let bytes = writer.finish();
+            let loaded = Past::load(&mut Reader::open(&bytes).unwrap().section().unwrap().body, 32.0).unwrap();
+            assert_eq!(format!("{past:?}"), format!("{loaded:?}"));
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::codec::{Reader, Writer};
 use super::leak_watch::{self, LeakWatch, Resource};
 use super::lifecycle::{Round, Verdict};
 use super::settings::Settings;
-use super::words::bytes;
+use super::words::{bytes, float};
 use crate::finding::FindingKind;
 use crate::sample::Sample;
 use crate::signal::{Signals, UnitSignals};
@@ -19,10 +19,12 @@ use crate::subject::UnitName;
 static MEMORY: Resource = Resource {
     kind: FindingKind::MemoryLeak,
     noun: "memory that is no cache",
+    used_measure: "memory_used_ratio",
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     show: |amount| bytes(amount as u64),
     // The agent's own and other small programs may do as they like.
     growth_min: 16.0 * 1_048_576.0,
+    flat: 0.0,
     within: |settings| settings.memory_leak_within,
 };
 
@@ -60,15 +62,10 @@ impl MemoryLeak {
         self.0.save(writer);
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        LeakWatch::load(&MEMORY, reader).map(Self)
+    /// `has_models` reads what the version before wrote.
+    pub(crate) fn load(reader: &mut Reader<'_>, has_models: bool) -> Option<Self> {
+        LeakWatch::load(&MEMORY, reader, has_models).map(Self)
     }
-}
-
-/// A count for arithmetic: exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
-fn float(value: u64) -> f64 {
-    value as f64
 }
 
 /// What the memory runs into.
@@ -94,11 +91,11 @@ fn reading(unit: &UnitSignals<'_>, sample: &Sample) -> Option<leak_watch::Readin
     // Page cache grows without harm and cannot be told apart.
     let used = unit.memory_bytes.filter(|_| !unit.memory_with_cache)?;
     let memory = sample.memory?;
-    let (limit, left) = match unit.memory_max_bytes {
-        Some(limit) if limit < memory.total_bytes => (Limit::Unit(limit), limit.saturating_sub(used)),
-        _ => (Limit::Machine(memory.total_bytes), memory.available_bytes),
+    let (limit, of, left) = match unit.memory_max_bytes {
+        Some(limit) if limit < memory.total_bytes => (Limit::Unit(limit), limit, limit.saturating_sub(used)),
+        _ => (Limit::Machine(memory.total_bytes), memory.total_bytes, memory.available_bytes),
     };
-    Some(leak_watch::Reading { used: float(used), left: float(left), limit })
+    Some(leak_watch::Reading { used: float(used), left: float(left), of: float(of), limit })
 }
 
 #[cfg(test)]
