@@ -66,6 +66,8 @@ macro_rules! guards {
 guards! {
     /// The finding can still be read, and is of a kind that may justify an action by itself.
     Evidence = "evidence",
+    /// What was learned is borne out by something measured, where the plan interrupts what runs.
+    Corroboration = "corroboration",
     /// The rule's mode lets it act, or an approval does.
     Mode = "mode",
     /// `/etc/mainstay/hold` is absent.
@@ -179,7 +181,8 @@ hold_reasons! {
     LadderExhausted = "ladder_exhausted",
     /// What would show the finding can no longer be read.
     SubjectUnknown = "subject_unknown",
-    /// A finding of a kind that justifies no action by itself, such as a learned anomaly.
+    /// A finding of a kind that justifies no action by itself, such as a learned anomaly; or a learned
+    /// one that nothing else bears out, where the plan interrupts what runs.
     Uncorroborated = "uncorroborated",
     /// Another plan for this subject is being carried out or proved.
     Busy = "busy",

@@ -36,6 +36,8 @@ finding_kinds! {
     ServiceHung = "service.hung",
     /// A unit answers its probe far more slowly than it used to.
     ServiceSlow = "service.slow",
+    /// A service goes down and comes up again and again without crashing.
+    ServiceFlapping = "service.flapping",
     /// A filesystem is nearly full.
     DiskFull = "disk.full",
     /// A filesystem has nearly no inodes left.
@@ -48,16 +50,30 @@ finding_kinds! {
     MemoryPressure = "memory.pressure",
     /// The memory of a unit grows steadily towards its limit.
     MemoryLeak = "memory.leak",
+    /// A process of a unit opens files or connections and never closes them.
+    FdLeak = "fd.leak",
+    /// A unit starts threads or processes and never ends them.
+    TaskLeak = "task.leak",
+    /// Files are made on a filesystem and never removed.
+    InodeLeak = "inode.leak",
     /// The kernel killed processes for lack of memory.
     MemoryOomKill = "memory.oom_kill",
     /// Work waits for a CPU most of the time.
     CpuSaturated = "cpu.saturated",
     /// Nothing goes on because everything waits for a disk.
     IoStalled = "io.stalled",
+    /// A unit burns CPU far beyond its usual.
+    ProcessRunaway = "process.runaway",
+    /// A unit makes processes or threads without end.
+    ProcessForkStorm = "process.fork_storm",
     /// Ended processes pile up because nobody asks how they ended.
     ProcessZombies = "process.zombies",
-    /// The machine is running out of file handles.
+    /// The machine is running out of file handles, or a process of a unit out of file descriptors.
     FdExhausted = "fd.exhausted",
+    /// The machine or a unit has nearly as many threads and processes as it can have.
+    TaskExhausted = "task.exhausted",
+    /// Netfilter tracks nearly as many connections as it can.
+    ConntrackExhausted = "conntrack.exhausted",
     /// Much of what is sent over TCP has to be sent again.
     NetRetransmits = "net.retransmits",
     /// Nothing keeps the clock right.
@@ -70,6 +86,8 @@ finding_kinds! {
     LogPattern = "log.pattern",
     /// A metric is far from what was learned to be usual.
     MetricAnomalous = "metric.anomalous",
+    /// The same finding opens and clears again and again.
+    FindingFlapping = "finding.flapping",
     /// A host has not been heard from (found by the collector).
     HostSilent = "host.silent",
     /// The agent itself does not work as it should.

@@ -312,7 +312,10 @@ fn cgroup(cgroup: &Cgroup, out: &mut Out<'_>) {
     };
     gauge("mainstay_unit_memory_bytes", cgroup.memory_current_bytes.or(cgroup.rss_bytes));
     gauge("mainstay_unit_memory_max_bytes", cgroup.memory_max_bytes);
-    gauge("mainstay_unit_processes", cgroup.pids);
+    gauge("mainstay_unit_tasks", cgroup.tasks);
+    gauge("mainstay_unit_tasks_max", cgroup.tasks_max);
+    gauge("mainstay_unit_open_fds", cgroup.fds);
+    gauge("mainstay_unit_max_fds", cgroup.fds_max);
     let mut counter = |name, value: Option<u64>, per_unit: f64| {
         if let Some(value) = value {
             out.counter(name, count(value) / per_unit);

@@ -41,6 +41,9 @@ pub struct Sample {
     pub interfaces: Vec<Interface>,
     /// Counts over all processes.
     pub processes: Option<ProcessCounts>,
+    /// Most tasks that the machine can have: the less of `threads-max` and `pid_max` below
+    /// `/proc/sys/kernel`. Read once a minute.
+    pub tasks_max: Option<u64>,
     /// `/proc/sys/fs/file-nr`.
     pub file_handles: Option<FileHandles>,
     /// `/proc/net/snmp` and `/proc/net/netstat`, the few that matter of TCP.
@@ -386,8 +389,16 @@ pub struct Cgroup {
     pub io_read_bytes: Option<u64>,
     /// `io.stat`: bytes written, all devices.
     pub io_written_bytes: Option<u64>,
-    /// `pids.current`, or the number of lines of `cgroup.procs` where there is no pids controller.
-    pub pids: Option<u64>,
+    /// Tasks, which are processes and threads: `pids.current`, or what its processes say of their
+    /// threads where there is no pids controller.
+    pub tasks: Option<u64>,
+    /// `pids.max`; `None` also for `max`. Read once a minute.
+    pub tasks_max: Option<u64>,
+    /// Open file descriptors of the one of its processes that has the most. The limit is for each
+    /// process. Read once a minute.
+    pub fds: Option<u64>,
+    /// The soft limit of that process (`RLIMIT_NOFILE`); `None` also where there is none.
+    pub fds_max: Option<u64>,
     /// `memory.stat`: `anon`, memory that is no page cache. Read it now and then; it is what a
     /// leak shows in, while `memory.current` grows with every file that is read.
     pub memory_anon_bytes: Option<u64>,

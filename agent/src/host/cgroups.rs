@@ -5,6 +5,7 @@
 //! reading stands in between. `memory.stat`, for which the kernel adds up every counter of every
 //! CPU, is read once a minute: the growth that it shows takes hours. A controller that is not there leaves its values unknown and is not
 //! asked for again until the cgroup is a new one.
+//! So are open file descriptors and the limits on tasks and files: they leak slowly.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -16,19 +17,21 @@ use mainstay_core::subject::UnitName;
 use rustix::fs::{Mode, OFlags, open};
 
 use super::file::read_below;
+use super::handles::Handles;
 use super::processes::Processes;
 
 /// Every so many samples the slow files of a unit are read.
 const SLOW_EVERY: u64 = 5;
 
-/// Every so many samples `memory.stat` of a unit is read.
-const MEMORY_STAT_EVERY: u64 = 60;
+/// Every so many samples `memory.stat` of a unit is read, its file descriptors are counted and its
+/// limits looked up. Units take turns, so that a sample reads one in sixty of them.
+const SELDOM_EVERY: u64 = 60;
 
 /// Most units whose cgroups are read.
 pub const CGROUPS_MAX: usize = 1_000;
 
 /// The files of a cgroup, each with a bit in what is known to be absent.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "memory.current",
     "cpu.stat",
     "memory.peak",
@@ -41,6 +44,7 @@ const FILES: [&str; 12] = [
     "memory.pressure",
     "io.pressure",
     "memory.stat",
+    "pids.max",
 ];
 
 /// Reads the cgroups of units.
@@ -49,6 +53,9 @@ pub struct Cgroups {
     root: PathBuf,
     known: BTreeMap<UnitName, Known>,
     round: u64,
+    handles: Handles,
+    /// Processes of the unit in hand.
+    pids: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -65,7 +72,8 @@ impl Cgroups {
     /// Reads below `root`: `/` on a real host.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { root: root.join("sys/fs/cgroup"), known: BTreeMap::new(), round: 0 }
+        let handles = Handles::at(root);
+        Self { root: root.join("sys/fs/cgroup"), known: BTreeMap::new(), round: 0, handles, pids: Vec::new() }
     }
 
     /// Begins a new sample. Cgroups that were not asked for in the last one are let go.
@@ -100,7 +108,7 @@ impl Cgroups {
         let spread = unit.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         let turn = self.round.wrapping_add(spread);
         let slow = is_new || turn.is_multiple_of(SLOW_EVERY);
-        let memory_stat = is_new || turn.is_multiple_of(MEMORY_STAT_EVERY);
+        let seldom = is_new || turn.is_multiple_of(SELDOM_EVERY);
         let known = self.known.get_mut(unit)?;
         known.seen = self.round;
         if !known.read_fast(buffer) {
@@ -111,8 +119,8 @@ impl Cgroups {
         if slow {
             known.read_slow(processes, buffer);
         }
-        if memory_stat {
-            known.last.memory_anon_bytes = known.take(11, buffer, cgroup::memory_stat_anon);
+        if seldom {
+            known.read_seldom(&mut self.handles, &mut self.pids, buffer);
         }
         Some(known.last)
     }
@@ -139,9 +147,9 @@ impl Known {
         let io = self.take(5, buffer, cgroup::io_stat);
         self.last.io_read_bytes = io.map(|io| io.read_bytes);
         self.last.io_written_bytes = io.map(|io| io.written_bytes);
-        self.last.pids = self.take(6, buffer, cgroup::value).flatten();
+        self.last.tasks = self.take(6, buffer, cgroup::value).flatten();
         self.last.rss_bytes = None;
-        if self.last.pids.is_none() || self.last.memory_current_bytes.is_none() {
+        if self.last.tasks.is_none() || self.last.memory_current_bytes.is_none() {
             self.read_procs(processes, buffer);
         }
         self.last.pressure.cpu = self.take(8, buffer, pressure::parse);
@@ -149,15 +157,30 @@ impl Known {
         self.last.pressure.io = self.take(10, buffer, pressure::parse);
     }
 
-    /// Counts processes and sums their resident sets, for want of a controller that does.
+    /// Reads what shows slow growth and its limits.
+    fn read_seldom(&mut self, handles: &mut Handles, pids: &mut Vec<u32>, buffer: &mut Vec<u8>) {
+        self.last.memory_anon_bytes = self.take(11, buffer, cgroup::memory_stat_anon);
+        self.last.tasks_max = self.take(12, buffer, cgroup::value).flatten();
+        pids.clear();
+        let listed = self.take(7, buffer, |bytes| {
+            pids.extend(cgroup::pids(bytes));
+            Ok(())
+        });
+        let held = listed.and_then(|()| handles.read(pids, buffer));
+        self.last.fds = held.map(|held| held.fds);
+        self.last.fds_max = held.and_then(|held| held.fds_max);
+    }
+
+    /// Sums threads and resident sets over processes, for want of a controller that does.
     fn read_procs(&mut self, processes: &Processes, buffer: &mut Vec<u8>) {
         let found = self.take(7, buffer, |bytes| {
-            let pids = bytes.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok()?.parse().ok());
-            // A process that has not been looked at yet makes the sum unknown, not smaller.
-            Ok((cgroup::count(bytes), pids.map(|pid| processes.rss_bytes(pid)).sum::<Option<u64>>()))
+            // A process that has not been looked at yet is one task at least...
+            let tasks: u64 = cgroup::pids(bytes).map(|pid| processes.threads(pid).unwrap_or(1)).sum();
+            // ... and makes the sum of memory unknown, not smaller.
+            Ok((tasks, cgroup::pids(bytes).map(|pid| processes.rss_bytes(pid)).sum::<Option<u64>>()))
         });
-        let Some((pids, rss_bytes)) = found else { return };
-        self.last.pids = self.last.pids.or(Some(pids));
+        let Some((tasks, rss_bytes)) = found else { return };
+        self.last.tasks = self.last.tasks.or(Some(tasks));
         if self.last.memory_current_bytes.is_none() {
             self.last.rss_bytes = rss_bytes;
         }
@@ -239,7 +262,7 @@ mod tests {
             (cgroup.memory_current_bytes, cgroup.memory_events_oom_kill, cgroup.io_read_bytes),
             (None, None, None)
         );
-        assert_eq!(cgroup.pids, Some(2));
+        assert_eq!(cgroup.tasks, Some(2));
         assert_eq!(cgroup.rss_bytes, Some(6 * rustix::param::page_size() as u64));
         tree.write("cgroup.procs", "7\n9\n");
         let later = *(0..SLOW_EVERY).map(|_| tree.read().unwrap()).collect::<Vec<_>>().last().unwrap();
@@ -254,12 +277,12 @@ mod tests {
         tree.write("memory.max", "max\n");
         tree.write("pids.current", "3\n");
         let first = tree.read().unwrap();
-        assert_eq!((first.memory_current_bytes, first.memory_max_bytes, first.pids), (Some(4096), None, Some(3)));
+        assert_eq!((first.memory_current_bytes, first.memory_max_bytes, first.tasks), (Some(4096), None, Some(3)));
         tree.write("memory.current", "8192\n");
         tree.write("pids.current", "4\n");
         let readings: Vec<Cgroup> = (0..SLOW_EVERY).map(|_| tree.read().unwrap()).collect();
         assert!(readings.iter().all(|cgroup| cgroup.memory_current_bytes == Some(8192)));
-        assert_eq!(readings.last().unwrap().pids, Some(4));
+        assert_eq!(readings.last().unwrap().tasks, Some(4));
     }
 
     #[test]
@@ -269,7 +292,7 @@ mod tests {
         tree.write("memory.stat", "anon 4096\nfile 9\n");
         assert_eq!(tree.read().unwrap().memory_anon_bytes, Some(4096));
         tree.write("memory.stat", "anon 8192\nfile 9\n");
-        let readings: Vec<_> = (0..MEMORY_STAT_EVERY).map(|_| tree.read().unwrap().memory_anon_bytes).collect();
+        let readings: Vec<_> = (0..SELDOM_EVERY).map(|_| tree.read().unwrap().memory_anon_bytes).collect();
         assert_eq!(readings.last(), Some(&Some(8192)));
         assert!(readings.iter().all(|anon| anon.is_some()), "the last reading stands in between");
     }

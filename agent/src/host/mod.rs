@@ -8,6 +8,7 @@ pub mod clock;
 pub mod facts;
 pub mod file;
 pub mod filesystems;
+pub mod handles;
 pub mod probes;
 pub mod proc;
 pub mod processes;

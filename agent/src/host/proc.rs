@@ -21,6 +21,9 @@ const INTERFACE_PREFIXES_IGNORED: &[&[u8]] = &[b"veth", b"cali", b"tap", b"vnet"
 /// Every so many samples what listeners lost is read; the last reading stands in between.
 const LISTEN_EVERY: u64 = 5;
 
+/// Every so many samples the limits on tasks are read: they hardly ever change.
+const TASKS_MAX_EVERY: u64 = 60;
+
 /// The files, each opened once.
 #[derive(Debug)]
 pub struct ProcReader {
@@ -37,6 +40,9 @@ pub struct ProcReader {
     snmp: KeptFile,
     netstat: KeptFile,
     listen: Option<[u64; 2]>,
+    threads_max: KeptFile,
+    pid_max: KeptFile,
+    tasks_max: Option<u64>,
     round: u64,
     conntrack_count: KeptFile,
     conntrack_max: KeptFile,
@@ -64,6 +70,9 @@ impl ProcReader {
             snmp: kept("net/snmp"),
             netstat: kept("net/netstat"),
             listen: None,
+            threads_max: kept("sys/kernel/threads-max"),
+            pid_max: kept("sys/kernel/pid_max"),
+            tasks_max: None,
             round: 0,
             conntrack_count: kept("sys/net/netfilter/nf_conntrack_count"),
             conntrack_max: kept("sys/net/netfilter/nf_conntrack_max"),
@@ -92,6 +101,17 @@ impl ProcReader {
         sample.file_handles = take(&mut self.file_nr, buffer, errors, parse::file_nr::parse);
         sample.tcp = self.read_tcp(buffer, errors);
         sample.conntrack = self.read_conntrack(buffer, errors);
+        sample.tasks_max = self.read_tasks_max(buffer, errors);
+        self.round = self.round.wrapping_add(1);
+    }
+
+    fn read_tasks_max(&mut self, buffer: &mut Vec<u8>, errors: &mut ReadErrors) -> Option<u64> {
+        if self.round.is_multiple_of(TASKS_MAX_EVERY) {
+            let threads_max = take(&mut self.threads_max, buffer, errors, parse::number);
+            let pid_max = take(&mut self.pid_max, buffer, errors, parse::number);
+            self.tasks_max = threads_max.into_iter().chain(pid_max).min();
+        }
+        self.tasks_max
     }
 
     fn read_tcp(&mut self, buffer: &mut Vec<u8>, errors: &mut ReadErrors) -> Option<TcpCounters> {
@@ -104,7 +124,6 @@ impl ProcReader {
             self.listen =
                 take(&mut self.netstat, buffer, errors, |bytes| parse::netstat::pick(bytes, "TcpExt", listen));
         }
-        self.round = self.round.wrapping_add(1);
         let [listen_overflows, listen_drops] = self.listen?;
         Some(TcpCounters { established, segments_sent, segments_retransmitted, listen_overflows, listen_drops })
     }

@@ -1,4 +1,4 @@
-//! Counts over all processes, and resident memory by cgroup where the kernel does not keep it.
+//! Counts over all processes, with the resident memory and threads of each, for cgroups that do not keep them.
 //!
 //! Looking at every process costs some 10 µs each, so it is done every ten seconds and the last
 //! result stands in between. Processes that end meanwhile are skipped.
@@ -26,14 +26,15 @@ const PROCESSES_MAX: u32 = 100_000;
 pub struct Processes {
     proc: PathBuf,
     last: Option<(Now, Option<ProcessCounts>)>,
-    rss_pages: BTreeMap<u32, u64>,
+    /// Pages of the resident set and threads.
+    each: BTreeMap<u32, (u64, u32)>,
 }
 
 impl Processes {
     /// Looks below `root`: `/` on a real host.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { proc: root.join("proc"), last: None, rss_pages: BTreeMap::new() }
+        Self { proc: root.join("proc"), last: None, each: BTreeMap::new() }
     }
 
     /// The counts, at most [`EVERY`] old. `None` if `/proc` cannot be listed.
@@ -57,14 +58,20 @@ impl Processes {
     /// The resident set of one process in bytes, as it was when they were last looked at.
     #[must_use]
     pub fn rss_bytes(&self, pid: u32) -> Option<u64> {
-        self.rss_pages.get(&pid).map(|pages| pages * rustix::param::page_size() as u64)
+        self.each.get(&pid).map(|(pages, _)| pages * rustix::param::page_size() as u64)
+    }
+
+    /// The threads of one process, as they were when they were last looked at.
+    #[must_use]
+    pub fn threads(&self, pid: u32) -> Option<u64> {
+        self.each.get(&pid).map(|(_, threads)| u64::from(*threads))
     }
 
     fn look(&mut self, buffer: &mut Vec<u8>) -> Option<ProcessCounts> {
         let folder: OwnedFd =
             open(&self.proc, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
         let mut counts = ProcessCounts::default();
-        self.rss_pages.clear();
+        self.each.clear();
         let mut path = String::with_capacity(24);
         for entry in Dir::read_from(&folder).ok()?.flatten() {
             let Some(pid) = entry.file_name().to_str().ok().filter(|name| name.as_bytes()[0].is_ascii_digit()) else {
@@ -79,7 +86,7 @@ impl Processes {
             counts.threads += stat.num_threads;
             counts.zombies += u32::from(stat.state == b'Z');
             counts.uninterruptible += u32::from(stat.state == b'D');
-            self.rss_pages.insert(stat.pid, stat.rss_pages);
+            self.each.insert(stat.pid, (stat.rss_pages, stat.num_threads));
             if counts.total >= PROCESSES_MAX {
                 return None;
             }
@@ -111,7 +118,8 @@ mod tests {
         let counts = processes.read(&mut buffer, Now::default()).unwrap();
         assert_eq!(counts, ProcessCounts { total: 3, threads: 7, zombies: 1, uninterruptible: 1 });
         assert_eq!(processes.rss_bytes(43), Some(20 * rustix::param::page_size() as u64));
-        assert_eq!(processes.rss_bytes(9), None);
+        assert_eq!(processes.threads(43), Some(5));
+        assert_eq!((processes.rss_bytes(9), processes.threads(9)), (None, None));
 
         fs::remove_dir_all(root.path().join("proc/42")).unwrap();
         let soon = Now::default().plus(Duration::from_secs(9));

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use super::{Agent, Effect, message};
-use crate::decide::{Facts, Fleet, decide, says_the_same};
+use crate::decide::{Facts, Fleet, Standing, bears_out, decide, says_the_same};
 use crate::decision::{Choice, Decision, HoldReason};
-use crate::finding::{Finding, FindingKind};
+use crate::finding::{Finding, FindingKind, FindingState};
 use crate::id::{ActionId, DecisionId};
 use crate::record::Body;
 use crate::subject::Subject;
@@ -115,7 +115,15 @@ impl Agent {
             actuator_down: (!self.actuator).then(|| "its socket does not answer".to_owned()),
             ledger_down: self.journal.error().map(str::to_owned),
             fleet,
+            standing: self.standing(),
         }
+    }
+
+    /// Open findings that can bear out a learned one. What has become unknown bears nothing out.
+    fn standing(&self) -> Vec<Standing> {
+        let open = self.detectors.open_findings();
+        let sound = open.filter(|finding| finding.state == FindingState::Open && bears_out(finding.kind));
+        sound.map(|finding| Standing { kind: finding.kind, subject: finding.subject.clone() }).collect()
     }
 
     fn ask_for_lease(&mut self, decision: &Decision, now: Now) {

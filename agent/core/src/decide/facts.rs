@@ -1,5 +1,6 @@
 //! What is true of the host at the moment of a decision, and is not remembered.
 
+use super::Standing;
 use crate::policy::Labels;
 
 /// What the shell and the state machine know. A text says why something is not as it should be.
@@ -17,6 +18,8 @@ pub struct Facts {
     pub ledger_down: Option<String>,
     /// Where the collector stands.
     pub fleet: Fleet,
+    /// Open findings that can bear out a learned one.
+    pub standing: Vec<Standing>,
 }
 
 /// How this host stands to its fleet.
@@ -40,6 +43,7 @@ impl Default for Facts {
             actuator_down: None,
             ledger_down: None,
             fleet: Fleet::Alone,
+            standing: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::book::{Book, Lease};
+use super::corroboration;
 use super::facts::{Facts, Fleet};
 use super::ladder::{Candidate, State};
 use super::plan;
@@ -51,6 +52,7 @@ pub(super) fn ask_all(question: &Question<'_>, candidate: &Candidate<'_>) -> (Ve
 fn ask(guard: Guard, question: &Question<'_>, candidate: &Candidate<'_>) -> Says {
     match guard {
         Guard::Evidence => evidence(question, candidate),
+        Guard::Corroboration => corroborated(question, candidate),
         Guard::Mode => mode(question, candidate),
         Guard::HoldFile => hold_file(question, candidate),
         Guard::OperatorHold => operator_hold(question, candidate),
@@ -86,6 +88,21 @@ fn evidence(question: &Question<'_>, candidate: &Candidate<'_>) -> Says {
     }
 }
 
+/// A learned finding alone is no reason to interrupt what runs.
+fn corroborated(question: &Question<'_>, candidate: &Candidate<'_>) -> Says {
+    let finding = question.finding;
+    if let Some(says) = message(candidate) {
+        return says;
+    }
+    if !corroboration::is_learned(finding.kind) {
+        return Ok("measured, not learned".to_owned());
+    }
+    if !corroboration::interrupts(&candidate.rung.action) {
+        return Ok(format!("{} interrupts nothing", candidate.rung.action.kind()));
+    }
+    corroboration::of(finding, &question.facts.standing).map_err(|needs| (HoldReason::Uncorroborated, needs))
+}
+
 /// Whether a finding of this kind may justify an action by itself. That something is unusual does not mean that it is
 /// wrong, what the collector or the agent says about itself is not cured by a unit or a disk, and what stands in a log
 /// may have been written by anybody.
@@ -101,6 +118,9 @@ pub(crate) fn may_justify_action(kind: FindingKind) -> bool {
             | FindingKind::KernelError
             | FindingKind::LogBurst
             | FindingKind::LogPattern
+            // What goes up and down is not mended by one more of either.
+            | FindingKind::ServiceFlapping
+            | FindingKind::FindingFlapping
     )
 }
 

@@ -6,6 +6,7 @@
 
 mod book;
 mod budget;
+mod corroboration;
 mod facts;
 mod guards;
 mod ladder;
@@ -24,6 +25,8 @@ use crate::subject::Subject;
 use crate::time::Now;
 
 pub use book::{Answer, Asked, Book, Running};
+pub use corroboration::Standing;
+pub(crate) use corroboration::bears_out;
 pub use facts::{Facts, Fleet};
 pub(crate) use guards::may_justify_action;
 

@@ -36,6 +36,7 @@ macro_rules! numbers {
 
 numbers! {
     u8: u8,
+    u16: u16,
     u32: u32,
     u64: u64,
     i64: i64,

@@ -2,8 +2,10 @@
 //!
 //! In: CPU time and pressure. A host whose CPUs are all busy may do just what it should; only
 //! together with tasks that wait for a CPU, for minutes, it is trouble. Waiting alone is none
-//! either: a unit throttled by its own quota waits on an idle host.
+//! either: a unit throttled by its own quota waits on an idle host. A second, long window finds
+//! half as much waiting over an hour ([`super::burn`]).
 
+use super::burn::{Burn, Slow, either};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::words::{measured, percent, said};
@@ -21,9 +23,36 @@ const STEAL_RATIO: f64 = 0.1;
 const BUSIEST_UNITS: usize = 3;
 const BUSIEST_CPUS_MIN: f64 = 0.05;
 
+/// Over an hour, this share of what a minute takes is trouble.
+const SLOW_FACTOR: f64 = 0.5;
+
 /// Judges the host.
-pub(crate) fn observe(sample: &Sample, signals: &Signals<'_>, settings: &Settings, round: &mut Round<'_>) {
-    round.judge(FindingKind::CpuSaturated, SubjectRef::Host, verdict(sample, signals, settings));
+pub(crate) fn observe(
+    sample: &Sample,
+    signals: &Signals<'_>,
+    burn: &mut Burn,
+    settings: &Settings,
+    round: &mut Round<'_>,
+) {
+    if let (Some(cpu), Some(pressure)) = (signals.cpu, sample.pressure.cpu) {
+        // Waiting on CPUs that are not busy is somebody's own quota.
+        let is_busy = cpu.busy_ratio >= settings.cpu_busy_ratio * CLEAR_FACTOR;
+        burn.add(round.t, if is_busy { pressure.some.avg60_ratio } else { 0.0 });
+    }
+    let limit = settings.cpu_waiting_ratio * SLOW_FACTOR;
+    let slow = burn.slow(limit).map(|slow| slow_case(slow, limit, signals));
+    round.judge(FindingKind::CpuSaturated, SubjectRef::Host, either(verdict(sample, signals, settings), slow));
+}
+
+fn slow_case(slow: Slow, limit: f64, signals: &Signals<'_>) -> Case {
+    let text = format!(
+        "some task waited for busy CPUs {} of the last hour, {} of the last five minutes",
+        percent(slow.hour),
+        percent(slow.lately)
+    );
+    let mut evidence = vec![measured(text, "cpu_waiting_ratio", slow.hour, Some(limit))];
+    evidence.extend(busiest(signals));
+    Case { severity: Severity::Warning, confidence: 0.9, evidence, raise_after: std::time::Duration::ZERO }
 }
 
 fn verdict(sample: &Sample, signals: &Signals<'_>, settings: &Settings) -> Verdict {
@@ -112,6 +141,14 @@ mod tests {
     #[test]
     fn neither_busy_cpus_nor_waiting_tasks_alone_are() {
         assert_eq!(run(&[(600, 1.0, 0.2), (600, 0.4, 0.9)]), []);
+    }
+
+    #[test]
+    fn an_hour_of_half_as_much_waiting_is_saturation_and_half_an_hour_is_not() {
+        assert_eq!(run(&[(1_800, 0.97, 0.4), (1_800, 0.3, 0.0)]), []);
+        let seen = run(&[(4_000, 0.97, 0.4), (600, 0.3, 0.0)]);
+        assert!(seen.len() == 2 && (2_800..3_700).contains(&seen[0].0), "{seen:?}");
+        assert!(seen[1].1 == Change::Cleared && seen[1].0 < 4_200, "{seen:?}");
     }
 
     #[test]

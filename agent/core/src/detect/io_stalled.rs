@@ -1,10 +1,12 @@
 //! `io.stalled`: nothing goes on because everything waits for a disk.
 //!
 //! In: pressure of I/O and processes that cannot be woken. Reading and writing a lot is no trouble;
-//! a minute most of which no task could run for want of I/O is.
+//! a minute most of which no task could run for want of I/O is, and so is half as much of an hour
+//! ([`super::burn`]).
 
 use std::time::Duration;
 
+use super::burn::{Burn, either};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::words::{measured, percent, said};
 use crate::finding::{FindingKind, Severity};
@@ -21,9 +23,24 @@ const RAISE_AFTER: Duration = Duration::from_secs(120);
 /// Disks named in the evidence, from this share of the time on.
 const DISK_BUSY_RATIO: f64 = 0.9;
 
+/// Share of an hour that is trouble too.
+const SLOW_RATIO: f64 = 0.25;
+
 /// Judges the host.
-pub(crate) fn observe(sample: &Sample, signals: &Signals<'_>, round: &mut Round<'_>) {
-    round.judge(FindingKind::IoStalled, SubjectRef::Host, verdict(sample, signals));
+pub(crate) fn observe(sample: &Sample, signals: &Signals<'_>, burn: &mut Burn, round: &mut Round<'_>) {
+    if let Some(stall) = sample.pressure.io.and_then(|io| io.full) {
+        burn.add(round.t, stall.avg60_ratio);
+    }
+    let slow = burn.slow(SLOW_RATIO).map(|slow| {
+        let text = format!(
+            "all tasks waited for I/O {} of the last hour, {} of the last five minutes",
+            percent(slow.hour),
+            percent(slow.lately)
+        );
+        let evidence = vec![measured(text, "io_stalled_ratio", slow.hour, Some(SLOW_RATIO))];
+        Case { severity: Severity::Warning, confidence: 0.9, evidence, raise_after: Duration::ZERO }
+    });
+    round.judge(FindingKind::IoStalled, SubjectRef::Host, either(verdict(sample, signals), slow));
 }
 
 fn verdict(sample: &Sample, signals: &Signals<'_>) -> Verdict {

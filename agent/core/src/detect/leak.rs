@@ -62,6 +62,8 @@ const TAKEN_PAST: i64 = 72;
 /// What is remembered of one thing that may leak.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeakModel {
+    /// Of a count that follows the load, the growth that matters.
+    count_growth_min: Option<f64>,
     /// The first slot.
     since: Option<i64>,
     blocks: Floors,
@@ -100,6 +102,7 @@ impl LeakModel {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            count_growth_min: None,
             since: None,
             blocks: Floors::new(BLOCKS),
             hours: Floors::new(HOURS),
@@ -108,6 +111,48 @@ impl LeakModel {
             shown: 0,
             gone_at: 0.0,
         }
+    }
+
+    /// Nothing learned of a count that follows the load, such as open files, of which growth from
+    /// `growth_min` on matters.
+    #[must_use]
+    pub fn of_count(growth_min: f64) -> Self {
+        Self { count_growth_min: Some(growth_min), ..Self::new() }
+    }
+
+    /// What is known after a restart: how high it ever was, unless that was a leak.
+    #[must_use]
+    pub fn restarted(&self) -> Self {
+        let new = Self { count_growth_min: self.count_growth_min, ..Self::new() };
+        if self.leak.is_some() {
+            return new;
+        }
+        let mut hours = self.hours.clone();
+        // The floor of an hour does not show how high it was at its end.
+        if let Some(last) = self.blocks.current
+            && let Some(level) = self.blocks.least(last, last + 1)
+        {
+            hours.raise(last.div_euclid(HOUR) - 1, level);
+        }
+        Self { since: self.since, hours, ..new }
+    }
+
+    /// Begins at `t` with a count that is known to have been at `level` since `since`.
+    #[must_use]
+    pub fn after(since: Millis, t: Millis, level: f64, growth_min: f64) -> Self {
+        let mut model = Self::of_count(growth_min);
+        let (first, last) = (since.div_euclid(STEP), t.div_euclid(STEP));
+        model.since = Some(first);
+        // Only what is remembered has to be filled in.
+        let kept = |len: usize| i64::try_from(len).unwrap_or(i64::MAX);
+        for slot in first.max(last - kept(BLOCKS))..last {
+            model.blocks.add(slot, level);
+        }
+        let (first, last) = (first.div_euclid(HOUR), last.div_euclid(HOUR));
+        for hour in first.max(last - kept(HOURS))..last {
+            model.hours.add(hour, level);
+        }
+        model
     }
 
     /// Takes what is used at `t` and what is left until the limit. Gives the leak that stands.
@@ -169,7 +214,8 @@ impl LeakModel {
         }
         let (first, last) = (parts[0], parts[PARTS - 1]);
         let (grown, left) = (last - first, limit - last);
-        if grown <= 0.0 || grown * REACH < left {
+        // Near the limit a window that is too short to matter reaches it as well.
+        if grown <= 0.0 || grown * REACH < left || self.count_growth_min.is_some_and(|least| grown < least) {
             return None;
         }
         let mut steps = [0.0; PARTS - 1];
@@ -186,7 +232,12 @@ impl LeakModel {
         }
         let (high, known) = self.hours.highest_before(begin.div_euclid(HOUR));
         let is_above = known == 0 || last - high >= ABOVE_RATIO * left;
-        let is_straight = blocks >= YOUNG_PART_BLOCKS_MIN && rises == PARTS - 1 && jump <= YOUNG_STEP_SHARE_MAX;
+        // Counts of files and tasks follow the load as memory does not, several times as many by day as
+        // by night: before a day and a half is known their first morning looks like a leak.
+        let is_straight = self.count_growth_min.is_none()
+            && blocks >= YOUNG_PART_BLOCKS_MIN
+            && rises == PARTS - 1
+            && jump <= YOUNG_STEP_SHARE_MAX;
         let is_leak = is_above && (known >= KNOWN_MIN || is_straight);
         let step_seconds = (blocks * STEP) as f64 / 1_000.0;
         is_leak.then(|| Leak {
@@ -225,8 +276,9 @@ impl LeakModel {
         writer.f64(self.gone_at);
     }
 
-    pub(super) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn load(reader: &mut Reader<'_>, count_growth_min: Option<f64>) -> Option<Self> {
         Some(Self {
+            count_growth_min,
             since: reader.option(Reader::i64)?,
             blocks: Floors::new(BLOCKS).load(reader)?,
             hours: Floors::new(HOURS).load(reader)?,
@@ -265,6 +317,16 @@ impl Floors {
         let place = self.place(slot.max(current));
         // Of a value and no number, the value.
         self.floors[place] = self.floors[place].min(value as f32);
+    }
+
+    /// Notes that a slot that is still remembered was this high.
+    #[allow(clippy::cast_possible_truncation)]
+    fn raise(&mut self, slot: i64, value: f64) {
+        if self.current.is_some_and(|current| slot <= current) {
+            let place = self.place(slot);
+            // Of a value and no number, the value.
+            self.floors[place] = self.floors[place].max(value as f32);
+        }
     }
 
     /// The least of the slots `from..to`; `None` where one was not seen.
@@ -404,7 +466,7 @@ mod tests {
         let mut writer = Writer::default();
         writer.section(1, 1, |w| before.save(w));
         let bytes = writer.finish();
-        let mut after = LeakModel::load(&mut Reader::open(&bytes).unwrap().section().unwrap().body).unwrap();
+        let mut after = LeakModel::load(&mut Reader::open(&bytes).unwrap().section().unwrap().body, None).unwrap();
         show(&mut before, 75..78);
         show(&mut after, 75..78);
         assert_eq!(format!("{before:?}"), format!("{after:?}"));

@@ -109,16 +109,27 @@ fn clear_after(kind: FindingKind) -> Duration {
         FindingKind::CpuSaturated
         | FindingKind::MemoryPressure
         | FindingKind::IoStalled
+        | FindingKind::ProcessForkStorm
         | FindingKind::ProcessZombies
         | FindingKind::FdExhausted
+        | FindingKind::TaskExhausted
+        | FindingKind::ConntrackExhausted
         | FindingKind::NetRetransmits
         | FindingKind::ClockUnsynced => 30,
         FindingKind::AgentDegraded => 10,
         // These look back over windows of minutes themselves.
-        FindingKind::ServiceCrashLoop | FindingKind::ServiceSlow | FindingKind::DiskFilling | FindingKind::LogBurst => {
-            60
-        }
-        FindingKind::MemoryLeak | FindingKind::MetricAnomalous => 300,
+        FindingKind::ServiceCrashLoop
+        | FindingKind::ServiceSlow
+        | FindingKind::ServiceFlapping
+        | FindingKind::FindingFlapping
+        | FindingKind::DiskFilling
+        | FindingKind::LogBurst
+        | FindingKind::ProcessRunaway => 60,
+        FindingKind::MemoryLeak
+        | FindingKind::FdLeak
+        | FindingKind::TaskLeak
+        | FindingKind::InodeLeak
+        | FindingKind::MetricAnomalous => 300,
     })
 }
 
@@ -128,12 +139,17 @@ fn quiet_after_clear(kind: FindingKind) -> Duration {
     Duration::from_secs(match kind {
         FindingKind::DiskFilling
         | FindingKind::ServiceSlow
+        | FindingKind::ProcessRunaway
         | FindingKind::MemoryPressure
         | FindingKind::CpuSaturated
         | FindingKind::IoStalled
         | FindingKind::NetRetransmits
         | FindingKind::LogBurst => 300,
-        FindingKind::MemoryLeak | FindingKind::MetricAnomalous => 3_600,
+        FindingKind::MemoryLeak
+        | FindingKind::FdLeak
+        | FindingKind::TaskLeak
+        | FindingKind::InodeLeak
+        | FindingKind::MetricAnomalous => 3_600,
         _ => 0,
     })
 }
@@ -328,6 +344,11 @@ impl Round<'_> {
             return;
         }
         self.judge_owned(kind, subject.owned(), verdict);
+    }
+
+    /// Takes the verdict on a subject that is there already.
+    pub(crate) fn judge_subject(&mut self, kind: FindingKind, subject: &Subject, verdict: Verdict) {
+        self.judge_owned(kind, subject.clone(), verdict);
     }
 
     /// Takes one verdict for every followed subject of a kind that was not judged in this round:

@@ -1,52 +1,42 @@
 //! `memory.leak`: the memory of a unit grows steadily towards its limit.
 //!
 //! In: memory of every unit that is no page cache, and what is left until the limit of the unit, or
-//! else until the end of the machine's memory. Out: a verdict for every unit whose [`LeakModel`]
-//! shows a leak that reaches the limit before long. A restart begins anew.
+//! else until the end of the machine's memory. Out: verdicts of a [`LeakWatch`].
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fmt;
 
-use super::clock::Millis;
 use super::codec::{Reader, Writer};
-use super::leak::{Leak, LeakModel};
-use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, count, size};
-use super::lifecycle::{Case, Round, SubjectRef, Verdict};
+use super::learned::{Learned, Since, Subjects};
+use super::leak_watch::{self, LeakWatch, Resource};
+use super::lifecycle::{Round, Verdict};
 use super::settings::Settings;
-use super::words::{bytes, duration, measured, seconds};
-use crate::finding::{FindingKind, Severity};
+use super::words::{bytes, float};
+use crate::finding::FindingKind;
 use crate::sample::Sample;
 use crate::signal::{Signals, UnitSignals};
 use crate::subject::UnitName;
 
-/// Most units that are followed. Each takes some 1.6 KiB.
-const UNITS_MAX: usize = 1_024;
-
-/// Growth that matters: the agent's own and other small programs may do as they like.
-const GROWTH_BYTES_MIN: f64 = 16.0 * 1_048_576.0;
-
-/// Nothing is known of a unit before it was watched for this long.
-const WATCHED_MIN: Millis = 3_600_000;
-/// What grows within its first day may be warming up.
-const WARM_AFTER: Millis = 24 * 3_600_000;
-
-/// The limit within this time is critical.
-const CRITICAL: Duration = Duration::from_secs(3_600);
-
-/// What is remembered of a unit.
-#[derive(Debug, Clone)]
-struct Growth {
-    invocation: Option<[u8; 16]>,
-    model: LeakModel,
-    /// Nothing is known after a start of the agent; after a restart of the unit it is over until
-    /// shown otherwise.
-    is_restarted: bool,
-}
+/// Memory, in bytes.
+static MEMORY: Resource = Resource {
+    kind: FindingKind::MemoryLeak,
+    noun: "memory that is no cache",
+    used_measure: "memory_used_ratio",
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    show: |amount| bytes(amount as u64),
+    // The agent's own and other small programs may do as they like.
+    growth_min: 16.0 * 1_048_576.0,
+    flat: 0.0,
+    within: |settings| settings.memory_leak_within,
+};
 
 /// Histories by unit.
-#[derive(Debug, Default)]
-pub(crate) struct MemoryLeak {
-    units: BTreeMap<UnitName, Growth>,
+#[derive(Debug)]
+pub(crate) struct MemoryLeak(LeakWatch<UnitName>);
+
+impl Default for MemoryLeak {
+    fn default() -> Self {
+        Self(LeakWatch::new(&MEMORY))
+    }
 }
 
 impl MemoryLeak {
@@ -61,155 +51,36 @@ impl MemoryLeak {
             round.judge_rest(FindingKind::MemoryLeak, &Verdict::Unknown);
             return;
         };
-        self.units.retain(|name, _| units.contains_key(name));
+        self.0.retain(|name| units.contains_key(name));
         for unit in &signals.units {
-            // Page cache grows without harm and cannot be told apart.
-            let Some(used) = unit.memory_bytes.filter(|_| !unit.memory_with_cache) else {
-                round.judge(FindingKind::MemoryLeak, SubjectRef::Unit(unit.unit), Verdict::Unknown);
-                continue;
-            };
-            if !self.units.contains_key(unit.unit) {
-                if self.units.len() >= UNITS_MAX {
-                    continue;
-                }
-                self.units.insert(unit.unit.clone(), Growth::new());
-            }
-            let Some(growth) = self.units.get_mut(unit.unit) else { continue };
             let invocation = units.get(unit.unit).and_then(|unit| unit.invocation);
-            if growth.invocation != invocation {
-                *growth = Growth { invocation, is_restarted: true, ..Growth::new() };
-            }
-            let verdict = match limit(used, unit, sample) {
-                None => Verdict::Unknown,
-                Some((limit, left)) => growth.judge(round.t, used, left, &limit, settings),
-            };
-            round.judge(FindingKind::MemoryLeak, SubjectRef::Unit(unit.unit), verdict);
+            self.0.observe(unit.unit, invocation, reading(unit, sample), settings, round);
         }
         round.judge_rest(FindingKind::MemoryLeak, &Verdict::Over);
     }
 
     /// How many units these are.
     pub(crate) fn matching(&self, which: Subjects<'_>) -> usize {
-        self.units.keys().filter(|name| which.matches(&name.to_string())).count()
+        self.0.matching(which)
     }
 
     /// Forgets these units.
     pub(crate) fn reset(&mut self, which: Subjects<'_>) {
-        self.units.retain(|name, _| !which.matches(&name.to_string()));
+        self.0.reset(which);
     }
 
     /// Tells what was learned of every unit.
     pub(crate) fn learned(&self, version: u8, since: Since, settings: &Settings, to: &mut Learned) {
-        let name = FindingKind::MemoryLeak.as_str();
-        let subjects = self.units.iter().map(|(unit, growth)| growth.learned(unit, since));
-        let begin = to.subjects.len();
-        to.subjects.extend(subjects);
-        let own = &to.subjects[begin..];
-        to.models.push(LearnedModel {
-            name: name.to_owned(),
-            version: version.into(),
-            subjects: count(own.len()),
-            since_ms: own.iter().filter_map(|subject| subject.since_ms).min(),
-            trained: own.iter().map(|subject| subject.trained).max().unwrap_or_default(),
-            state_bytes: own.iter().map(|subject| subject.state_bytes).sum(),
-            in_force: format!("said where the limit is reached within {}", duration(settings.memory_leak_within)),
-            ..LearnedModel::default()
-        });
+        self.0.learned(version, since, settings, to);
     }
 
     pub(crate) fn save(&self, writer: &mut Writer) {
-        writer.len(self.units.len());
-        for (name, growth) in &self.units {
-            writer.str(name.as_str());
-            writer.option(growth.invocation, |w, invocation| w.bytes(&invocation));
-            growth.model.save(writer);
-        }
+        self.0.save(writer);
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        let mut units = BTreeMap::new();
-        for _ in 0..reader.len()?.min(UNITS_MAX) {
-            let name = reader.unit()?;
-            let invocation = reader.option(|r| r.bytes()?.try_into().ok())?;
-            let model = LeakModel::load(reader)?;
-            units.insert(name, Growth { invocation, model, is_restarted: false });
-        }
-        Some(Self { units })
-    }
-}
-
-/// A count for arithmetic: exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
-fn float(value: u64) -> f64 {
-    value as f64
-}
-
-impl Growth {
-    fn new() -> Self {
-        Self { invocation: None, model: LeakModel::new(), is_restarted: false }
-    }
-
-    fn learned(&self, unit: &UnitName, since: Since) -> LearnedSubject {
-        let watched = self.model.watched();
-        let trained = Duration::from_millis(u64::try_from(watched).unwrap_or(0));
-        let learned_after = Duration::from_millis(WATCHED_MIN.unsigned_abs());
-        let text = match self.model.leak() {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            Some(leak) => format!(
-                "grew by {} in {}, {} an hour",
-                bytes(leak.grown as u64),
-                duration(seconds(leak.seconds)),
-                bytes((leak.slope * 3_600.0) as u64)
-            ),
-            None => "no leak".to_owned(),
-        };
-        LearnedSubject {
-            model: FindingKind::MemoryLeak.as_str().to_owned(),
-            name: unit.to_string(),
-            since_ms: Some(since.wall_ms(since.t.saturating_sub(watched))),
-            trained,
-            learning: learned_after.checked_sub(trained).filter(|left| !left.is_zero()),
-            state_bytes: size(size_of::<Self>() + self.model.state_bytes()),
-            text,
-            ..LearnedSubject::default()
-        }
-    }
-
-    fn judge(&mut self, t: Millis, used: u64, left: f64, limit: &Limit, settings: &Settings) -> Verdict {
-        let is_learned = self.model.watched() > WATCHED_MIN;
-        let Some(leak) = self.model.observe(t, float(used), left).filter(|leak| leak.grown >= GROWTH_BYTES_MIN) else {
-            return if is_learned || self.is_restarted { Verdict::Over } else { Verdict::Between };
-        };
-        let to_limit = left / leak.slope;
-        let within = settings.memory_leak_within.as_secs_f64();
-        if to_limit < within {
-            self.holds(&leak, left, limit)
-        } else if to_limit < within * 2.0 {
-            Verdict::Between
-        } else {
-            Verdict::Over
-        }
-    }
-
-    fn holds(&self, leak: &Leak, left: f64, limit: &Limit) -> Verdict {
-        let to_limit = left / leak.slope;
-        let by = |slope: f64| if slope > 0.0 { duration(seconds(left / slope)) } else { "never".into() };
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let text = format!(
-            "memory that is no cache grew by {} in {} ({} an hour): {limit} in about {} ({} to {})",
-            bytes(leak.grown as u64),
-            duration(seconds(leak.seconds)),
-            bytes((leak.slope * 3_600.0) as u64),
-            by(leak.slope),
-            by(leak.slope_high),
-            by(leak.slope_low),
-        );
-        Verdict::Holds(Case {
-            severity: if to_limit < CRITICAL.as_secs_f64() { Severity::Critical } else { Severity::Warning },
-            confidence: if self.model.watched() < WARM_AFTER { 0.7 } else { 0.9 },
-            evidence: vec![measured(text, "time_to_limit_seconds", to_limit, None)],
-            raise_after: Duration::ZERO,
-        })
+    /// `has_models` reads what the version before wrote.
+    pub(crate) fn load(reader: &mut Reader<'_>, has_models: bool) -> Option<Self> {
+        LeakWatch::load(&MEMORY, reader, has_models).map(Self)
     }
 }
 
@@ -222,8 +93,8 @@ enum Limit {
     Machine(u64),
 }
 
-impl std::fmt::Display for Limit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unit(limit) => write!(f, "its limit of {}", bytes(*limit)),
             Self::Machine(total) => write!(f, "the end of the machine's memory of {}", bytes(*total)),
@@ -231,17 +102,22 @@ impl std::fmt::Display for Limit {
     }
 }
 
-/// The limit, and what is left until it.
-fn limit(used: u64, unit: &UnitSignals<'_>, sample: &Sample) -> Option<(Limit, f64)> {
+/// What is used, and what is left until the limit.
+fn reading(unit: &UnitSignals<'_>, sample: &Sample) -> Option<leak_watch::Reading<Limit>> {
+    // Page cache grows without harm and cannot be told apart.
+    let used = unit.memory_bytes.filter(|_| !unit.memory_with_cache)?;
     let memory = sample.memory?;
-    Some(match unit.memory_max_bytes {
-        Some(limit) if limit < memory.total_bytes => (Limit::Unit(limit), float(limit.saturating_sub(used))),
-        _ => (Limit::Machine(memory.total_bytes), float(memory.available_bytes)),
-    })
+    let (limit, of, left) = match unit.memory_max_bytes {
+        Some(limit) if limit < memory.total_bytes => (Limit::Unit(limit), limit, limit.saturating_sub(used)),
+        _ => (Limit::Machine(memory.total_bytes), memory.total_bytes, memory.available_bytes),
+    };
+    Some(leak_watch::Reading { used: float(used), left: float(left), of: float(of), limit })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::detect::{Change, Detectors};
     use crate::sample::{Cgroup, Memory, Unit};

@@ -2,8 +2,10 @@
 //!
 //! In: pressure stall information and memory levels. Pressure alone is not enough on the host:
 //! tasks also stall on the limit of their own cgroup while plenty is free, which is that unit's
-//! finding. Nor is little free memory alone, which is how a healthy host uses it.
+//! finding. Nor is little free memory alone, which is how a healthy host uses it. A second, long
+//! window finds a quarter as much waiting over an hour ([`super::burn`]).
 
+use super::burn::{Burn, Slow, either};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::words::{bytes, measured, percent, said};
@@ -19,12 +21,27 @@ const UNIT_NEAR_LIMIT_RATIO: f64 = 0.9;
 /// it.
 const CLEAR_FACTOR: f64 = 0.5;
 
+/// Over an hour, this share of what ten seconds take is trouble: a tenth of the time is lost.
+const SLOW_FACTOR: f64 = 0.25;
+
 /// Units named as the largest in the evidence.
 const LARGEST_UNITS: usize = 3;
 
 /// Judges the host and every unit with a limit.
-pub(crate) fn observe(sample: &Sample, signals: &Signals<'_>, settings: &Settings, round: &mut Round<'_>) {
-    round.judge(FindingKind::MemoryPressure, SubjectRef::Host, host(sample, signals, settings));
+pub(crate) fn observe(
+    sample: &Sample,
+    signals: &Signals<'_>,
+    burn: &mut Burn,
+    settings: &Settings,
+    round: &mut Round<'_>,
+) {
+    if let (Some(pressure), Some(available)) = (sample.pressure.memory, signals.memory_available_ratio) {
+        let is_low = available < settings.memory_available_ratio;
+        burn.add(round.t, if is_low { pressure.some.avg60_ratio } else { 0.0 });
+    }
+    let limit = settings.memory_waiting_ratio * SLOW_FACTOR;
+    let slow = burn.slow(limit).map(|slow| slow_case(slow, limit, signals));
+    round.judge(FindingKind::MemoryPressure, SubjectRef::Host, either(host(sample, signals, settings), slow));
     if sample.units.is_none() {
         round.judge_rest(FindingKind::MemoryPressure, &Verdict::Unknown);
     }
@@ -34,6 +51,17 @@ pub(crate) fn observe(sample: &Sample, signals: &Signals<'_>, settings: &Setting
         }
     }
     round.judge_rest(FindingKind::MemoryPressure, &Verdict::Over);
+}
+
+fn slow_case(slow: Slow, limit: f64, signals: &Signals<'_>) -> Case {
+    let text = format!(
+        "with little memory left some task waited for it {} of the last hour, {} of the last five minutes",
+        percent(slow.hour),
+        percent(slow.lately)
+    );
+    let mut evidence = vec![measured(text, "memory_waiting_ratio", slow.hour, Some(limit))];
+    evidence.extend(largest(signals));
+    Case { severity: Severity::Warning, confidence: 0.9, evidence, raise_after: std::time::Duration::ZERO }
 }
 
 /// The shares of the last ten seconds in which some and all tasks waited.

@@ -11,6 +11,7 @@
 //! periods. Detectors run at every sample, also while acting is on hold, so that their windows
 //! stay true. A reading that is missing opens nothing and clears nothing.
 
+mod burn;
 mod clock;
 mod clock_unsynced;
 pub(crate) mod codec;
@@ -20,11 +21,16 @@ mod degraded;
 mod disk_filling;
 mod disk_full;
 mod disk_readonly;
-mod fd_exhausted;
+mod exhausted;
+mod fd_leak;
+mod flapping;
 pub mod forecast;
+mod fork_storm;
+mod inode_leak;
 mod io_stalled;
 mod kernel_error;
 pub mod leak;
+mod leak_watch;
 pub mod learned;
 pub mod lifecycle;
 mod log_burst;
@@ -36,10 +42,12 @@ mod metric_anomalous;
 pub mod model;
 mod net_retransmits;
 mod process_zombies;
+mod runaway;
 mod service_failed;
 mod service_hung;
 mod service_slow;
 mod settings;
+mod task_leak;
 mod trend;
 mod words;
 
@@ -56,12 +64,18 @@ use crate::time::Now;
 pub use lifecycle::{Case, Change, FindingEvent, Verdict};
 pub use settings::{Learning, Settings};
 
+use burn::Burn;
 use clock::Clock;
 use codec::{Reader, Writer};
 use crash_loop::CrashLoop;
 use degraded::Degraded;
 use disk_filling::DiskFilling;
 use disk_readonly::DiskReadonly;
+use exhausted::Exhausted;
+use fd_leak::FdLeak;
+use flapping::Flapping;
+use fork_storm::ForkStorm;
+use inode_leak::InodeLeak;
 use kernel_error::KernelError;
 use learned::{Learned, Marks, Since, Subjects};
 use lifecycle::Lifecycle;
@@ -71,9 +85,11 @@ use memory_leak::MemoryLeak;
 use memory_oom_kill::MemoryOomKill;
 use metric_anomalous::MetricAnomalous;
 use net_retransmits::NetRetransmits;
+use runaway::Runaway;
 use service_failed::ServiceFailed;
 use service_hung::ServiceHung;
 use service_slow::ServiceSlow;
+use task_leak::TaskLeak;
 
 /// Tags of the sections of a snapshot: never given anew.
 const CLOCK: u8 = 1;
@@ -85,11 +101,17 @@ const MEMORY_LEAK: u8 = 6;
 const METRIC_ANOMALOUS: u8 = 7;
 const LOG_BURST: u8 = 16;
 const SERVICE_SLOW: u8 = 24;
-const LEARNED_MARKS: u8 = 8;
+const FD_LEAK: u8 = 8;
+const TASK_LEAK: u8 = 9;
+const INODE_LEAK: u8 = 10;
+const RUNAWAY: u8 = 11;
+const FORK_STORM: u8 = 12;
+const FLAPPING: u8 = 13;
+const LEARNED_MARKS: u8 = 32;
 
 /// Versions of the sections of the learning detectors, as they are written now.
 const DISK_FILLING_VERSION: u8 = 2;
-const MEMORY_LEAK_VERSION: u8 = 2;
+const MEMORY_LEAK_VERSION: u8 = 3;
 const METRIC_ANOMALOUS_VERSION: u8 = 3;
 
 /// All detectors of one host and the findings that stand.
@@ -109,6 +131,15 @@ pub struct Detectors {
     disk_filling: DiskFilling,
     disk_readonly: DiskReadonly,
     memory_leak: MemoryLeak,
+    fd_leak: FdLeak,
+    task_leak: TaskLeak,
+    inode_leak: InodeLeak,
+    runaway: Runaway,
+    fork_storm: ForkStorm,
+    exhausted: Exhausted,
+    flapping: Flapping,
+    /// An hour of waiting for a CPU, for memory and for I/O.
+    burns: [Burn; 3],
     memory_oom_kill: MemoryOomKill,
     net_retransmits: NetRetransmits,
     kernel_error: KernelError,
@@ -146,6 +177,14 @@ impl Detectors {
             disk_filling: DiskFilling::default(),
             disk_readonly: DiskReadonly::default(),
             memory_leak: MemoryLeak::default(),
+            fd_leak: FdLeak::default(),
+            task_leak: TaskLeak::default(),
+            inode_leak: InodeLeak::default(),
+            runaway: Runaway::default(),
+            fork_storm: ForkStorm::default(),
+            exhausted: Exhausted::default(),
+            flapping: Flapping::default(),
+            burns: Default::default(),
             memory_oom_kill: MemoryOomKill::default(),
             net_retransmits: NetRetransmits::default(),
             kernel_error: KernelError::default(),
@@ -172,18 +211,25 @@ impl Detectors {
         let units = sample.units.as_ref();
         self.service_failed.observe(units, &mut round);
         self.crash_loop.observe(units, settings, &mut round);
+        self.flapping.observe(units, settings, &mut round);
         self.service_hung.observe(sample, &mut round);
         self.service_slow.observe(sample, &mut round);
         disk_full::observe(sample, &signals, settings, &mut round);
         self.disk_filling.observe(sample, &signals, settings, &mut round);
         self.disk_readonly.observe(sample, &mut round);
-        memory_pressure::observe(sample, &signals, settings, &mut round);
+        let [cpu, memory, io] = &mut self.burns;
+        memory_pressure::observe(sample, &signals, memory, settings, &mut round);
         self.memory_leak.observe(sample, &signals, settings, &mut round);
+        self.fd_leak.observe(sample, settings, &mut round);
+        self.task_leak.observe(sample, settings, &mut round);
+        self.inode_leak.observe(sample, settings, &mut round);
+        self.runaway.observe(sample, &signals, settings, &mut round);
+        self.fork_storm.observe(sample, settings, &mut round);
         self.memory_oom_kill.observe(sample, &signals, &mut round);
-        cpu_saturated::observe(sample, &signals, settings, &mut round);
-        io_stalled::observe(sample, &signals, &mut round);
+        cpu_saturated::observe(sample, &signals, cpu, settings, &mut round);
+        io_stalled::observe(sample, &signals, io, &mut round);
         process_zombies::observe(sample, &mut round);
-        fd_exhausted::observe(&signals, &mut round);
+        self.exhausted.observe(sample, &mut round);
         self.net_retransmits.observe(self.previous.as_ref(), sample, &mut round);
         clock_unsynced::observe(sample, &mut round);
         self.kernel_error.observe(sample, &mut round);
@@ -191,7 +237,10 @@ impl Detectors {
         self.log_pattern.observe(sample, &mut round);
         self.metric_anomalous.observe(&signals, settings, &mut round);
         self.degraded.observe(sample, &mut round);
-        let events = round.finish();
+        let mut events = round.finish();
+        let mut round = self.lifecycle.round(t, now, self.settings.unknown_after);
+        self.flapping.observe_findings(&events, &self.settings, &mut round);
+        events.extend(round.finish());
         self.previous = Some(sample.clone());
         self.changed.clear();
         events
@@ -204,7 +253,12 @@ impl Detectors {
         let mut round = self.lifecycle.round(t, now, self.settings.unknown_after);
         self.service_failed.observe_unit(name, unit, &mut round);
         self.crash_loop.observe_unit(name, unit, &self.settings, &mut round);
-        round.finish()
+        self.flapping.observe_unit(name, unit, &self.settings, &mut round);
+        let mut events = round.finish();
+        let mut round = self.lifecycle.round(t, now, self.settings.unknown_after);
+        self.flapping.observe_findings(&events, &self.settings, &mut round);
+        events.extend(round.finish());
+        events
     }
 
     /// The run (`InvocationID`) that a unit is in, or was in last, as far as is known.
@@ -357,6 +411,12 @@ impl Detectors {
         writer.section(CRASH_LOOP, 1, |w| self.crash_loop.save(w));
         writer.section(DISK_FILLING, DISK_FILLING_VERSION, |w| self.disk_filling.save(w));
         writer.section(MEMORY_LEAK, MEMORY_LEAK_VERSION, |w| self.memory_leak.save(w));
+        writer.section(FD_LEAK, 1, |w| self.fd_leak.save(w));
+        writer.section(TASK_LEAK, 1, |w| self.task_leak.save(w));
+        writer.section(INODE_LEAK, 1, |w| self.inode_leak.save(w));
+        writer.section(RUNAWAY, 1, |w| self.runaway.save(w));
+        writer.section(FORK_STORM, 1, |w| self.fork_storm.save(w));
+        writer.section(FLAPPING, 1, |w| self.flapping.save(w));
         writer.section(METRIC_ANOMALOUS, METRIC_ANOMALOUS_VERSION, |w| self.metric_anomalous.save(w));
         writer.section(LOG_BURST, 1, |w| self.log_burst.save(w));
         writer.section(SERVICE_SLOW, 1, |w| self.service_slow.save(w));
@@ -396,7 +456,15 @@ impl Detectors {
                 }
                 (CRASH_LOOP, 1) => restored.crash_loop = malformed("service.crash_loop", CrashLoop::load(body))?,
                 (DISK_FILLING, 2) => restored.disk_filling = malformed("disk.filling", DiskFilling::load(body))?,
-                (MEMORY_LEAK, 2) => restored.memory_leak = malformed("memory.leak", MemoryLeak::load(body))?,
+                (MEMORY_LEAK, version @ 2..=MEMORY_LEAK_VERSION) => {
+                    restored.memory_leak = malformed("memory.leak", MemoryLeak::load(body, version == 2))?;
+                }
+                (FD_LEAK, 1) => restored.fd_leak = malformed("fd.leak", FdLeak::load(body))?,
+                (TASK_LEAK, 1) => restored.task_leak = malformed("task.leak", TaskLeak::load(body))?,
+                (INODE_LEAK, 1) => restored.inode_leak = malformed("inode.leak", InodeLeak::load(body))?,
+                (RUNAWAY, 1) => restored.runaway = malformed("process.runaway", Runaway::load(body))?,
+                (FORK_STORM, 1) => restored.fork_storm = malformed("process.fork_storm", ForkStorm::load(body))?,
+                (FLAPPING, 1) => restored.flapping = malformed("flapping", Flapping::load(body))?,
                 (METRIC_ANOMALOUS, version @ 2..=METRIC_ANOMALOUS_VERSION) => {
                     restored.metric_anomalous = malformed("metric.anomalous", MetricAnomalous::load(body, version))?;
                 }
@@ -419,6 +487,12 @@ fn part_of(tag: u8) -> &'static str {
         CRASH_LOOP => "service.crash_loop",
         DISK_FILLING => "disk.filling",
         MEMORY_LEAK => "memory.leak",
+        FD_LEAK => "fd.leak",
+        TASK_LEAK => "task.leak",
+        INODE_LEAK => "inode.leak",
+        RUNAWAY => "process.runaway",
+        FORK_STORM => "process.fork_storm",
+        FLAPPING => "flapping",
         METRIC_ANOMALOUS => "metric.anomalous",
         LOG_BURST => "log.burst",
         SERVICE_SLOW => "service.slow",

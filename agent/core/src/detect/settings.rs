@@ -33,6 +33,16 @@ pub struct Settings {
     /// The long window (default 1 h).
     pub crash_loop_long: Duration,
 
+    /// Starts of a service without a crash, or openings of the same finding, within
+    /// [`Settings::flapping_short`] that are flapping (default 6): a deployment takes three or four.
+    pub flapping_short_count: u32,
+    /// The short window (default 15 min).
+    pub flapping_short: Duration,
+    /// The same within [`Settings::flapping_long`] (default 12).
+    pub flapping_long_count: u32,
+    /// The long window (default 4 h).
+    pub flapping_long: Duration,
+
     /// Used share of a filesystem, as df shows it, from which it is nearly full (default 0.92).
     /// Reclaiming has to bring it under [`Settings::disk_full_clear_ratio`] to help.
     pub disk_full_ratio: f64,
@@ -58,12 +68,23 @@ pub struct Settings {
     /// A unit that will reach its memory limit within this time leaks (default 48 h).
     pub memory_leak_within: Duration,
 
+    /// A unit that will run out of file descriptors or tasks within this time leaks, and so does a
+    /// filesystem that will run out of inodes (default 48 h).
+    pub leak_within: Duration,
+
     /// Share of CPU time spent working from which the CPUs are saturated (default 0.95)...
     pub cpu_busy_ratio: f64,
     /// ... while some task waits for a CPU for this share of a minute (default 0.6).
     pub cpu_waiting_ratio: f64,
     /// How long that must hold (default 2 min).
     pub cpu_saturated_for: Duration,
+
+    /// CPUs that a service has to use to run away (default 0.5) ...
+    pub runaway_cpus: f64,
+    /// ... for this time at least (default 5 min), far beyond its usual.
+    pub runaway_for: Duration,
+    /// Threads and processes that a unit makes within half a minute in a fork storm (default 200).
+    pub fork_storm_tasks: f64,
 
     /// How many false alarms of the learned model an operator accepts from one host in a week
     /// (default 0.5). The only knob of the model.
@@ -80,6 +101,10 @@ impl Default for Settings {
             crash_loop_short: Duration::from_secs(5 * MINUTE),
             crash_loop_long_count: 8,
             crash_loop_long: Duration::from_secs(HOUR),
+            flapping_short_count: 6,
+            flapping_short: Duration::from_secs(15 * MINUTE),
+            flapping_long_count: 12,
+            flapping_long: Duration::from_secs(4 * HOUR),
             disk_full_ratio: 0.92,
             disk_full_clear_ratio: 0.90,
             disk_full_critical_ratio: 0.97,
@@ -90,9 +115,13 @@ impl Default for Settings {
             memory_stalled_ratio: 0.1,
             memory_pressure_for: Duration::from_secs(10),
             memory_leak_within: Duration::from_secs(48 * HOUR),
+            leak_within: Duration::from_secs(48 * HOUR),
             cpu_busy_ratio: 0.95,
             cpu_waiting_ratio: 0.6,
             cpu_saturated_for: Duration::from_secs(2 * MINUTE),
+            runaway_cpus: 0.5,
+            runaway_for: Duration::from_secs(5 * MINUTE),
+            fork_storm_tasks: 200.0,
             anomaly_false_alarms_per_week: 0.5,
             learning: Learning::On,
         }

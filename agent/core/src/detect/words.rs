@@ -32,6 +32,17 @@ pub(crate) fn bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// A count for arithmetic: exact up to 2^53.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn float(value: u64) -> f64 {
+    value as f64
+}
+
+/// A count in words.
+pub(crate) fn count(count: f64) -> String {
+    format!("{count:.0}")
+}
+
 /// A duration in its two leading units: `2 h 5 min`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -42,10 +42,10 @@ pub fn value(bytes: &[u8]) -> Result<Option<u64>, ParseError> {
     }
 }
 
-/// Counts the lines of `cgroup.procs`.
-#[must_use]
-pub fn count(bytes: &[u8]) -> u64 {
-    lines(bytes).count() as u64
+/// The processes that `cgroup.procs` lists. A line that is no number, of a process in another
+/// namespace, is left out.
+pub fn pids(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    lines(bytes).filter_map(|(_, line)| std::str::from_utf8(line).ok()?.parse().ok())
 }
 
 /// Parses `memory.events`.
@@ -142,7 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn counts_processes() {
-        assert_eq!((count(b""), count(b"1\n2\n30\n")), (0, 3));
+    fn lists_processes() {
+        assert_eq!(pids(b"").count(), 0);
+        assert_eq!(pids(b"1\n2\nx\n30\n").collect::<Vec<_>>(), [1, 2, 30]);
     }
 }

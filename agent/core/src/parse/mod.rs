@@ -14,6 +14,7 @@ pub mod ipvs;
 pub mod journal;
 pub mod kmsg;
 pub mod kstat;
+pub mod limits;
 pub mod loadavg;
 pub mod mdstat;
 pub mod meminfo;
@@ -157,6 +158,7 @@ mod tests {
         let _ = ipvs::backends(bytes);
         let _ = kstat::named(bytes);
         let _ = kstat::columns(bytes);
+        let _ = limits::open_files(bytes);
         let _ = mdstat::parse(bytes);
         let _ = meminfo::all(bytes);
         let _ = net_dev::all(bytes);
@@ -184,7 +186,7 @@ mod tests {
         let _ = cgroup::memory_events(bytes);
         let _ = cgroup::memory_stat_anon(bytes);
         let _ = cgroup::value(bytes);
-        let _ = cgroup::count(bytes);
+        let _ = cgroup::pids(bytes).count();
         let _ = diskstats::parse(bytes, |_| true);
         let _ = file_nr::parse(bytes);
         let _ = loadavg::parse(bytes);
@@ -197,7 +199,7 @@ mod tests {
         let _ = vmstat::parse(bytes);
     }
 
-    const FIXTURES: [&[u8]; 36] = [
+    const FIXTURES: [&[u8]; 37] = [
         include_bytes!("fixtures/arp.txt"),
         include_bytes!("fixtures/conntrack.4.19.txt"),
         include_bytes!("fixtures/conntrack.6.1.txt"),
@@ -205,6 +207,7 @@ mod tests {
         include_bytes!("fixtures/ipvs_stats.txt"),
         include_bytes!("fixtures/kstat_arc.txt"),
         include_bytes!("fixtures/kstat_io.txt"),
+        include_bytes!("fixtures/limits.6.18.txt"),
         include_bytes!("fixtures/mdstat.4.19.txt"),
         include_bytes!("fixtures/mdstat.6.1.txt"),
         include_bytes!("fixtures/meminfo.4.19.txt"),

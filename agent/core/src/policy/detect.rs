@@ -38,12 +38,16 @@ const DAY: f64 = 86_400.0;
 
 impl Threshold {
     /// The closed list. What each means and its default stands with [`Settings`] and in docs/POLICY.md.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 27] = [
         duration("unknown_after", 1.0, DAY, |to, value| to.unknown_after = time(value)),
         count("crash_loop_short_count", 2.0, 100.0, |to, value| to.crash_loop_short_count = whole(value)),
         duration("crash_loop_short", 1.0, DAY, |to, value| to.crash_loop_short = time(value)),
         count("crash_loop_long_count", 2.0, 100.0, |to, value| to.crash_loop_long_count = whole(value)),
         duration("crash_loop_long", 1.0, DAY, |to, value| to.crash_loop_long = time(value)),
+        count("flapping_short_count", 2.0, 32.0, |to, value| to.flapping_short_count = whole(value)),
+        duration("flapping_short", 1.0, DAY, |to, value| to.flapping_short = time(value)),
+        count("flapping_long_count", 2.0, 32.0, |to, value| to.flapping_long_count = whole(value)),
+        duration("flapping_long", 1.0, DAY, |to, value| to.flapping_long = time(value)),
         ratio("disk_full", |to, value| to.disk_full_ratio = value),
         ratio("disk_full_clear", |to, value| to.disk_full_clear_ratio = value),
         ratio("disk_full_critical", |to, value| to.disk_full_critical_ratio = value),
@@ -54,9 +58,13 @@ impl Threshold {
         ratio("memory_stalled", |to, value| to.memory_stalled_ratio = value),
         duration("memory_pressure_for", 0.0, DAY, |to, value| to.memory_pressure_for = time(value)),
         duration("memory_leak_within", 60.0, 30.0 * DAY, |to, value| to.memory_leak_within = time(value)),
+        duration("leak_within", 60.0, 30.0 * DAY, |to, value| to.leak_within = time(value)),
         ratio("cpu_busy", |to, value| to.cpu_busy_ratio = value),
         ratio("cpu_waiting", |to, value| to.cpu_waiting_ratio = value),
         duration("cpu_saturated_for", 0.0, DAY, |to, value| to.cpu_saturated_for = time(value)),
+        count("runaway_cpus", 0.1, 100.0, |to, value| to.runaway_cpus = value),
+        duration("runaway_for", 60.0, DAY, |to, value| to.runaway_for = time(value)),
+        count("fork_storm_tasks", 10.0, 100_000.0, |to, value| to.fork_storm_tasks = value),
         count("anomaly_false_alarms_per_week", 0.01, 100.0, |to, value| to.anomaly_false_alarms_per_week = value),
     ];
 

@@ -51,7 +51,7 @@ const fn known(name: &'static str, measure: &'static str, dimension: Dimension) 
 }
 
 /// The closed list. A detector that measures something new adds a line here.
-const KNOWN: [Known; 12] = [
+const KNOWN: [Known; 15] = [
     known("used", "used_ratio", Dimension::Ratio),
     known("inodes_used", "inodes_used_ratio", Dimension::Ratio),
     known("time_to_full", "time_to_full_seconds", Dimension::Duration),
@@ -59,6 +59,9 @@ const KNOWN: [Known; 12] = [
     known("crashes", "crashes", Dimension::Count),
     known("probe_fails", "probe_fails", Dimension::Count),
     known("memory_used", "memory_used_ratio", Dimension::Ratio),
+    known("fds_used", "fds_used_ratio", Dimension::Ratio),
+    known("tasks_used", "tasks_used_ratio", Dimension::Ratio),
+    known("starts", "starts", Dimension::Count),
     known("memory_waiting", "memory_waiting_ratio", Dimension::Ratio),
     known("memory_stalled", "memory_stalled_ratio", Dimension::Ratio),
     known("cpu_busy", "cpu_busy_ratio", Dimension::Ratio),
@@ -340,6 +343,10 @@ mod tests {
             include_str!("../detect/crash_loop.rs"),
             include_str!("../detect/service_hung.rs"),
             include_str!("../detect/memory_leak.rs"),
+            include_str!("../detect/leak_watch.rs"),
+            include_str!("../detect/fd_leak.rs"),
+            include_str!("../detect/flapping.rs"),
+            include_str!("../detect/task_leak.rs"),
             include_str!("../detect/memory_pressure.rs"),
             include_str!("../detect/cpu_saturated.rs"),
         ];

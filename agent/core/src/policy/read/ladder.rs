@@ -21,6 +21,8 @@ const UNDO_FOR_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
 pub(super) struct About {
     pub(super) units: bool,
     pub(super) mounts: bool,
+    /// Units are among them, beside the host: they may be named and need not.
+    pub(super) units_too: bool,
     /// No kind could be read, so nothing can be said about what fits.
     pub(super) nothing: bool,
 }
@@ -30,6 +32,7 @@ impl About {
         Self {
             units: kinds.iter().any(|kind| is_about_units(*kind)),
             mounts: kinds.iter().any(|kind| is_about_mounts(*kind)),
+            units_too: kinds.iter().any(|kind| is_about_units_too(*kind)),
             nothing: kinds.is_empty(),
         }
     }
@@ -44,14 +47,25 @@ fn is_about_units(kind: FindingKind) -> bool {
             | K::ServiceHung
             | K::ServiceSlow
             | K::MemoryLeak
+            | K::FdLeak
+            | K::TaskLeak
+            | K::ProcessRunaway
+            | K::ProcessForkStorm
+            | K::ServiceFlapping
             | K::LogBurst
             | K::LogPattern
     )
 }
 
+/// Kinds of findings about the host or a unit.
+fn is_about_units_too(kind: FindingKind) -> bool {
+    use FindingKind as K;
+    matches!(kind, K::MemoryPressure | K::MemoryOomKill | K::FdExhausted | K::TaskExhausted | K::FindingFlapping)
+}
+
 fn is_about_mounts(kind: FindingKind) -> bool {
     use FindingKind as K;
-    matches!(kind, K::DiskFull | K::DiskInodes | K::DiskFilling | K::DiskReadonly)
+    matches!(kind, K::DiskFull | K::DiskInodes | K::DiskFilling | K::DiskReadonly | K::InodeLeak)
 }
 
 /// Whether an action can be taken about a kind of finding.
@@ -63,7 +77,8 @@ pub(super) fn fits(action: &RungAction, kind: FindingKind) -> bool {
             is_about_mounts(kind) && kind != FindingKind::DiskReadonly && may_justify_action(kind)
         }
         RungAction::UnitRestart(_) | RungAction::UnitStart(_) | RungAction::UnitStop | RungAction::UnitReload => {
-            is_about_units(kind) && may_justify_action(kind)
+            (is_about_units(kind) || matches!(kind, FindingKind::FdExhausted | FindingKind::TaskExhausted))
+                && may_justify_action(kind)
         }
     }
 }

@@ -119,7 +119,7 @@ fn units(table: &mut TableReader<'_>, about: About) -> Vec<Spanned<Glob>> {
     let listed = globs(table, "units");
     let all_units = all.as_ref().is_some_and(|all| all.value);
     let place = table.place_of(if table.has("units") { "units" } else { "all_units" }).clone();
-    if !about.units && !about.nothing && (listed.is_some() || all_units) {
+    if !about.units && !about.units_too && !about.nothing && (listed.is_some() || all_units) {
         table.problem(&place, "`units` is given, but none of the kinds in `on` is about units");
     }
     if all_units {
