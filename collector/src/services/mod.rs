@@ -2,6 +2,7 @@
 //! what to do next.
 
 pub mod approvals;
+pub mod capacity;
 pub mod command;
 pub mod decisions;
 pub mod explain;

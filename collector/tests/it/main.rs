@@ -1,6 +1,7 @@
 //! The collector over loopback: real TLS, real store, agents that are played.
 
 mod agent;
+mod capacity;
 mod crash;
 mod enrol;
 mod notify;
