@@ -171,7 +171,7 @@ fn plots(answer: &QueryRangeResponse) -> Result<(), Failure> {
     clippy::cast_precision_loss,
     reason = "an index of eight bars"
 )]
-fn sparkline(values: &[f64]) -> String {
+pub(super) fn sparkline(values: &[f64]) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let width = values.len().min(PLOT_WIDTH);
