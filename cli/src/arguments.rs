@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Host(cmd::host::HostCommand),
     /// Ask for a series over a range of time
     Query(cmd::query::QueryArgs),
+    /// Foretell what will be asked for, and when that meets a limit
+    Capacity(cmd::capacity::CapacityArgs),
     /// List what is wrong
     Findings(cmd::findings::FindingsArgs),
     /// List findings grouped by their likely cause

@@ -92,6 +92,11 @@ pub(crate) fn date_time(wall_ms: i64) -> String {
     local(wall_ms).map_or_else(|| wall_ms.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
+/// `2026-11-20 03:00`
+pub(crate) fn date_hour(wall_ms: i64) -> String {
+    local(wall_ms).map_or_else(|| wall_ms.to_string(), |at| at.strftime("%Y-%m-%d %H:%M").to_string())
+}
+
 /// Bytes as lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()

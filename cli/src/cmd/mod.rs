@@ -10,6 +10,7 @@ use crate::output;
 pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod capacity;
 pub(crate) mod check;
 pub(crate) mod decisions;
 pub(crate) mod explain;
@@ -70,6 +71,7 @@ async fn once(command: &Command, context: &Context) -> Result<Exit, Failure> {
         Command::Hosts(args) => hosts::run(args, context).await,
         Command::Host(command) => host::run(command, context).await,
         Command::Query(args) => query::run(args, context).await,
+        Command::Capacity(args) => capacity::run(args, context).await,
         Command::Findings(args) => findings::run(args, context).await,
         Command::Incidents(args) => incidents::run(args, context).await,
         Command::Decisions(args) => decisions::run(args, context).await,

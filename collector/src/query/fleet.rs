@@ -124,6 +124,14 @@ impl<'h> Fleet<'h> {
         Self { store: &hub.store, hosts, stop, seen: RefCell::default() }
     }
 
+    /// The same as a fleet of each host alone, with the number by which the store knows it.
+    pub fn each(self) -> impl Iterator<Item = (u32, Self)> {
+        let (store, stop) = (self.store, self.stop);
+        self.hosts
+            .into_iter()
+            .map(move |host| (host.short, Self { store, hosts: vec![host], stop, seen: RefCell::default() }))
+    }
+
     /// What was seen so far.
     #[must_use]
     pub fn seen(&self) -> Seen {

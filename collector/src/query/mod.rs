@@ -2,6 +2,7 @@
 //!
 //! In: a query and when. Out: mainstay-promql's answer, with how much of what should be there was there.
 
+pub mod demand;
 pub mod fleet;
 pub mod names;
 

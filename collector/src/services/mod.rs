@@ -3,6 +3,7 @@
 
 pub mod approvals;
 pub mod ask;
+pub mod capacity;
 pub mod command;
 pub mod decisions;
 pub mod explain;

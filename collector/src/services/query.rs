@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{approvals, decisions, explain, findings, hosts, ledger, orders, policy, range};
+use super::{approvals, capacity, decisions, explain, findings, hosts, ledger, orders, policy, range};
 use crate::enrol::identity::{Role, peer};
 use crate::hub::Hub;
 use crate::store::keys::OperatorKey;
@@ -141,6 +141,10 @@ impl QueryService for Queries {
         let (out, stream) = mpsc::channel(CHUNKS_MAX);
         tokio::task::spawn_blocking(move || ledger::read(&hub, &question, &out));
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn capacity(&self, r: Request<v1::CapacityRequest>) -> Result<Response<v1::CapacityResponse>, Status> {
+        self.answer(r, capacity::outlook).await
     }
 
     async fn list_commands(

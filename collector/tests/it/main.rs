@@ -2,6 +2,7 @@
 
 mod agent;
 mod ask;
+mod capacity;
 mod crash;
 mod enrol;
 mod notify;

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use super::codec::{Reader, Writer};
-use super::learned::{Learned, Since, Subjects};
 use super::leak_watch::{self, LeakWatch, Resource};
+use super::learned::{Learned, Since, Subjects};
 use super::lifecycle::{Round, Verdict};
 use super::settings::Settings;
 use super::words::{bytes, float};
