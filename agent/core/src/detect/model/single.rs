@@ -66,7 +66,7 @@ impl Single {
         let score = self.news(rarity, dt);
         let blame = Blame {
             metric: 0,
-            distance: (value - judged.expected).abs() / judged.scale.max(f64::MIN_POSITIVE),
+            distance: ((value - judged.expected).abs() / judged.scale.max(f64::MIN_POSITIVE)).min(f64::MAX),
             value,
             expected: judged.expected,
             scale: judged.scale,
