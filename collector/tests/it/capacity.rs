@@ -84,6 +84,7 @@ impl Host {
                     counters: vec![work * 0.75, work * 0.25, at_ms as f64, received],
                     gauge_ids: (5..=12).collect(),
                     gauges: gauges.iter().flat_map(|value| [value * GIB; 4]).collect(),
+                    ..v1::Summary::default()
                 }
             })
             .collect()
