@@ -148,7 +148,9 @@ async fn a_month_ahead_is_foretold_for_each_host_and_for_all_of_a_role() {
 
     let rows = ask(&mut queries, month()).await.unwrap();
     let cpu = row(&rows, "web-1", "cpu");
-    assert_eq!((cpu.unfit.as_str(), cpu.limit, cpu.season.as_str()), ("", Some(2.0), "day"), "{cpu:#?}");
+    assert_eq!((cpu.unfit.as_str(), cpu.limit), ("", Some(2.0)), "{cpu:#?}");
+    // Every day is alike: whether the week has foretold it as well is up to the noise.
+    assert!(["day", "week"].contains(&cpu.season.as_str()), "{cpu:#?}");
     assert!((1.05..1.15).contains(&cpu.expected) && cpu.high > cpu.expected && cpu.high < 1.3, "{cpu:#?}");
     assert!((cpu.headroom.unwrap() - (1.0 - cpu.high / 2.0)).abs() < 1e-9);
     assert_eq!((cpu.met_ms, cpu.earliest_ms), (None, None), "{cpu:#?}");
