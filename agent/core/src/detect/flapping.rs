@@ -148,7 +148,7 @@ impl Flapping {
         let oldest = t.saturating_sub(millis(settings.flapping_long));
         self.findings.retain(|_, times| times.0.last().is_some_and(|last| *last > oldest));
         let mut last: Option<&Subject> = None;
-        for ((_, subject), _) in &self.findings {
+        for (_, subject) in self.findings.keys() {
             // Several kinds may flap on one subject: they are one finding.
             if last != Some(subject) {
                 round.judge_subject(FindingKind::FindingFlapping, subject, self.of_subject(subject, settings, t));

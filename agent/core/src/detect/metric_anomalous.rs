@@ -244,7 +244,6 @@ impl MetricAnomalous {
                 } else {
                     String::new()
                 },
-                ..LearnedSubject::default()
             });
         }
         let own = &to.subjects[begin..];

@@ -77,7 +77,7 @@ impl Redaction {
             let (key, secret) = (key.as_bytes(), secret.as_bytes());
             key.len() >= secret.len() && key[key.len() - secret.len()..].eq_ignore_ascii_case(secret)
         };
-        SECRET_KEYS.iter().any(|secret| ends(secret)) || self.matches(key)
+        SECRET_KEYS.iter().any(ends) || self.matches(key)
     }
 }
 
