@@ -219,7 +219,6 @@ impl Fake {
                 credit_bytes: state.credit,
                 wall_ms: 1_000_000,
                 ping_every_ms: 1000,
-                ..v1::Welcome::default()
             };
             (welcome, std::mem::take(&mut state.after_welcome))
         });

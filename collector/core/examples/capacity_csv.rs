@@ -16,6 +16,7 @@ use mainstay_fleet::capacity::{Hourly, outlook};
 const DAY: usize = 24;
 
 fn main() {
+    #[allow(clippy::disallowed_methods, reason = "a program for people, not the crate")]
     let argument = |n: usize| std::env::args().nth(n).and_then(|text| text.parse::<usize>().ok());
     let (Some(history), Some(ahead)) = (argument(1), argument(2)) else {
         eprintln!("usage: capacity_csv DAYS_OF_HISTORY DAYS_AHEAD < VALUES");
