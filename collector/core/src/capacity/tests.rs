@@ -23,7 +23,12 @@ const START: i64 = 473_352;
 const KINDS: [&str; 8] = ["flat", "seasonal", "trending", "step", "bursty", "gap", "wandering", "growing disk"];
 
 /// Demand of one kind, hour by hour, before and after the moment of asking.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 fn demand(kind: &str, seed: u64, hours: usize) -> Vec<f64> {
     let mut noise = Noise(seed * 7919 + kind.len() as u64);
     let mut walk = 0.0;
