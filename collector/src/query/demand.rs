@@ -118,13 +118,16 @@ pub fn of_host(fleet: &Fleet<'_>, resources: &[Resource], (first, end): (i64, i6
     Ok(parts(&Folds(folds)))
 }
 
+/// Takes one series: its labels, times and values.
+type Points<'t> = dyn FnMut(Labels, &[i64], &[f64]) + 't;
+
 /// The points of a host's series that resources are made of, in the order of their times. Everything that is asked of
 /// the store for capacity is asked here.
 fn read(
     fleet: &Fleet<'_>,
     resources: &[Resource],
     (from_ms, to_ms): (i64, i64),
-    take: &mut dyn FnMut(Labels, &[i64], &[f64]),
+    take: &mut Points<'_>,
 ) -> Result<(), EvalError> {
     let names: Vec<&str> = resources.iter().flat_map(|resource| resource.series()).copied().collect();
     let pattern = |text: &str| mainstay_promql::whole(text).map_err(EvalError::Execution);
