@@ -8,10 +8,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::clock::{Millis, millis};
+use super::clock::Millis;
 use super::codec::{Reader, Writer};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
+use super::snapshot::{Kept, Part};
+use super::times::{Times, TooOften, Windows};
 use super::words::{duration, measured};
 use crate::finding::{FindingKind, Severity};
 use crate::sample::{ActiveState, Unit};
@@ -20,17 +22,13 @@ use crate::subject::UnitName;
 /// Most units that are followed.
 const UNITS_MAX: usize = 4_096;
 
-/// Crashes of one unit that are remembered: the greatest count that a window can ask for.
-const CRASHES_MAX: usize = 32;
-
 /// What is remembered of a unit.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Seen {
     n_restarts: u32,
     invocation: Option<[u8; 16]>,
     failed: bool,
-    /// Detector times, oldest first.
-    crashes: Vec<Millis>,
+    crashes: Times,
 }
 
 /// Counts crashes by unit.
@@ -86,27 +84,30 @@ impl CrashLoop {
         };
         round.judge(FindingKind::ServiceCrashLoop, SubjectRef::Unit(name), verdict);
     }
+}
 
-    pub(crate) fn save(&self, writer: &mut Writer) {
+impl Kept for CrashLoop {
+    const PART: Part = Part { tag: 4, versions: (1, 1), name: "service.crash_loop" };
+
+    fn save(&self, writer: &mut Writer) {
         writer.len(self.seen.len());
         for (name, seen) in &self.seen {
             writer.str(name.as_str());
             writer.u32(seen.n_restarts);
             writer.option(seen.invocation, |w, invocation| w.bytes(&invocation));
             writer.u8(u8::from(seen.failed));
-            writer.len(seen.crashes.len());
-            seen.crashes.iter().for_each(|t| writer.i64(*t));
+            seen.crashes.save(writer);
         }
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
         let mut loaded = Self::default();
         for _ in 0..reader.len()?.min(UNITS_MAX) {
             let name = reader.unit()?;
             let n_restarts = reader.u32()?;
             let invocation = reader.option(|r| r.bytes()?.try_into().ok())?;
             let failed = reader.u8()? != 0;
-            let crashes = (0..reader.len()?.min(CRASHES_MAX)).map(|_| reader.i64()).collect::<Option<_>>()?;
+            let crashes = Times::load(reader)?;
             loaded.seen.insert(name, Seen { n_restarts, invocation, failed, crashes });
         }
         Some(loaded)
@@ -120,7 +121,12 @@ fn is_failed(unit: &Unit) -> bool {
 impl Seen {
     /// A unit that was not seen before: what it did until now is not known.
     fn first(unit: &Unit) -> Self {
-        Self { n_restarts: unit.n_restarts, invocation: unit.invocation, failed: is_failed(unit), crashes: Vec::new() }
+        Self {
+            n_restarts: unit.n_restarts,
+            invocation: unit.invocation,
+            failed: is_failed(unit),
+            crashes: Times::default(),
+        }
     }
 
     fn note(&mut self, unit: &Unit, t: Millis) {
@@ -131,29 +137,19 @@ impl Seen {
         self.n_restarts = unit.n_restarts;
         self.invocation = unit.invocation;
         self.failed = is_failed(unit);
-        self.crashes.extend(std::iter::repeat_n(t, crashes.min(CRASHES_MAX)));
-        let surplus = self.crashes.len().saturating_sub(CRASHES_MAX);
-        self.crashes.drain(..surplus);
-    }
-
-    fn within(&self, window: Duration, t: Millis) -> u32 {
-        let from = t.saturating_sub(millis(window));
-        u32::try_from(self.crashes.iter().filter(|crash| **crash > from).count()).unwrap_or(u32::MAX)
+        self.crashes.add(t, crashes);
     }
 
     fn verdict(&self, unit: &Unit, settings: &Settings, t: Millis) -> Verdict {
-        if self.crashes.is_empty() {
-            return Verdict::Over;
-        }
-        let (short, long) = (self.within(settings.crash_loop_short, t), self.within(settings.crash_loop_long, t));
-        let (count, limit, window) = if short >= settings.crash_loop_short_count {
-            (short, settings.crash_loop_short_count, settings.crash_loop_short)
-        } else if long >= settings.crash_loop_long_count {
-            (long, settings.crash_loop_long_count, settings.crash_loop_long)
-        } else if short == 0 && long <= settings.crash_loop_long_count / 2 {
-            return Verdict::Over;
-        } else {
-            return Verdict::Between;
+        let windows = Windows {
+            short: settings.crash_loop_short,
+            short_count: settings.crash_loop_short_count,
+            long: settings.crash_loop_long,
+            long_count: settings.crash_loop_long_count,
+        };
+        let TooOften { count, limit, window } = match self.crashes.judge(windows, t) {
+            Ok(found) => found,
+            Err(verdict) => return verdict,
         };
         let text = format!("crashed {count} times within {}; last result {}", duration(window), unit.result);
         Verdict::Holds(Case {

@@ -13,9 +13,10 @@ use std::time::Duration;
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
 use super::forecast::{Forecast, Forecaster};
-use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, count, size};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Learns, Since, Subjects, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
+use super::snapshot::{Kept, Part};
 use super::trend::{History, Slope, slope, span};
 use super::words::{bytes, duration, measured, percent, seconds};
 use crate::finding::{FindingKind, Severity};
@@ -100,38 +101,12 @@ impl DiskFilling {
         let rest = if sample.filesystems.is_empty() { Verdict::Unknown } else { Verdict::Over };
         round.judge_rest(FindingKind::DiskFilling, &rest);
     }
+}
 
-    /// How many filesystems these are.
-    pub(crate) fn matching(&self, which: Subjects<'_>) -> usize {
-        self.mounts.keys().filter(|name| which.matches(&name.to_string())).count()
-    }
+impl Kept for DiskFilling {
+    const PART: Part = Part { tag: 5, versions: (2, 2), name: "disk.filling" };
 
-    /// Forgets these filesystems.
-    pub(crate) fn reset(&mut self, which: Subjects<'_>) {
-        self.mounts.retain(|name, _| !which.matches(&name.to_string()));
-    }
-
-    /// Tells what was learned of every filesystem.
-    pub(crate) fn learned(&self, version: u8, since: Since, settings: &Settings, to: &mut Learned) {
-        let name = FindingKind::DiskFilling.as_str();
-        let subjects = self.mounts.iter().map(|(mount, filling)| filling.learned(mount, since));
-        let begin = to.subjects.len();
-        to.subjects.extend(subjects);
-        let own = &to.subjects[begin..];
-        to.models.push(LearnedModel {
-            name: name.to_owned(),
-            version: version.into(),
-            subjects: count(own.len()),
-            since_ms: own.iter().filter_map(|subject| subject.since_ms).min(),
-            trained: own.iter().map(|subject| subject.trained).max().unwrap_or_default(),
-            learning: None,
-            state_bytes: own.iter().map(|subject| subject.state_bytes).sum(),
-            in_force: format!("said where full within {}", duration(settings.disk_filling_within)),
-            ..LearnedModel::default()
-        });
-    }
-
-    pub(crate) fn save(&self, writer: &mut Writer) {
+    fn save(&self, writer: &mut Writer) {
         writer.len(self.mounts.len());
         for (mount, filling) in &self.mounts {
             writer.bytes(&mount.0);
@@ -142,7 +117,7 @@ impl DiskFilling {
         }
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
         let mut loaded = Self::default();
         for _ in 0..reader.len()?.min(MOUNTS_MAX) {
             let mount = PathBytes(reader.bytes()?.to_vec());
@@ -153,6 +128,22 @@ impl DiskFilling {
             loaded.mounts.insert(mount, filling);
         }
         Some(loaded)
+    }
+}
+
+impl Learns for DiskFilling {
+    fn learned(&self, since: Since, settings: &Settings, to: &mut Learned) {
+        let in_force = format!("said where full within {}", duration(settings.disk_filling_within));
+        let subjects = self.mounts.iter().map(|(mount, filling)| filling.learned(mount, since));
+        to.add(Self::PART, LearnedModel { in_force, ..LearnedModel::default() }, subjects);
+    }
+
+    fn matching(&self, which: Subjects<'_>) -> usize {
+        self.mounts.keys().filter(|name| which.matches(&name.to_string())).count()
+    }
+
+    fn reset(&mut self, which: Subjects<'_>) {
+        self.mounts.retain(|name, _| !which.matches(&name.to_string()));
     }
 }
 
@@ -214,7 +205,6 @@ impl Filling {
         let forecast = self.forecaster.forecast(float(self.usable_bytes));
         let learned_after = Duration::from_millis(LEARNED.unsigned_abs());
         LearnedSubject {
-            model: FindingKind::DiskFilling.as_str().to_owned(),
             name: mount.to_string(),
             since_ms: Some(since.wall_ms(began)),
             trained,

@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use super::codec::{Reader, Writer};
-use super::leak_watch::{LeakWatch, Reading, Resource};
+use super::leak_watch::{self, Reading, Resource};
 use super::lifecycle::{Round, Verdict};
 use super::settings::Settings;
+use super::snapshot::Part;
 use super::words::{count, float};
 use crate::finding::FindingKind;
 use crate::sample::{Cgroup, Sample};
@@ -23,17 +23,13 @@ static FDS: Resource = Resource {
     // What a program opens for its own logs, sockets and libraries.
     growth_min: 32.0,
     flat: 32.0,
+    models_until: 0,
     within: |settings| settings.leak_within,
 };
 
-/// Histories by unit.
-#[derive(Debug)]
-pub(crate) struct FdLeak(LeakWatch<UnitName>);
-
-impl Default for FdLeak {
-    fn default() -> Self {
-        Self(LeakWatch::new(&FDS))
-    }
+leak_watch::detector! {
+    /// Histories by unit.
+    FdLeak: UnitName, FDS, Part { tag: 8, versions: (1, 1), name: "fd.leak" }
 }
 
 impl FdLeak {
@@ -49,14 +45,6 @@ impl FdLeak {
             }
         }
         round.judge_rest(FindingKind::FdLeak, &Verdict::Over);
-    }
-
-    pub(crate) fn save(&self, writer: &mut Writer) {
-        self.0.save(writer);
-    }
-
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        LeakWatch::load(&FDS, reader, false).map(Self)
     }
 }
 

@@ -14,6 +14,8 @@ use super::clock::{Millis, millis};
 use super::codec::{Reader, Writer};
 use super::lifecycle::{Case, Change, FindingEvent, Round, SubjectRef, Verdict};
 use super::settings::Settings;
+use super::snapshot::{Kept, Part};
+use super::times::{Times, TooOften, Windows};
 use super::words::{duration, measured};
 use crate::finding::{FindingKind, Severity};
 use crate::sample::{ActiveState, Unit};
@@ -22,45 +24,12 @@ use crate::subject::{Subject, UnitName};
 /// Most services, and most pairs of kind and subject, that are followed.
 const FOLLOWED_MAX: usize = 1_024;
 
-/// Times that are remembered of each: the greatest count that a window can ask for.
-const TIMES_MAX: usize = 32;
-
-/// The last times at which something happened.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Times(Vec<Millis>);
-
-impl Times {
-    fn add(&mut self, t: Millis) {
-        if self.0.len() >= TIMES_MAX {
-            self.0.remove(0);
-        }
-        self.0.push(t);
-    }
-
-    fn within(&self, window: Duration, t: Millis) -> u32 {
-        let from = t.saturating_sub(millis(window));
-        u32::try_from(self.0.iter().filter(|at| **at > from).count()).unwrap_or(u32::MAX)
-    }
-
-    /// The count with its limit and window where one is reached; else whether it is over.
-    fn judge(&self, settings: &Settings, t: Millis) -> Result<(u32, u32, Duration), bool> {
-        let (short, long) = (self.within(settings.flapping_short, t), self.within(settings.flapping_long, t));
-        if short >= settings.flapping_short_count {
-            Ok((short, settings.flapping_short_count, settings.flapping_short))
-        } else if long >= settings.flapping_long_count {
-            Ok((long, settings.flapping_long_count, settings.flapping_long))
-        } else {
-            Err(short == 0 && long <= settings.flapping_long_count / 2)
-        }
-    }
-
-    fn save(&self, writer: &mut Writer) {
-        writer.len(self.0.len());
-        self.0.iter().for_each(|t| writer.i64(*t));
-    }
-
-    fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        (0..reader.len()?.min(TIMES_MAX)).map(|_| reader.i64()).collect::<Option<_>>().map(Self)
+fn windows(settings: &Settings) -> Windows {
+    Windows {
+        short: settings.flapping_short,
+        short_count: settings.flapping_short_count,
+        long: settings.flapping_long,
+        long_count: settings.flapping_long_count,
     }
 }
 
@@ -120,18 +89,12 @@ impl Flapping {
             return;
         };
         seen.note(unit, round.t);
-        let verdict = match seen.starts.judge(settings, round.t) {
-            Ok((count, limit, window)) => {
+        let verdict = match seen.starts.judge(windows(settings), round.t) {
+            Ok(TooOften { count, limit, window }) => {
                 let text = format!("started {count} times within {}, and did not crash", duration(window));
                 holds(text, "starts", count, limit)
             }
-            Err(is_over) => {
-                if is_over {
-                    Verdict::Over
-                } else {
-                    Verdict::Between
-                }
-            }
+            Err(verdict) => verdict,
         };
         round.judge(FindingKind::ServiceFlapping, SubjectRef::Unit(name), verdict);
     }
@@ -142,11 +105,11 @@ impl Flapping {
         for event in events.iter().filter(|event| event.change == Change::Opened && may_flap(event.finding.kind)) {
             let key = (event.finding.kind, event.finding.subject.clone());
             if self.findings.len() < FOLLOWED_MAX || self.findings.contains_key(&key) {
-                self.findings.entry(key).or_default().add(t);
+                self.findings.entry(key).or_default().add(t, 1);
             }
         }
         let oldest = t.saturating_sub(millis(settings.flapping_long));
-        self.findings.retain(|_, times| times.0.last().is_some_and(|last| *last > oldest));
+        self.findings.retain(|_, times| times.last().is_some_and(|last| last > oldest));
         let mut last: Option<&Subject> = None;
         for (_, subject) in self.findings.keys() {
             // Several kinds may flap on one subject: they are one finding.
@@ -160,32 +123,24 @@ impl Flapping {
 
     fn of_subject(&self, subject: &Subject, settings: &Settings, t: Millis) -> Verdict {
         let on_it = self.findings.iter().filter(|((_, of), _)| of == subject);
-        let mut is_over = true;
-        let mut worst: Option<(FindingKind, u32, u32, Duration)> = None;
+        let mut otherwise = Verdict::Over;
+        let mut worst: Option<(FindingKind, TooOften)> = None;
         for ((kind, _), times) in on_it {
-            match times.judge(settings, t) {
-                Ok((count, limit, window)) if worst.is_none_or(|worst| count > worst.1) => {
-                    worst = Some((*kind, count, limit, window));
-                }
-                Ok(_) => {}
-                Err(over) => is_over &= over,
+            match times.judge(windows(settings), t) {
+                Ok(found) if worst.is_none_or(|(_, worst)| found.count > worst.count) => worst = Some((*kind, found)),
+                Ok(_) | Err(Verdict::Over) => {}
+                Err(verdict) => otherwise = verdict,
             }
         }
-        match worst {
-            Some((kind, count, limit, window)) => {
-                holds(format!("{kind} opened {count} times within {}", duration(window)), "openings", count, limit)
-            }
-            None => {
-                if is_over {
-                    Verdict::Over
-                } else {
-                    Verdict::Between
-                }
-            }
-        }
+        let Some((kind, TooOften { count, limit, window })) = worst else { return otherwise };
+        holds(format!("{kind} opened {count} times within {}", duration(window)), "openings", count, limit)
     }
+}
 
-    pub(crate) fn save(&self, writer: &mut Writer) {
+impl Kept for Flapping {
+    const PART: Part = Part { tag: 13, versions: (1, 1), name: "flapping" };
+
+    fn save(&self, writer: &mut Writer) {
         writer.len(self.units.len());
         for (name, seen) in &self.units {
             writer.str(name.as_str());
@@ -202,7 +157,7 @@ impl Flapping {
         }
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
         let mut loaded = Self::default();
         for _ in 0..reader.len()?.min(FOLLOWED_MAX) {
             let name = reader.unit()?;
@@ -248,7 +203,7 @@ impl Seen {
             let was_restarted = unit.n_restarts > self.n_restarts;
             // What follows a crash is counted where crashes are.
             if !was_restarted && !self.failed {
-                self.starts.add(t);
+                self.starts.add(t, 1);
             }
             self.invocation = unit.invocation;
             self.failed = false;

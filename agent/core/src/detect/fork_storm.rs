@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Learns, Since, Subjects, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
-use super::words::measured;
+use super::snapshot::{Kept, Part};
+use super::words::{duration, measured};
 use crate::finding::{FindingKind, Severity};
 use crate::sample::{Cgroup, Sample};
 use crate::subject::UnitName;
@@ -213,8 +215,12 @@ impl ForkStorm {
         let now = self.forks.readings[self.forks.len - 1].1;
         (now >= before).then(|| (now - before) * 1e3 / (t - at) as f64)
     }
+}
 
-    pub(crate) fn save(&self, writer: &mut Writer) {
+impl Kept for ForkStorm {
+    const PART: Part = Part { tag: 12, versions: (1, 1), name: "process.fork_storm" };
+
+    fn save(&self, writer: &mut Writer) {
         self.fork_highs.save(writer);
         writer.len(self.units.len());
         for (name, tasks) in &self.units {
@@ -230,7 +236,7 @@ impl ForkStorm {
         }
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
         let fork_highs = Highs::load(reader)?;
         let mut units = BTreeMap::new();
         for _ in 0..reader.len()?.min(UNITS_MAX) {
@@ -246,6 +252,28 @@ impl ForkStorm {
     }
 }
 
+impl Learns for ForkStorm {
+    fn learned(&self, since: Since, settings: &Settings, to: &mut Learned) {
+        let in_force = format!(
+            "said from {} more tasks in {} on and {MORE} times as many as ever, while the host makes {MORE} times its usual \
+             {:.1} a second",
+            settings.fork_storm_tasks,
+            duration(Duration::from_millis(WINDOW.unsigned_abs())),
+            self.fork_highs.ordinary()
+        );
+        let subjects = self.units.iter().map(|(name, tasks)| tasks.learned(name, since));
+        to.add(Self::PART, LearnedModel { in_force, ..LearnedModel::default() }, subjects);
+    }
+
+    fn matching(&self, which: Subjects<'_>) -> usize {
+        self.units.keys().filter(|name| which.matches(&name.to_string())).count()
+    }
+
+    fn reset(&mut self, which: Subjects<'_>) {
+        self.units.retain(|name, _| !which.matches(&name.to_string()));
+    }
+}
+
 /// Whether a unit stands at its own limit, or the machine at its.
 #[allow(clippy::cast_precision_loss)]
 fn is_at_limit(cgroup: &Cgroup, sample: &Sample) -> bool {
@@ -257,6 +285,20 @@ fn is_at_limit(cgroup: &Cgroup, sample: &Sample) -> bool {
 impl Tasks {
     fn new(t: Millis) -> Self {
         Self { since: t, invocation: None, recent: Recent::default(), highs: Highs::default(), storm: None }
+    }
+
+    fn learned(&self, name: &UnitName, since: Since) -> LearnedSubject {
+        let trained = since.passed(self.since);
+        let learned_after = Duration::from_millis(WATCHED_MIN.unsigned_abs());
+        LearnedSubject {
+            name: name.to_string(),
+            since_ms: Some(since.wall_ms(self.since)),
+            trained,
+            learning: learned_after.checked_sub(trained).filter(|left| !left.is_zero()),
+            state_bytes: size(size_of::<Self>()),
+            text: format!("at most {} tasks in a week", self.highs.highest()),
+            ..LearnedSubject::default()
+        }
     }
 
     /// `forks` is how many the host makes a second, where that is unusually many, and how many in the

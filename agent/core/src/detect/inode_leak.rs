@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use super::codec::{Reader, Writer};
-use super::leak_watch::{LeakWatch, Reading, Resource};
+use super::leak_watch::{self, Reading, Resource};
 use super::lifecycle::{Round, Verdict};
 use super::settings::Settings;
+use super::snapshot::Part;
 use super::words::{count, float};
 use crate::finding::FindingKind;
 use crate::sample::{FilesystemUsage, Sample};
@@ -23,17 +23,13 @@ static INODES: Resource = Resource {
     // Fewer than a package with its documentation brings.
     growth_min: 1_000.0,
     flat: 1_000.0,
+    models_until: 0,
     within: |settings| settings.leak_within,
 };
 
-/// Histories by mount point.
-#[derive(Debug)]
-pub(crate) struct InodeLeak(LeakWatch<PathBytes>);
-
-impl Default for InodeLeak {
-    fn default() -> Self {
-        Self(LeakWatch::new(&INODES))
-    }
+leak_watch::detector! {
+    /// Histories by filesystem.
+    InodeLeak: PathBytes, INODES, Part { tag: 10, versions: (1, 1), name: "inode.leak" }
 }
 
 impl InodeLeak {
@@ -43,14 +39,6 @@ impl InodeLeak {
             self.0.observe(&fs.mount, None, fs.usage.as_ref().and_then(reading), settings, round);
         }
         round.judge_rest(FindingKind::InodeLeak, &Verdict::Over);
-    }
-
-    pub(crate) fn save(&self, writer: &mut Writer) {
-        self.0.save(writer);
-    }
-
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        LeakWatch::load(&INODES, reader, false).map(Self)
     }
 }
 

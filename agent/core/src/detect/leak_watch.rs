@@ -12,9 +12,10 @@ use std::time::Duration;
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
 use super::leak::{Leak, LeakModel};
-use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, count, size};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
+use super::snapshot::Part;
 use super::words::{duration, measured, percent, seconds};
 use crate::finding::{FindingKind, Severity};
 use crate::subject::{PathBytes, UnitName};
@@ -46,9 +47,58 @@ pub(crate) struct Resource {
     /// Of a count, the growth that matters once more: what has never moved by this much needs no model, as
     /// most units have always the same number of threads. Zero where everything moves.
     pub(crate) flat: f64,
+    /// The version of its state up to which every subject had a model; 0 where that never was so.
+    pub(crate) models_until: u8,
     /// What reaches its limit within this time leaks.
     pub(crate) within: fn(&Settings) -> Duration,
 }
+
+/// A detector of its own out of the histories of one resource.
+macro_rules! detector {
+    ($(#[$doc:meta])* $name:ident: $key:ty, $resource:ident, $part:expr) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name($crate::detect::leak_watch::LeakWatch<$key>);
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self($crate::detect::leak_watch::LeakWatch::new(&$resource))
+            }
+        }
+
+        impl $crate::detect::snapshot::Kept for $name {
+            const PART: $crate::detect::snapshot::Part = $part;
+
+            fn save(&self, writer: &mut $crate::detect::codec::Writer) {
+                self.0.save(writer);
+            }
+
+            fn load(version: u8, reader: &mut $crate::detect::codec::Reader<'_>) -> Option<Self> {
+                $crate::detect::leak_watch::LeakWatch::load(&$resource, reader, version).map(Self)
+            }
+        }
+
+        impl $crate::detect::learned::Learns for $name {
+            fn learned(
+                &self,
+                since: $crate::detect::learned::Since,
+                settings: &$crate::detect::Settings,
+                to: &mut $crate::detect::learned::Learned,
+            ) {
+                self.0.learned(<Self as $crate::detect::snapshot::Kept>::PART, since, settings, to);
+            }
+
+            fn matching(&self, which: $crate::detect::learned::Subjects<'_>) -> usize {
+                self.0.matching(which)
+            }
+
+            fn reset(&mut self, which: $crate::detect::learned::Subjects<'_>) {
+                self.0.reset(which);
+            }
+        }
+    };
+}
+pub(crate) use detector;
 
 /// What is used by one subject, and what is left.
 #[derive(Debug)]
@@ -248,20 +298,10 @@ impl<K: Key> LeakWatch<K> {
     }
 
     /// Tells what was learned of every subject.
-    pub(crate) fn learned(&self, version: u8, since: Since, settings: &Settings, to: &mut Learned) {
-        let begin = to.subjects.len();
-        to.subjects.extend(self.subjects.iter().map(|(key, growth)| growth.learned(key.name(), since, self.resource)));
-        let own = &to.subjects[begin..];
-        to.models.push(LearnedModel {
-            name: self.resource.kind.as_str().to_owned(),
-            version: version.into(),
-            subjects: count(own.len()),
-            since_ms: own.iter().filter_map(|subject| subject.since_ms).min(),
-            trained: own.iter().map(|subject| subject.trained).max().unwrap_or_default(),
-            state_bytes: own.iter().map(|subject| subject.state_bytes).sum(),
-            in_force: format!("said where the limit is reached within {}", duration((self.resource.within)(settings))),
-            ..LearnedModel::default()
-        });
+    pub(crate) fn learned(&self, part: Part, since: Since, settings: &Settings, to: &mut Learned) {
+        let in_force = format!("said where the limit is reached within {}", duration((self.resource.within)(settings)));
+        let subjects = self.subjects.iter().map(|(key, growth)| growth.learned(key.name(), since, self.resource));
+        to.add(part, LearnedModel { in_force, ..LearnedModel::default() }, subjects);
     }
 
     pub(crate) fn save(&self, writer: &mut Writer) {
@@ -273,13 +313,13 @@ impl<K: Key> LeakWatch<K> {
         }
     }
 
-    /// Reads what [`LeakWatch::save`] wrote, or `has_models`, what it wrote when every subject had a model.
-    pub(crate) fn load(resource: &'static Resource, reader: &mut Reader<'_>, has_models: bool) -> Option<Self> {
+    /// Reads what [`LeakWatch::save`] wrote.
+    pub(crate) fn load(resource: &'static Resource, reader: &mut Reader<'_>, version: u8) -> Option<Self> {
         let mut subjects = BTreeMap::new();
         for _ in 0..reader.len()?.min(SUBJECTS_MAX) {
             let key = K::load(reader)?;
             let invocation = reader.option(|r| r.bytes()?.try_into().ok())?;
-            let past = if has_models {
+            let past = if version <= resource.models_until {
                 Past::Model(LeakModel::load(reader, None)?)
             } else {
                 Past::load(reader, resource.flat)?
@@ -313,7 +353,6 @@ impl Growth {
             None => "no leak".to_owned(),
         };
         LearnedSubject {
-            model: resource.kind.as_str().to_owned(),
             name,
             since_ms: Some(since.wall_ms(since.t.saturating_sub(watched))),
             trained,

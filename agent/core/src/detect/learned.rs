@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
+use super::settings::Settings;
+use super::snapshot::{AnyKept, Kept, Part};
 use crate::policy::Glob;
 
 /// One model: what a learning detector knows as a whole.
@@ -178,6 +180,37 @@ impl Subjects<'_> {
     }
 }
 
+/// A detector that learns what is usual.
+pub(crate) trait Learns: AnyKept {
+    /// Tells what was learned of every subject.
+    fn learned(&self, since: Since, settings: &Settings, to: &mut Learned);
+
+    /// How many subjects these are.
+    fn matching(&self, which: Subjects<'_>) -> usize;
+
+    /// Forgets these subjects.
+    fn reset(&mut self, which: Subjects<'_>);
+}
+
+impl Learned {
+    /// Adds a model with its subjects: from these come their number, since when and how long it was
+    /// trained, and what they take beside what `model` takes by itself.
+    pub(crate) fn add(&mut self, part: Part, model: LearnedModel, subjects: impl Iterator<Item = LearnedSubject>) {
+        let begin = self.subjects.len();
+        self.subjects.extend(subjects.map(|subject| LearnedSubject { model: part.name.to_owned(), ..subject }));
+        let own = &self.subjects[begin..];
+        self.models.push(LearnedModel {
+            name: part.name.to_owned(),
+            version: part.versions.1.into(),
+            subjects: count(own.len()),
+            since_ms: own.iter().filter_map(|subject| subject.since_ms).min(),
+            trained: own.iter().map(|subject| subject.trained).max().unwrap_or_default(),
+            state_bytes: model.state_bytes + own.iter().map(|subject| subject.state_bytes).sum::<u64>(),
+            ..model
+        });
+    }
+}
+
 /// What operators did to what was learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Marks {
@@ -187,13 +220,15 @@ pub(crate) struct Marks {
     pub(crate) rolled_back_ms: Option<i64>,
 }
 
-impl Marks {
-    pub(crate) fn save(self, writer: &mut Writer) {
+impl Kept for Marks {
+    const PART: Part = Part { tag: 32, versions: (1, 1), name: "marks of operators" };
+
+    fn save(&self, writer: &mut Writer) {
         writer.option(self.reset_ms, Writer::i64);
         writer.option(self.rolled_back_ms, Writer::i64);
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
         Some(Self { reset_ms: reader.option(Reader::i64)?, rolled_back_ms: reader.option(Reader::i64)? })
     }
 }

@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Learns, Since, Subjects, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
-use super::words::{measured, said};
+use super::settings::Settings;
+use super::snapshot::{Kept, Part};
+use super::words::{measured, said, seconds};
 use crate::finding::{FindingKind, Severity};
 use crate::log::{LogCounts, UNITS_MAX};
 use crate::sample::Sample;
@@ -109,8 +112,12 @@ impl LogBurst {
             self.units.remove(&name);
         }
     }
+}
 
-    pub(crate) fn save(&self, writer: &mut Writer) {
+impl Kept for LogBurst {
+    const PART: Part = Part { tag: 16, versions: (1, 1), name: "log.burst" };
+
+    fn save(&self, writer: &mut Writer) {
         writer.f64(self.minutes);
         writer.len(self.units.len());
         for (name, usual) in &self.units {
@@ -121,7 +128,7 @@ impl LogBurst {
         }
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
         let sane = |value: f64| (value.is_finite() && value >= 0.0).then_some(value);
         let mut loaded = Self { minutes: sane(reader.f64()?)?, ..Self::default() };
         for _ in 0..reader.len()?.min(UNITS_MAX) {
@@ -138,7 +145,36 @@ impl LogBurst {
     }
 }
 
+impl Learns for LogBurst {
+    fn learned(&self, _: Since, _: &Settings, to: &mut Learned) {
+        let in_force =
+            format!("said from {ERRORS_MIN} errors a minute on that are {BURST} standard deviations too many");
+        let subjects = self.units.iter().map(|(name, usual)| usual.learned(name));
+        to.add(Self::PART, LearnedModel { in_force, ..LearnedModel::default() }, subjects);
+    }
+
+    fn matching(&self, which: Subjects<'_>) -> usize {
+        self.units.keys().filter(|name| which.matches(&name.to_string())).count()
+    }
+
+    fn reset(&mut self, which: Subjects<'_>) {
+        self.units.retain(|name, _| !which.matches(&name.to_string()));
+    }
+}
+
 impl Usual {
+    fn learned(&self, name: &UnitName) -> LearnedSubject {
+        LearnedSubject {
+            name: name.to_string(),
+            trained: seconds(self.minutes * 60.0),
+            state_bytes: size(size_of::<Self>()),
+            expected: Some(self.mean),
+            scale: Some(self.variance.sqrt()),
+            text: format!("{:.1} errors a minute", self.mean),
+            ..LearnedSubject::default()
+        }
+    }
+
     fn count(&mut self, errors: u64, t: Millis) {
         self.shift(t);
         // The log counts anew when the agent starts.
@@ -265,6 +301,6 @@ mod tests {
         writer.section(1, 1, |w| burst.save(w));
         let bytes = writer.finish();
         let mut section = Reader::open(&bytes).unwrap().section().unwrap();
-        assert_eq!(LogBurst::load(&mut section.body).unwrap().units, burst.units);
+        assert_eq!(LogBurst::load(1, &mut section.body).unwrap().units, burst.units);
     }
 }

@@ -5,11 +5,10 @@
 
 use std::fmt;
 
-use super::codec::{Reader, Writer};
-use super::leak_watch::{self, LeakWatch, Resource};
-use super::learned::{Learned, Since, Subjects};
+use super::leak_watch::{self, Resource};
 use super::lifecycle::{Round, Verdict};
 use super::settings::Settings;
+use super::snapshot::Part;
 use super::words::{bytes, float};
 use crate::finding::FindingKind;
 use crate::sample::Sample;
@@ -26,17 +25,13 @@ static MEMORY: Resource = Resource {
     // The agent's own and other small programs may do as they like.
     growth_min: 16.0 * 1_048_576.0,
     flat: 0.0,
+    models_until: 2,
     within: |settings| settings.memory_leak_within,
 };
 
-/// Histories by unit.
-#[derive(Debug)]
-pub(crate) struct MemoryLeak(LeakWatch<UnitName>);
-
-impl Default for MemoryLeak {
-    fn default() -> Self {
-        Self(LeakWatch::new(&MEMORY))
-    }
+leak_watch::detector! {
+    /// Histories by unit.
+    MemoryLeak: UnitName, MEMORY, Part { tag: 6, versions: (2, 3), name: "memory.leak" }
 }
 
 impl MemoryLeak {
@@ -57,30 +52,6 @@ impl MemoryLeak {
             self.0.observe(unit.unit, invocation, reading(unit, sample), settings, round);
         }
         round.judge_rest(FindingKind::MemoryLeak, &Verdict::Over);
-    }
-
-    /// How many units these are.
-    pub(crate) fn matching(&self, which: Subjects<'_>) -> usize {
-        self.0.matching(which)
-    }
-
-    /// Forgets these units.
-    pub(crate) fn reset(&mut self, which: Subjects<'_>) {
-        self.0.reset(which);
-    }
-
-    /// Tells what was learned of every unit.
-    pub(crate) fn learned(&self, version: u8, since: Since, settings: &Settings, to: &mut Learned) {
-        self.0.learned(version, since, settings, to);
-    }
-
-    pub(crate) fn save(&self, writer: &mut Writer) {
-        self.0.save(writer);
-    }
-
-    /// `has_models` reads what the version before wrote.
-    pub(crate) fn load(reader: &mut Reader<'_>, has_models: bool) -> Option<Self> {
-        LeakWatch::load(&MEMORY, reader, has_models).map(Self)
     }
 }
 

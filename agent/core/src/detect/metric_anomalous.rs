@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::clock::{Millis, millis};
 use super::codec::{Reader, Writer};
-use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, count, size};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Learns, Since, Subjects, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::model::{AlarmState, Blame, HostModel, HostScore};
 use super::settings::{Learning, Settings};
+use super::snapshot::{Kept, Part};
 use super::words::{duration, said};
 use crate::finding::{Evidence, FindingKind, Measure, Severity};
 use crate::series::{SeriesKey, SeriesTable};
@@ -148,23 +149,6 @@ impl MetricAnomalous {
         self.cells = (0..).zip(&self.cells).filter(|(at, _)| is_kept(*at)).map(|(_, cell)| *cell).collect();
     }
 
-    /// How many metrics these are.
-    pub(crate) fn matching(&self, which: Subjects<'_>) -> usize {
-        (0..self.table.len()).filter(|slot| which.matches(&self.table.key(*slot).to_string())).count()
-    }
-
-    /// Forgets these metrics, with everything where these are all.
-    pub(crate) fn reset(&mut self, which: Subjects<'_>) {
-        if which == Subjects::All {
-            // Who knows nothing has nothing to say.
-            *self = Self { dropped: self.dropped, verdict: Verdict::Over, ..Self::default() };
-            return;
-        }
-        let keep: Vec<_> =
-            (0..self.table.len()).map(|slot| !which.matches(&self.table.key(slot).to_string())).collect();
-        self.retain(&keep);
-    }
-
     /// What the step says; `None` where it says no more than the one before.
     fn judge(&self, score: &HostScore, settings: &Settings) -> Option<Verdict> {
         match score.alarm {
@@ -221,51 +205,12 @@ impl MetricAnomalous {
         };
         Evidence { text, measure: Some(measure) }
     }
+}
 
-    /// Tells what was learned of every metric, by name.
-    pub(crate) fn learned(&self, version: u8, since: Since, settings: &Settings, to: &mut Learned) {
-        let name = FindingKind::MetricAnomalous.as_str();
-        let at = time_of_day(since.wall_ms);
-        let begin = to.subjects.len();
-        for slot in self.table.sorted() {
-            let Some(usual) = self.model.usual(slot, at) else { continue };
-            to.subjects.push(LearnedSubject {
-                model: name.to_owned(),
-                name: self.table.key(slot).to_string(),
-                since_ms: self.cells.get(slot).map(|cell| cell.since_ms).filter(|since_ms| *since_ms != 0),
-                trained: super::words::seconds(usual.seen_seconds),
-                learning: Some(super::words::seconds(usual.learning_seconds)).filter(|left| !left.is_zero()),
-                state_bytes: size(self.model.metric_bytes() + size_of::<Cell>()),
-                expected: Some(usual.expected),
-                scale: Some(usual.scale),
-                limit: Some(usual.limit),
-                text: if usual.unusual_seconds > 0.0 {
-                    format!("unusual for {}", duration(super::words::seconds(usual.unusual_seconds)))
-                } else {
-                    String::new()
-                },
-            });
-        }
-        let own = &to.subjects[begin..];
-        let knob = settings.anomaly_false_alarms_per_week;
-        to.models.push(LearnedModel {
-            name: name.to_owned(),
-            version: version.into(),
-            subjects: count(own.len()),
-            since_ms: own.iter().filter_map(|subject| subject.since_ms).min(),
-            trained: own.iter().map(|subject| subject.trained).max().unwrap_or_default(),
-            learning: self.learning(),
-            state_bytes: size(self.model.state_bytes() + self.cells.len() * size_of::<Cell>()),
-            in_force: format!(
-                "{knob} false alarms a week accepted: an alarm from {:.2} usual worst hours on",
-                self.model.limit(knob)
-            ),
-            is_frozen: settings.learning == Learning::Frozen,
-            ..LearnedModel::default()
-        });
-    }
+impl Kept for MetricAnomalous {
+    const PART: Part = Part { tag: 7, versions: (2, 3), name: "metric.anomalous" };
 
-    pub(crate) fn save(&self, writer: &mut Writer) {
+    fn save(&self, writer: &mut Writer) {
         writer.len(self.table.len());
         for slot in 0..self.table.len() {
             let SeriesKey { name, labels } = &**self.table.key(slot);
@@ -281,7 +226,7 @@ impl MetricAnomalous {
     }
 
     /// Reads what version 2 or 3 wrote: 3 says since when each metric is learned.
-    pub(crate) fn load(reader: &mut Reader<'_>, version: u8) -> Option<Self> {
+    fn load(version: u8, reader: &mut Reader<'_>) -> Option<Self> {
         let mut table = SeriesTable::default();
         let mut cells = Vec::new();
         for expected in 0..reader.len()?.min(METRICS_MAX) {
@@ -294,6 +239,59 @@ impl MetricAnomalous {
             cells.push(Cell { since_ms: if version >= 3 { reader.i64()? } else { 0 }, ..Cell::default() });
         }
         Some(Self { table, cells, model: HostModel::load(reader)?, ..Self::default() })
+    }
+}
+
+impl Learns for MetricAnomalous {
+    fn learned(&self, since: Since, settings: &Settings, to: &mut Learned) {
+        let at = time_of_day(since.wall_ms);
+        let knob = settings.anomaly_false_alarms_per_week;
+        let model = LearnedModel {
+            learning: self.learning(),
+            // What no metric has for itself.
+            state_bytes: size(self.model.state_bytes() - self.table.len() * self.model.metric_bytes()),
+            in_force: format!(
+                "{knob} false alarms a week accepted: an alarm from {:.2} usual worst hours on",
+                self.model.limit(knob)
+            ),
+            is_frozen: settings.learning == Learning::Frozen,
+            ..LearnedModel::default()
+        };
+        let subjects = self.table.sorted().filter_map(|slot| {
+            let usual = self.model.usual(slot, at)?;
+            Some(LearnedSubject {
+                name: self.table.key(slot).to_string(),
+                since_ms: self.cells.get(slot).map(|cell| cell.since_ms).filter(|since_ms| *since_ms != 0),
+                trained: super::words::seconds(usual.seen_seconds),
+                learning: Some(super::words::seconds(usual.learning_seconds)).filter(|left| !left.is_zero()),
+                state_bytes: size(self.model.metric_bytes() + size_of::<Cell>()),
+                expected: Some(usual.expected),
+                scale: Some(usual.scale),
+                limit: Some(usual.limit),
+                text: if usual.unusual_seconds > 0.0 {
+                    format!("unusual for {}", duration(super::words::seconds(usual.unusual_seconds)))
+                } else {
+                    String::new()
+                },
+                ..LearnedSubject::default()
+            })
+        });
+        to.add(Self::PART, model, subjects);
+    }
+
+    fn matching(&self, which: Subjects<'_>) -> usize {
+        (0..self.table.len()).filter(|slot| which.matches(&self.table.key(*slot).to_string())).count()
+    }
+
+    fn reset(&mut self, which: Subjects<'_>) {
+        if which == Subjects::All {
+            // Who knows nothing has nothing to say.
+            *self = Self { dropped: self.dropped, verdict: Verdict::Over, ..Self::default() };
+            return;
+        }
+        let keep: Vec<_> =
+            (0..self.table.len()).map(|slot| !which.matches(&self.table.key(slot).to_string())).collect();
+        self.retain(&keep);
     }
 }
 

@@ -17,8 +17,10 @@ use std::time::Duration;
 
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Learns, Since, Subjects, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
+use super::snapshot::{Kept, Part};
 use super::words::{duration, measured, said};
 use crate::finding::{Evidence, FindingKind, Severity};
 use crate::sample::Sample;
@@ -131,8 +133,12 @@ impl Runaway {
         }
         self.units.get_mut(name)
     }
+}
 
-    pub(crate) fn save(&self, writer: &mut Writer) {
+impl Kept for Runaway {
+    const PART: Part = Part { tag: 11, versions: (1, 1), name: "process.runaway" };
+
+    fn save(&self, writer: &mut Writer) {
         writer.len(self.units.len());
         for (name, usage) in &self.units {
             writer.str(name.as_str());
@@ -146,7 +152,7 @@ impl Runaway {
         }
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
         let mut units = BTreeMap::new();
         for _ in 0..reader.len()?.min(UNITS_MAX) {
             let name = reader.unit()?;
@@ -163,6 +169,26 @@ impl Runaway {
             units.insert(name, usage);
         }
         Some(Self { units })
+    }
+}
+
+impl Learns for Runaway {
+    fn learned(&self, _: Since, settings: &Settings, to: &mut Learned) {
+        let in_force = format!(
+            "said from {:.1} CPUs on, for {} and {LONGER} times as long as ever",
+            settings.runaway_cpus,
+            duration(settings.runaway_for)
+        );
+        let subjects = self.units.iter().map(|(name, usage)| usage.learned(name));
+        to.add(Self::PART, LearnedModel { in_force, ..LearnedModel::default() }, subjects);
+    }
+
+    fn matching(&self, which: Subjects<'_>) -> usize {
+        self.units.keys().filter(|name| which.matches(&name.to_string())).count()
+    }
+
+    fn reset(&mut self, which: Subjects<'_>) {
+        self.units.retain(|name, _| !which.matches(&name.to_string()));
     }
 }
 
@@ -269,6 +295,28 @@ impl Usage {
     /// The longest stretch above a level that has ended.
     fn usual(&self, at: usize) -> u16 {
         self.days.iter().map(|day| day[at]).max().unwrap_or(0)
+    }
+
+    fn learned(&self, name: &UnitName) -> LearnedSubject {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let trained = minutes(self.watched.into());
+        let highest = (0..LEVELS).rev().find(|at| self.usual(*at) > 0);
+        LearnedSubject {
+            name: name.to_string(),
+            trained,
+            learning: minutes(WATCHED_MIN.into()).checked_sub(trained).filter(|left| !left.is_zero()),
+            state_bytes: size(size_of::<Self>()),
+            text: match highest {
+                Some(at) => format!(
+                    "at most {:.1} CPUs in a week; above {:.1} for {} at a time",
+                    level(at + 1),
+                    level(at),
+                    duration(minutes(self.usual(at).into()))
+                ),
+                None => format!("below {LEVEL_MIN} CPUs in a week"),
+            },
+            ..LearnedSubject::default()
+        }
     }
 
     fn verdict(&mut self, settings: &Settings, waiting: Option<f64>) -> Verdict {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::codec::{Reader, Writer};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
+use super::snapshot::{Kept, Part};
 use crate::finding::{Evidence, FindingKind, Measure, Severity};
 use crate::sample::{ActiveState, Unit};
 use crate::subject::UnitName;
@@ -59,22 +60,6 @@ impl ServiceFailed {
         round.judge(FindingKind::ServiceFailed, SubjectRef::Unit(name), verdict);
     }
 
-    pub(crate) fn save(&self, writer: &mut Writer) {
-        writer.len(self.running.len());
-        for (name, invocation) in &self.running {
-            writer.str(name.as_str());
-            writer.bytes(invocation);
-        }
-    }
-
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        let mut running = BTreeMap::new();
-        for _ in 0..reader.len()?.min(UNITS_MAX) {
-            running.insert(reader.unit()?, reader.bytes()?.try_into().ok()?);
-        }
-        Some(Self { running })
-    }
-
     fn remember(&mut self, name: &UnitName, unit: &Unit) {
         let Some(invocation) = unit.invocation.filter(|_| unit.active == ActiveState::Active) else { return };
         if let Some(known) = self.running.get_mut(name) {
@@ -120,6 +105,26 @@ impl ServiceFailed {
             && unit.service_type != "oneshot"
             && KILLED.contains(&unit.exec_main_code)
             && self.saw_it_run(name, unit)
+    }
+}
+
+impl Kept for ServiceFailed {
+    const PART: Part = Part { tag: 3, versions: (1, 1), name: "service.failed" };
+
+    fn save(&self, writer: &mut Writer) {
+        writer.len(self.running.len());
+        for (name, invocation) in &self.running {
+            writer.str(name.as_str());
+            writer.bytes(invocation);
+        }
+    }
+
+    fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut running = BTreeMap::new();
+        for _ in 0..reader.len()?.min(UNITS_MAX) {
+            running.insert(reader.unit()?, reader.bytes()?.try_into().ok()?);
+        }
+        Some(Self { running })
     }
 }
 

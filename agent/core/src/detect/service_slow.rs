@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use super::clock::{Millis, millis};
 use super::codec::{Reader, Writer};
+use super::learned::{Learned, LearnedModel, LearnedSubject, Learns, Since, Subjects, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::service_hung::is_starved;
-use super::words::{duration, measured};
+use super::settings::Settings;
+use super::snapshot::{Kept, Part};
+use super::words::{duration, measured, seconds};
 use crate::finding::{FindingKind, Severity};
 use crate::sample::{ActiveState, Probe, Sample};
 use crate::signal::PROBE_AGE_MAX;
@@ -131,8 +134,12 @@ impl ServiceSlow {
         }
         round.judge_rest(FindingKind::ServiceSlow, &Verdict::Over);
     }
+}
 
-    pub(crate) fn save(&self, writer: &mut Writer) {
+impl Kept for ServiceSlow {
+    const PART: Part = Part { tag: 24, versions: (1, 1), name: "service.slow" };
+
+    fn save(&self, writer: &mut Writer) {
         writer.len(self.usual.len());
         for (name, usual) in &self.usual {
             writer.str(name);
@@ -142,7 +149,7 @@ impl ServiceSlow {
         }
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
         let mut loaded = Self::default();
         for _ in 0..reader.len()?.min(PROBES_MAX) {
             let name = reader.str()?.to_owned();
@@ -159,7 +166,45 @@ impl ServiceSlow {
     }
 }
 
+impl Learns for ServiceSlow {
+    fn learned(&self, _: Since, _: &Settings, to: &mut Learned) {
+        let in_force = format!(
+            "said where no answer for {} takes less than {SLOW_FACTOR} times what 99 in 100 took",
+            duration(SLOW_FOR)
+        );
+        let subjects = self.usual.iter().map(|(name, usual)| usual.learned(name));
+        to.add(Self::PART, LearnedModel { in_force, ..LearnedModel::default() }, subjects);
+    }
+
+    fn matching(&self, which: Subjects<'_>) -> usize {
+        self.usual.keys().filter(|name| which.matches(&name.to_string())).count()
+    }
+
+    fn reset(&mut self, which: Subjects<'_>) {
+        self.usual.retain(|name, _| !which.matches(&name.to_string()));
+    }
+}
+
 impl Usual {
+    fn learned(&self, name: &str) -> LearnedSubject {
+        let is_known = self.answers > 0;
+        LearnedSubject {
+            name: name.to_owned(),
+            trained: seconds(self.seconds),
+            learning: Some(seconds(KNOWN_AFTER - self.seconds)).filter(|left| !left.is_zero()),
+            state_bytes: size(size_of::<Self>()),
+            expected: is_known.then(|| self.quantile(0.5)),
+            limit: self.limit(),
+            text: if is_known {
+                let (half, most) = (milliseconds(self.quantile(0.5)), milliseconds(self.quantile(SELDOM)));
+                format!("half of the answers within {half}, 99 in 100 within {most}")
+            } else {
+                "no answer yet".to_owned()
+            },
+            ..LearnedSubject::default()
+        }
+    }
+
     /// What was slow before a restart of the unit says nothing of what runs now.
     fn restarted(&mut self, invocation: Option<[u8; 16]>) {
         if self.invocation != invocation {

@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use super::codec::{Reader, Writer};
-use super::leak_watch::{LeakWatch, Reading, Resource};
+use super::leak_watch::{self, Reading, Resource};
 use super::lifecycle::{Round, Verdict};
 use super::settings::Settings;
+use super::snapshot::Part;
 use super::words::{count, float};
 use crate::finding::FindingKind;
 use crate::sample::{Cgroup, Sample};
@@ -23,17 +23,13 @@ static TASKS: Resource = Resource {
     // A pool of threads for every CPU of a large machine is no leak.
     growth_min: 64.0,
     flat: 64.0,
+    models_until: 0,
     within: |settings| settings.leak_within,
 };
 
-/// Histories by unit.
-#[derive(Debug)]
-pub(crate) struct TaskLeak(LeakWatch<UnitName>);
-
-impl Default for TaskLeak {
-    fn default() -> Self {
-        Self(LeakWatch::new(&TASKS))
-    }
+leak_watch::detector! {
+    /// Histories by unit.
+    TaskLeak: UnitName, TASKS, Part { tag: 9, versions: (1, 1), name: "task.leak" }
 }
 
 impl TaskLeak {
@@ -49,14 +45,6 @@ impl TaskLeak {
             }
         }
         round.judge_rest(FindingKind::TaskLeak, &Verdict::Over);
-    }
-
-    pub(crate) fn save(&self, writer: &mut Writer) {
-        self.0.save(writer);
-    }
-
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        LeakWatch::load(&TASKS, reader, false).map(Self)
     }
 }
 
