@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
-use super::forecast::{Forecast, Forecaster};
+use super::forecast::{Forecast, Forecaster, Habits};
 use super::learned::{Learned, LearnedModel, LearnedSubject, Learns, Since, Subjects, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::snapshot::{Kept, Part};
 use super::trend::{History, Slope, slope, span};
-use super::words::{bytes, duration, measured, percent, seconds};
+use super::words::{bytes, duration, measured, percent, said, seconds};
 use crate::finding::{FindingKind, Severity};
 use crate::sample::Sample;
 use crate::signal::{FilesystemSignals, Signals};
@@ -42,6 +42,9 @@ const LONG_SPAN_MIN: Millis = 10 * 60_000;
 /// Full within this time by the short window alone is said without waiting for the long one: it
 /// would come too late.
 const IMMINENT: Duration = Duration::from_secs(10 * 60);
+
+/// Writing at an hour within this share of the mean, or its inverse, is no habit worth a word.
+const HOUR_USUAL: f64 = 0.8;
 
 /// Full within this time is critical.
 const CRITICAL: Duration = Duration::from_secs(30 * 60);
@@ -210,13 +213,17 @@ impl Filling {
             trained,
             learning: learned_after.checked_sub(trained).filter(|left| !left.is_zero()),
             state_bytes: size(size_of::<Self>() + self.forecaster.state_bytes() + windows.iter().sum::<usize>()),
-            text: format!(
+            text: [format!(
                 "full in {} ({} to {}), {} usable",
                 time_words(forecast.expected),
                 time_words(forecast.low),
                 time_words(forecast.high),
                 bytes(self.usable_bytes)
-            ),
+            )]
+            .into_iter()
+            .chain(self.forecaster.habits().iter().flat_map(habit_words))
+            .collect::<Vec<_>>()
+            .join("; "),
             ..LearnedSubject::default()
         }
     }
@@ -235,7 +242,11 @@ impl Filling {
         let confidence = if forecast.high <= within * 2.0 { 0.9 } else { 0.75 };
         let left = float(fs.usable_bytes.saturating_sub(fs.used_bytes));
         let per_second = if forecast.expected > 0.0 { left / forecast.expected } else { 0.0 };
-        holds(fs, &forecast, per_second, confidence)
+        let mut verdict = holds(fs, &forecast, per_second, confidence);
+        if let (Verdict::Holds(case), Some(habits)) = (&mut verdict, self.forecaster.habits()) {
+            case.evidence.extend(habit_words(&habits).map(said));
+        }
+        verdict
     }
 
     /// Full within minutes, by the short window.
@@ -284,6 +295,20 @@ impl Filling {
     }
 }
 
+/// What the forecast reckons with, in words.
+fn habit_words(habits: &Habits) -> impl Iterator<Item = String> + use<> {
+    let span = |ms: i64| duration(Duration::from_millis(ms.unsigned_abs()));
+    let of = if habits.is_weekly { "week" } else { "day" };
+    let is_peculiar = !(HOUR_USUAL..=1.0 / HOUR_USUAL).contains(&habits.hour);
+    let hour = is_peculiar
+        .then(|| format!("at this hour of the {of} {:.1} times as much is written as on average", habits.hour));
+    let cut = habits.cut.map(|(every, next)| match next {
+        0 => format!("what is cut every {} is due now", span(every)),
+        next => format!("something is cut every {}, next in {}; reckoned with", span(every), span(next)),
+    });
+    hour.into_iter().chain(cut)
+}
+
 /// When so much that is left is used up at a slope.
 fn by_slope(slope: Slope, left: f64) -> Forecast {
     let by = |slope: f64| if slope > 0.0 { left / slope } else { f64::INFINITY };
@@ -324,6 +349,8 @@ mod tests {
     use crate::time::Now;
 
     const GIB: f64 = (1u64 << 30) as f64;
+    const HOUR: u64 = 3_600;
+    const DAY: u64 = 24 * HOUR;
 
     /// Shows a disk of 100 GiB every ten seconds for so many minutes; `used_gib` tells how full it
     /// is after so many minutes. Gives when, in minutes, findings opened and cleared.
@@ -388,6 +415,37 @@ mod tests {
         let seen = run(600, |m| 60.0 + (m % 30.0) * 20.0 / 30.0);
         let later: Vec<_> = seen.iter().filter(|(minute, change)| *minute > 60 && *change == Change::Opened).collect();
         assert_eq!(later, Vec::<&(u64, Change)>::new(), "{seen:?}");
+    }
+
+    #[test]
+    fn habits_of_the_day_and_what_is_cut_are_said() {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        // Half a GiB an hour, three times that from 8 to 16 h, and at 2 h what a day brings is cut; on the last day five times that.
+        let (mut used, mut second, mut said) = (40.0 * GIB, 0, Vec::new());
+        while second < 11 * DAY + 16 * HOUR {
+            let (is_last, hour) = (second >= 11 * DAY, second % DAY / HOUR);
+            let step = if is_last { 10 } else { 60 };
+            let per_hour = if (8..16).contains(&hour) { 1.5 } else { 0.5 } * if is_last { 5.0 } else { 1.0 };
+            #[allow(clippy::cast_precision_loss)]
+            let written = per_hour * GIB * step as f64 / HOUR as f64;
+            used = (used + written).min(99.0 * GIB) - if second % DAY == 2 * HOUR { 20.0 * GIB } else { 0.0 };
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let avail_bytes = (100 << 30) - used as u64;
+            let usage =
+                FilesystemUsage { size_bytes: 100 << 30, free_bytes: avail_bytes, avail_bytes, ..Default::default() };
+            let fs = Filesystem { mount: "/".into(), usage: Some(usage), ..Filesystem::default() };
+            let now = Now { boot_ns: second * 1_000_000_000, wall_ms: 0 };
+            let sample = Sample { at: now, filesystems: vec![fs], ..Sample::default() };
+            said.extend(detectors.observe_sample(&sample, now).into_iter().map(|event| (second / DAY, event)));
+            second += step;
+        }
+        let (day, event) = said.iter().find(|(_, event)| event.finding.kind == FindingKind::DiskFilling).unwrap();
+        let words: Vec<_> = event.finding.evidence.iter().map(|evidence| &*evidence.text).collect();
+        assert_eq!((*day, event.change), (11, Change::Opened));
+        assert!(words[1].starts_with("at this hour of the day ") && words[1].contains("times as much"), "{words:?}");
+        assert!(words[2].starts_with("something is cut every 1 d, next in "), "{words:?}");
+        let learned = detectors.learned().subjects;
+        assert!(learned[0].text.contains("; something is cut every 1 d"), "{:?}", learned[0]);
     }
 
     #[test]

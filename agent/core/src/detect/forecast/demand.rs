@@ -106,6 +106,16 @@ impl Demand {
         if level <= self.base { level * shape } else { level + (shape - 1.0) * self.base }
     }
 
+    /// How much is usually written in the hour under way, beside the mean.
+    pub(super) fn shape_now(&self) -> f64 {
+        self.shape[0]
+    }
+
+    /// Whether the habit is one of the week.
+    pub(super) fn is_weekly(&self) -> bool {
+        self.period == WEEK
+    }
+
     /// A rate without the shape. What is above the level of the habit has no habit of its own.
     fn plain(&self, rate: f64, shape: f64) -> f64 {
         let level = rate / shape;

@@ -20,6 +20,7 @@ mod track;
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
 use cycle::Falls;
+use demand::Demand;
 use path::Path;
 use ring::Ring;
 use track::Track;
@@ -65,6 +66,17 @@ impl Forecast {
     pub const NEVER: Self = Self { low: f64::INFINITY, expected: f64::INFINITY, high: f64::INFINITY };
     /// It is full.
     pub const NOW: Self = Self { low: 0.0, expected: 0.0, high: 0.0 };
+}
+
+/// What a forecast takes for usual besides how much is written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Habits {
+    /// How much is usually written at this hour, beside the mean of all hours.
+    pub hour: f64,
+    /// Whether hours are held against those of the week, rather than those of the day.
+    pub is_weekly: bool,
+    /// What is cut again and again: every so many milliseconds, next in so many.
+    pub cut: Option<(Millis, Millis)>,
 }
 
 /// What was learned of one disk.
@@ -159,6 +171,19 @@ impl Forecaster {
             return Forecast::NOW;
         }
         Path::new(self, now).reaches(used, capacity)
+    }
+
+    /// What is usual now; `None` before the first sample.
+    #[must_use]
+    pub fn habits(&self) -> Option<Habits> {
+        let (now, _) = self.last?;
+        let demand = Demand::new(&self.slots, &self.hours, self.usual, now);
+        let cycle = self.falls.cycle(&self.hours, now);
+        Some(Habits {
+            hour: demand.shape_now(),
+            is_weekly: demand.is_weekly(),
+            cut: cycle.map(|cycle| (cycle.period(), cycle.next(now) - now)),
+        })
     }
 
     /// Bytes that it takes, whatever it is shown.
