@@ -114,13 +114,19 @@ impl Path {
 
     /// When a disk of which so much is used reaches a capacity.
     pub(super) fn reaches(&self, used: f64, capacity: f64) -> Forecast {
-        // Speeds are one step apart: each factor is the one before times the same.
-        let step = self.spread.map(|spread| (SPEED_STEP * spread).exp());
-        let mut factor = self.spread.map(|spread| (SPEEDS[0].0 * spread).exp());
+        // Speeds are one step apart: each factor is the one before times the same. The fastest is followed first: where it
+        // does not get there no slower one does, and most disks are not filling.
+        let (fastest, _) = SPEEDS[SPEEDS.len() - 1];
+        let mut step = None;
+        let mut factor = self.spread.map(|spread| (fastest * spread).exp());
         let mut times = [f64::INFINITY; SPEEDS.len()];
-        for time in &mut times {
+        for time in times.iter_mut().rev() {
             *time = self.follow(used, capacity, &factor);
-            factor.iter_mut().zip(&step).for_each(|(factor, step)| *factor *= step);
+            if time.is_infinite() {
+                break;
+            }
+            let step = step.get_or_insert_with(|| self.spread.map(|spread| (-SPEED_STEP * spread).exp()));
+            factor.iter_mut().zip(&*step).for_each(|(factor, step)| *factor *= step);
         }
         Forecast { low: quantile(&times, 0.1), expected: most_likely(&times), high: quantile(&times, 0.9) }
     }

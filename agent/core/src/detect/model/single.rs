@@ -64,7 +64,7 @@ impl Single {
         let rarity = if is_learning { 0.0 } else { (judged.surprise - (DAY / dt).ln()).max(0.0) };
         let alarm = self.alarm(rarity, judged.surprise, limit, dt);
         let score = self.news(rarity, dt);
-        let blame = Blame {
+        let blame = (rarity > 0.0 || alarm != AlarmState::Quiet).then(|| Blame {
             metric: 0,
             distance: ((value - judged.expected).abs() / judged.scale.max(f64::MIN_POSITIVE)).min(f64::MAX),
             value,
@@ -74,8 +74,8 @@ impl Single {
             limit: judged.scale,
             parts: None,
             seconds: judged.seconds,
-        };
-        HostScore { score, limit, alarm, blame: vec![blame] }
+        });
+        HostScore { score, limit, alarm, blame: blame.into_iter().collect() }
     }
 
     /// For how many more seconds it learns before it says anything, in steps of `dt` seconds: a
