@@ -3,9 +3,10 @@
 //! As pure as mainstay-core: no I/O, no clock, no randomness. [`correlate`] makes incidents out of
 //! findings, [`cause`] names what most likely began it, [`depends`] knows what needs what, and
 //! [`dedup`] stores every item once, [`lease`] keeps acting to a share of the hosts, and
-//! [`silence`] tells a silent host from one that nobody could have heard.
+//! [`silence`] tells a silent host from one that nobody could have heard. [`block`] is how series are stored.
 #![forbid(unsafe_code)]
 
+pub mod block;
 pub mod capacity;
 pub mod cause;
 pub mod correlate;

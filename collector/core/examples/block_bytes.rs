@@ -1,0 +1,121 @@
+//! How many bytes a stored value takes, in recordings of real hosts (`bench/record.rs`) and in made ones.
+//!
+//! In: recordings as arguments; without one, a made host. Out: for windows of 1 s and of 10 s, in blocks of ten minutes
+//! and of an hour, the bytes of all pieces over the values of the series that change at all, and how long it took.
+//!
+//! ```text
+//! cargo run --release -p mainstay-fleet --example block_bytes -- RECORDING …
+//! ```
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program for people, not the crate")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use mainstay_core::series::Point;
+use mainstay_fleet::block::{Head, LEVEL_SEALED, LEVEL_SLOT, Part, Row, Which, pack};
+
+#[path = "../../../bench/recording.rs"]
+mod recording;
+#[allow(dead_code)]
+#[path = "../../../bench/shapes.rs"]
+mod shapes;
+
+use recording::Recording;
+
+fn main() {
+    let paths: Vec<String> = std::env::args().skip(1).collect();
+    println!(
+        "| series | window | block | values | bytes a value | of the last values alone | packing, ns a value | one series read, µs |\n|---|---|---|---|---|---|---|---|"
+    );
+    if paths.is_empty() {
+        for seconds in [1, 10] {
+            let described = shapes::describe(750);
+            let mut host = shapes::Shapes::of(1, 750);
+            let rows = if seconds == 1 { 3_600 } else { 3_600 / 10 };
+            let row = |n: u32| Row {
+                at_ms: 1_800_000_000_000 + i64::from(n * seconds) * 1_000 + i64::from(n * 7 % 5),
+                window_ms: seconds * 1_000,
+                samples: seconds,
+                cells: host.summary(seconds, &described.gauge).into_iter().map(Some).collect(),
+            };
+            let rows: Vec<Row> = (0..rows).map(row).collect();
+            report("made, 750 series", seconds, &described.gauge, &rows);
+        }
+    }
+    for path in &paths {
+        match std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| Recording::read(&text)) {
+            Ok(recording) => {
+                for seconds in [1, 10] {
+                    let rows = recording.windows(seconds);
+                    report(path, seconds, &recording.gauge, &rows);
+                }
+            }
+            Err(error) => eprintln!("{path}: {error}"),
+        }
+    }
+}
+
+/// The blocks of one length of a host's rows, in figures.
+fn report(name: &str, seconds: u32, gauge: &[bool], rows: &[Row]) {
+    let moves: Vec<bool> =
+        (0..gauge.len()).map(|at| rows.iter().any(|row| row.cells[at] != rows[0].cells[at])).collect();
+    let some = moves.iter().filter(|moves| **moves).count();
+    for (block, ms, level) in [("10 min", 600_000, LEVEL_SLOT), ("1 h", 3_600_000, LEVEL_SEALED)] {
+        let per_block = usize::try_from(ms / (seconds * 1_000)).unwrap_or(1);
+        let blocks: Vec<&[Row]> = rows.chunks(per_block).filter(|rows| rows.len() * 2 > per_block).collect();
+        let stored: usize = blocks.iter().map(|rows| rows.len()).sum();
+        if stored == 0 {
+            continue;
+        }
+        let (mut bytes, mut alone) = (0, 0);
+        let mut first = None;
+        let started = Instant::now();
+        for rows in &blocks {
+            let packed = pack([1; 16], gauge, rows, level).unwrap_or_else(|error| panic!("{error}"));
+            bytes += packed.bytes();
+            first.get_or_insert(packed);
+        }
+        let took = started.elapsed();
+        for rows in &blocks {
+            let last: Vec<Row> = rows.iter().map(|row| only_last(row, &moves)).collect();
+            let gauge = vec![false; some];
+            alone += pack([1; 16], &gauge, &last, level).unwrap_or_else(|error| panic!("{error}")).bytes();
+        }
+        // A gauge has four values where they differ.
+        let four = gauge.iter().zip(&moves).filter(|(gauge, moves)| **gauge && **moves && seconds > 1).count();
+        let values = (some + 3 * four) * stored;
+        let all = gauge.len() * stored;
+        let read = first.map_or(0.0, |packed| time_of_one(&packed, gauge.len() / 2));
+        println!(
+            "| {name} | {seconds} s | {block} | {values} of {some} series | {:.3} | {:.3} | {:.0} | {read:.1} |",
+            bytes as f64 / values as f64,
+            alone as f64 / (some * stored) as f64,
+            took.as_nanos() as f64 / all as f64,
+        );
+    }
+}
+
+/// The last values of the series that change.
+fn only_last(row: &Row, moves: &[bool]) -> Row {
+    let last =
+        |cell: &Option<Point>| cell.map(|(Point::Counter(last) | Point::Gauge { last, .. })| Point::Counter(last));
+    let cells = row.cells.iter().zip(moves).filter(|(_, moves)| **moves).map(|(cell, _)| last(cell)).collect();
+    Row { cells, ..row.clone() }
+}
+
+/// Microseconds for reading one series out of the pieces of a block.
+fn time_of_one(packed: &mainstay_fleet::block::Packed, at: usize) -> f64 {
+    const TIMES: u32 = 200;
+    let started = Instant::now();
+    for _ in 0..TIMES {
+        let head = Head::open(&packed.head).unwrap_or_else(|error| panic!("{error}"));
+        let no = head.split.part_of(at);
+        let part = Part::open(&packed.parts[usize::from(no)], &head, no).unwrap_or_else(|error| panic!("{error}"));
+        let read = part.each_value(&head, at, Which::Last, &mut |_, value| {
+            black_box(value);
+        });
+        read.unwrap_or_else(|error| panic!("{error}"));
+    }
+    started.elapsed().as_nanos() as f64 / f64::from(TIMES) / 1_000.0
+}
