@@ -17,7 +17,7 @@ use crate::clock;
 use crate::config::{Settings, hostname};
 use crate::enrol::authority::{Authority, AuthorityError};
 use crate::hub::Hub;
-use crate::ingest::silent;
+use crate::ingest::{join, silent};
 use crate::listen::{Tls, serve_admin, serve_tls};
 use crate::notify;
 use crate::store::{Store, StoreError};
@@ -104,6 +104,7 @@ impl Collector {
             tokio::spawn(notify::beat(hub.clone())),
             tokio::spawn(watch_silence(hub.clone())),
             tokio::spawn(retain(hub.clone())),
+            tokio::spawn(join_hours(hub.clone())),
             tokio::spawn(renew_certificate(hub.clone(), tls.clone())),
         ];
         tracing::info!(%address, %http, hosts = hub.state().hosts.len(), "the collector is ready");
@@ -194,6 +195,20 @@ async fn retain(hub: Arc<Hub>) {
         match hub.store.retain(&hosts, retention, clock::wall_ms()).await {
             Ok(gone) => tracing::info!(gone, "old data removed"),
             Err(error) => tracing::error!(%error, "old data could not be removed"),
+        }
+    }
+}
+
+async fn join_hours(hub: Arc<Hub>) {
+    if let Err(error) = join::look_through(&hub).await {
+        tracing::warn!(%error, "it cannot be seen which hours are still in slots");
+    }
+    let mut turns = tokio::time::interval(join::EVERY);
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        if let Err(error) = join::turn(&hub).await {
+            tracing::warn!(%error, "the slots of an hour could not be joined");
         }
     }
 }

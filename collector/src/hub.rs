@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use mainstay_core::id::HostId;
 use mainstay_core::time::Now;
@@ -14,6 +14,7 @@ use mainstay_fleet::correlate::Correlator;
 use mainstay_fleet::depends::Depends;
 use mainstay_fleet::lease::{LeaseLimits, Leases};
 use mainstay_fleet::silence::{Heard, Presence, SilenceSettings, presence};
+use mainstay_promql::Label;
 use mainstay_proto::v1;
 use tokio::sync::{mpsc, watch};
 
@@ -68,6 +69,8 @@ pub struct HostState {
     pub contested_ms: Option<i64>,
     /// Orders what its stream changes.
     pub lock: Arc<tokio::sync::Mutex<()>>,
+    /// What [`Self::query_labels`] made of the row.
+    pub told: OnceLock<Arc<[Label]>>,
 }
 
 impl HostState {
@@ -82,6 +85,23 @@ impl HostState {
     pub fn labels(&self) -> BTreeMap<String, String> {
         let labels = self.row.facts.iter().flat_map(|facts| &facts.labels);
         labels.map(|l| (l.name.clone(), l.value.clone())).collect()
+    }
+
+    /// Its labels, and its name as `host`, as all its series have them in queries: made once, for there are many queries
+    /// and ten thousand hosts.
+    #[must_use]
+    pub fn query_labels(&self) -> Arc<[Label]> {
+        let make = || {
+            let labels = self.labels().into_iter().map(|(name, value)| (Arc::from(name), Arc::from(value)));
+            labels.chain([(Arc::from("host"), Arc::from(self.hostname()))]).collect()
+        };
+        self.told.get_or_init(make).clone()
+    }
+
+    /// Takes another row.
+    pub fn set_row(&mut self, row: HostRow) {
+        self.row = row;
+        self.told = OnceLock::new();
     }
 
     /// Whether it may connect.

@@ -70,7 +70,8 @@ impl Session {
             let host = state.hosts.get_mut(&self.host).ok_or_else(not_enrolled)?;
             host.live = Some(live);
             host.heard_ms = now_ms;
-            host.row = HostRow { facts: Some(merged(facts, host.row.facts.take())), ..host.row.clone() };
+            let row = HostRow { facts: Some(merged(facts, host.row.facts.take())), ..host.row.clone() };
+            host.set_row(row);
             host.mark.last_seen_ms = now_ms;
             host.mark.back_by_ms = 0;
             host.mark.clock_offset_ms = hello.wall_ms.saturating_sub(now_ms);

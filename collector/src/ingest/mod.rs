@@ -5,6 +5,7 @@ pub mod chain;
 mod hello;
 pub mod incidents;
 pub mod intern;
+pub mod join;
 pub mod ledger;
 pub mod push;
 pub mod session;

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mainstay_core::series::{Point, SeriesKey, Summary};
+use mainstay_fleet::block::Row;
 use mainstay_proto::convert::{ConvertError, SummaryReader};
 use mainstay_proto::v1;
 
 use super::intern::Interner;
-use crate::store::block::Row;
-use crate::store::series::{Schema, slot_of};
+use crate::store::schema::Schema;
+use crate::store::series::slot_of;
 use crate::store::{Batch, Store, StoreError};
 
 /// Most series that one session may name.

@@ -1,22 +1,25 @@
 //! The fleet as a source of series: host by host, straight from the blocks.
 //!
-//! Of each host the blocks and open rows of the range are read, only the columns of the series that
-//! are asked for are unpacked, and everything is forgotten before the next host. A series has the
+//! Of each host the parts of blocks that hold the asked series, and its open rows, are read in the range, and
+//! everything is forgotten before the next host. A series has the
 //! labels of its host, the host's name as `host`, and its own, which win. `NAME:min`, `NAME:max` and
 //! `NAME:mean` stand beside `NAME` for gauges, where a query names them outright.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use mainstay_core::id::HostId;
 use mainstay_core::series::SeriesKey;
 use mainstay_promql::{EvalError, Label, Labels, Matcher, NAME, Source, Take, Test, Wanted};
 
 use super::Stop;
 use crate::hub::{HostState, Hub};
 use crate::services::range::coverage;
-use crate::store::Store;
-use crate::store::series::{Schema, pick};
+use crate::store::StoreError;
+use crate::store::read::{Read, View};
+use crate::store::schema::Schema;
+use crate::store::series::which;
 
 /// Damaged blocks that are named in an answer; the rest is counted.
 const DAMAGED_MAX: usize = 10;
@@ -30,6 +33,8 @@ pub struct Seen {
     pub damaged: Vec<String>,
     /// More of them.
     pub damaged_more: usize,
+    /// What was read for it.
+    pub read: Read,
 }
 
 impl Seen {
@@ -54,8 +59,9 @@ impl Seen {
 
 struct Host {
     short: u32,
-    name: String,
-    labels: Vec<Label>,
+    labels: Arc<[Label]>,
+    /// Its id, if another host has the same labels and name.
+    id: Option<Label>,
     enrolled_ms: i64,
     heard_ms: i64,
     /// Since when nothing comes any more, of one that may not connect.
@@ -64,33 +70,39 @@ struct Host {
 
 impl Host {
     fn new(state: &HostState) -> Self {
-        let mut labels: Vec<Label> =
-            state.labels().into_iter().map(|(name, value)| (Arc::from(name), Arc::from(value))).collect();
-        labels.push((Arc::from("host"), Arc::from(state.hostname())));
         Self {
             short: state.row.short,
-            name: state.hostname().to_owned(),
-            labels,
+            labels: state.query_labels(),
+            id: None,
             enrolled_ms: state.row.enrolled_ms,
             heard_ms: state.heard_ms.max(state.mark.last_seen_ms),
             ended_ms: state.is_revoked().then_some(state.mark.last_seen_ms),
         }
     }
 
+    fn name(&self) -> &str {
+        self.label("host")
+    }
+
+    fn labels(&self) -> impl Iterator<Item = &Label> {
+        self.labels.iter().chain(&self.id)
+    }
+
     /// Whether it may have any of the series at all: decided without reading a block.
     fn may_be_meant(&self, wanted: &Wanted<'_>) -> bool {
         let is_over = self.ended_ms.is_some_and(|ended| ended < wanted.from_ms);
-        !is_over && wanted.matchers.iter().all(|matcher| matcher.label != "host" || matcher.holds(&self.name))
+        !is_over && wanted.matchers.iter().all(|matcher| matcher.label != "host" || matcher.holds(self.name()))
     }
 
     fn label(&self, name: &str) -> &str {
-        self.labels.iter().find(|(known, _)| &**known == name).map_or("", |(_, value)| value)
+        self.labels().find(|(known, _)| &**known == name).map_or("", |(_, value)| value)
     }
 }
 
 /// The hosts as they were when the query came.
 pub struct Fleet<'h> {
-    store: &'h Store,
+    view: Arc<View<'h>>,
+    /// In the order of their numbers, in which they are read.
     hosts: Vec<Host>,
     stop: &'h Stop,
     seen: RefCell<Seen>,
@@ -106,30 +118,31 @@ impl<'h> Fleet<'h> {
     /// All hosts of a hub.
     #[must_use]
     pub fn of(hub: &'h Hub, stop: &'h Stop) -> Self {
-        let mut hosts: Vec<(String, Host)> = {
+        let mut hosts: Vec<(HostId, Host)> = {
             let state = hub.state();
-            state.hosts.iter().map(|(id, host)| (id.to_string(), Host::new(host))).collect()
+            state.hosts.iter().map(|(id, host)| (*id, Host::new(host))).collect()
         };
         // Two machines may have one name, such as one that was installed anew: their ids tell them apart.
-        let mut alike: BTreeMap<Vec<Label>, usize> = BTreeMap::new();
+        let mut alike: HashMap<Arc<[Label]>, usize> = HashMap::with_capacity(hosts.len());
         for (_, host) in &hosts {
             *alike.entry(host.labels.clone()).or_default() += 1;
         }
         for (id, host) in &mut hosts {
             if alike.get(&host.labels).is_some_and(|count| *count > 1) {
-                host.labels.push((Arc::from("host_id"), Arc::from(id.as_str())));
+                host.id = Some((Arc::from("host_id"), Arc::from(id.to_string())));
             }
         }
-        let hosts = hosts.into_iter().map(|(_, host)| host).collect();
-        Self { store: &hub.store, hosts, stop, seen: RefCell::default() }
+        let mut hosts: Vec<Host> = hosts.into_iter().map(|(_, host)| host).collect();
+        hosts.sort_by_key(|host| host.short);
+        Self { view: Arc::new(hub.store.view()), hosts, stop, seen: RefCell::default() }
     }
 
     /// The same as a fleet of each host alone, with the number by which the store knows it.
     pub fn each(self) -> impl Iterator<Item = (u32, Self)> {
-        let (store, stop) = (self.store, self.stop);
-        self.hosts
-            .into_iter()
-            .map(move |host| (host.short, Self { store, hosts: vec![host], stop, seen: RefCell::default() }))
+        let (view, stop) = (self.view, self.stop);
+        self.hosts.into_iter().map(move |host| {
+            (host.short, Self { view: view.clone(), hosts: vec![host], stop, seen: RefCell::default() })
+        })
     }
 
     /// What was seen so far.
@@ -140,7 +153,7 @@ impl<'h> Fleet<'h> {
 
     /// The labels of all hosts.
     pub(super) fn host_labels(&self) -> impl Iterator<Item = &Label> {
-        self.hosts.iter().flat_map(|host| &host.labels)
+        self.hosts.iter().flat_map(Host::labels)
     }
 
     /// Hands over the labels of every series that fits and may have points in a range, without reading any.
@@ -150,63 +163,79 @@ impl<'h> Fleet<'h> {
         take: &mut dyn FnMut(Labels) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let mut question = Question::of(wanted.matchers);
+        let mut reader = self.view.reader();
         for host in self.hosts.iter().filter(|host| host.may_be_meant(wanted)) {
+            self.check()?;
             let holds = question.holds(host);
-            let mut slots = std::collections::BTreeSet::new();
-            for (schema, _) in self.read(host, wanted)?.blocks {
-                let meant = question.candidates(&schema);
+            let mut slots = BTreeSet::new();
+            let read = reader.host(host.short, (wanted.from_ms, wanted.to_ms), &mut |piece| {
+                let meant = question.candidates(&piece.schema);
                 slots.extend(meant.iter().filter(|candidate| candidate.is_of(&holds)).map(|candidate| candidate.slot));
-            }
+                Ok(())
+            });
+            read.map_err(|error| failed(&error))?;
+            self.note(host, reader.damaged());
             slots.into_iter().try_for_each(|slot| take(question.labels(slot, host)))?;
         }
+        self.seen.borrow_mut().read.add(reader.read());
         Ok(())
     }
 
-    fn read(&self, host: &Host, wanted: &Wanted<'_>) -> Result<crate::store::series::Slice, EvalError> {
-        if let Some(why) = self.stop.now() {
-            return Err(EvalError::Interrupted(why));
+    fn check(&self) -> Result<(), EvalError> {
+        self.stop.now().map_or(Ok(()), |why| Err(EvalError::Interrupted(why)))
+    }
+
+    /// Notes what of a host cannot be read.
+    fn note(&self, host: &Host, damaged: Vec<String>) {
+        if damaged.is_empty() {
+            return;
         }
-        let (from, to) = (wanted.from_ms.max(0), wanted.to_ms.max(0));
-        let slice =
-            self.store.read_series(host.short, from, to).map_err(|error| EvalError::Source(error.to_string()))?;
         let mut seen = self.seen.borrow_mut();
-        for damaged in &slice.damaged {
-            tracing::error!(host = host.name, damaged, "a part of the series cannot be read");
+        for damaged in damaged {
+            tracing::error!(host = host.name(), damaged, "a part of the series cannot be read");
             if seen.damaged.len() < DAMAGED_MAX {
-                seen.damaged.push(format!("{}: {damaged}", host.name));
+                seen.damaged.push(format!("{}: {damaged}", host.name()));
             } else {
                 seen.damaged_more += 1;
             }
         }
-        Ok(slice)
     }
+}
+
+fn failed(error: &StoreError) -> EvalError {
+    EvalError::Source(error.to_string())
 }
 
 impl Source for Fleet<'_> {
     fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError> {
         let mut question = Question::of(wanted.matchers);
         let mut columns: Vec<Column> = Vec::new();
+        let mut windows: Vec<(i64, i64)> = Vec::new();
+        let mut reader = self.view.reader();
         let span = wanted.from_ms..=wanted.to_ms;
         for host in self.hosts.iter().filter(|host| host.may_be_meant(wanted)) {
+            self.check()?;
             let holds = question.holds(host);
-            let mut windows: BTreeMap<i64, i64> = BTreeMap::new();
-            for (schema, block) in self.read(host, wanted)?.blocks {
-                let meant = question.candidates(&schema);
+            windows.clear();
+            let read = reader.host(host.short, (wanted.from_ms, wanted.to_ms), &mut |piece| {
+                let meant = question.candidates(&piece.schema);
                 columns.resize_with(question.keys.len(), Column::default);
-                let within = |at: &i64| span.contains(at);
-                let rows = block.times().iter().copied().zip(block.windows().iter().copied());
-                windows.extend(rows.filter(|(at, _)| within(at)));
+                let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
+                windows.extend(rows.filter(|(at, _)| span.contains(at)));
                 for candidate in meant.iter().filter(|candidate| candidate.is_of(&holds)) {
-                    let Ok(cells) = block.series(candidate.at, candidate.gauge) else { continue };
+                    let Some(which) = which(question.suffix, candidate.gauge) else { continue };
                     let column = &mut columns[candidate.slot];
-                    for (at, cell) in block.times().iter().zip(cells).filter(|(at, _)| within(at)) {
-                        if let Some(value) = cell.and_then(|point| pick(point, question.suffix)) {
-                            column.at.push(*at);
+                    piece.each_value(candidate.at, which, &mut |at, value| {
+                        if span.contains(&at) {
+                            column.at.push(at);
                             column.values.push(value);
                         }
-                    }
+                    })?;
                 }
-            }
+                Ok(())
+            });
+            read.map_err(|error| failed(&error))?;
+            self.note(host, reader.damaged());
             let mut any = false;
             for (slot, column) in columns.iter_mut().enumerate().filter(|(_, column)| !column.at.is_empty()) {
                 any = true;
@@ -216,11 +245,12 @@ impl Source for Fleet<'_> {
                 column.values.clear();
             }
             if any {
-                let share = coverage(&windows, (wanted.from_ms, wanted.to_ms), host.enrolled_ms, host.heard_ms);
+                let share = coverage(&mut windows, (wanted.from_ms, wanted.to_ms), host.enrolled_ms, host.heard_ms);
                 let mut seen = self.seen.borrow_mut();
                 seen.shares.entry(host.short).and_modify(|least| *least = share.min(*least)).or_insert(share);
             }
         }
+        self.seen.borrow_mut().read.add(reader.read());
         Ok(())
     }
 }
@@ -332,6 +362,6 @@ impl<'q> Question<'q> {
 
     /// The labels of a series on a host: the host's, and its own, which win.
     fn labels(&self, slot: usize, host: &Host) -> Labels {
-        Labels::of(host.labels.iter().chain(&self.keys[slot]).cloned())
+        Labels::of(host.labels().chain(&self.keys[slot]).cloned())
     }
 }

@@ -87,7 +87,7 @@ pub fn metrics(hub: &Hub) -> Result<BTreeMap<String, bool>, EvalError> {
     Ok(found)
 }
 
-fn schemas(hub: &Hub) -> Result<Vec<std::sync::Arc<crate::store::series::Schema>>, EvalError> {
+fn schemas(hub: &Hub) -> Result<Vec<std::sync::Arc<crate::store::schema::Schema>>, EvalError> {
     hub.store.schemas().map_err(|error| EvalError::Source(error.to_string()))
 }
 

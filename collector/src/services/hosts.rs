@@ -1,6 +1,7 @@
 //! Hosts, as operators see them.
 
 use mainstay_core::id::HostId;
+use mainstay_core::series::{Point, SeriesKey};
 use mainstay_fleet::silence::{Presence, SilenceSettings};
 use mainstay_proto::v1;
 use tonic::Status;
@@ -90,8 +91,8 @@ pub fn get(hub: &Hub, request: &v1::GetHostRequest) -> Result<v1::GetHostRespons
     let last = hub.store.last_row(host.row.short).map_err(|error| failed(&error))?;
     let values = last.map(|(schema, row)| {
         let cells = schema.keys.iter().zip(row.cells);
-        let value = |(key, cell): (&std::sync::Arc<mainstay_core::series::SeriesKey>, Option<_>)| {
-            let value = crate::store::series::pick(cell?, "")?;
+        let value = |(key, cell): (&std::sync::Arc<SeriesKey>, Option<Point>)| {
+            let (Point::Counter(value) | Point::Gauge { last: value, .. }) = cell?;
             Some(v1::SeriesValue { key: Some((&**key).into()), value, at_ms: row.at_ms })
         };
         cells.filter_map(value).collect()

@@ -14,7 +14,8 @@ use tonic::Status;
 
 use super::failed;
 use crate::hub::{HostState, Hub};
-use crate::store::series::pick;
+use crate::store::read::Reader;
+use crate::store::series::which;
 
 /// Most points of one answer.
 const POINTS_MAX: usize = 1_000_000;
@@ -140,6 +141,8 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
     let mut answer = v1::QueryRangeResponse::default();
     let mut covered = Vec::new();
     let mut points = 0;
+    let view = hub.store.view();
+    let mut reader = view.reader();
     for (id, host) in &hosts {
         let mut labels = host.labels();
         labels.insert("host".to_owned(), host.hostname().to_owned());
@@ -148,7 +151,7 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
         if refused || (host.is_revoked() && host.mark.last_seen_ms < question.from_ms) {
             continue;
         }
-        let (series, share) = of_host(hub, host, &labels, &question)?;
+        let (series, share) = of_host(&mut reader, host, &labels, &question)?;
         if series.is_empty() {
             continue;
         }
@@ -176,36 +179,36 @@ type Found = (Vec<(BTreeMap<String, String>, Points)>, f64);
 
 /// The series of one host, and the share of the range that its rows cover.
 fn of_host(
-    hub: &Hub,
+    reader: &mut Reader<'_>,
     host: &HostState,
     labels: &BTreeMap<String, String>,
     question: &Question<'_>,
 ) -> Result<Found, Status> {
-    let slice =
-        hub.store.read_series(host.row.short, question.from_ms, question.to_ms).map_err(|error| failed(&error))?;
-    for damaged in &slice.damaged {
+    let mut series: BTreeMap<Arc<SeriesKey>, (BTreeMap<String, String>, Points)> = BTreeMap::new();
+    let mut windows: Vec<(i64, i64)> = Vec::new();
+    let within = |at: i64| (question.from_ms..=question.to_ms).contains(&at);
+    let read = reader.host(host.row.short, (question.from_ms, question.to_ms), &mut |piece| {
+        let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
+        windows.extend(rows.filter(|(at, _)| within(*at)));
+        let schema = piece.schema.clone();
+        for (at, (key, gauge)) in schema.keys.iter().zip(&schema.gauge).enumerate() {
+            let Some(which) = which(question.suffix, *gauge) else { continue };
+            let Some(all) = question.labels(key, labels) else { continue };
+            let points = &mut series.entry(key.clone()).or_insert_with(|| (all, Points::new())).1;
+            piece.each_value(at, which, &mut |at_ms, value| {
+                if within(at_ms) {
+                    points.insert(at_ms, value);
+                }
+            })?;
+        }
+        Ok(())
+    });
+    read.map_err(|error| failed(&error))?;
+    for damaged in reader.damaged() {
         tracing::error!(host = host.hostname(), damaged, "a part of the series cannot be read");
     }
-    let mut series: BTreeMap<Arc<SeriesKey>, (BTreeMap<String, String>, Points)> = BTreeMap::new();
-    let mut windows: BTreeMap<i64, i64> = BTreeMap::new();
-    for (schema, block) in &slice.blocks {
-        let within = |at: i64| (question.from_ms..=question.to_ms).contains(&at);
-        windows
-            .extend(block.times().iter().copied().zip(block.windows().iter().copied()).filter(|(at, _)| within(*at)));
-        let meant = schema.keys.iter().zip(&schema.gauge).enumerate();
-        for (at, (key, gauge)) in meant {
-            let Some(all) = question.labels(key, labels) else { continue };
-            let Ok(cells) = block.series(at, *gauge) else { continue };
-            let points = &mut series.entry(key.clone()).or_insert_with(|| (all, Points::new())).1;
-            for (at_ms, cell) in block.times().iter().zip(cells) {
-                if let Some(value) = cell.and_then(|point| pick(point, question.suffix)).filter(|_| within(*at_ms)) {
-                    points.insert(*at_ms, value);
-                }
-            }
-        }
-    }
     let heard = host.heard_ms.max(host.mark.last_seen_ms);
-    let share = coverage(&windows, (question.from_ms, question.to_ms), host.row.enrolled_ms, heard);
+    let share = coverage(&mut windows, (question.from_ms, question.to_ms), host.row.enrolled_ms, heard);
     let stepped = series.into_values().filter(|(_, points)| !points.is_empty());
     Ok((stepped.map(|(labels, points)| (labels, by_step(points, question))).collect(), share))
 }
@@ -215,18 +218,22 @@ const ON_ITS_WAY_MS: i64 = 25_000;
 /// A window at each end of a range is cut by it; that is not a gap.
 const EDGE: f64 = 0.02;
 
-/// The share of a range that windows (ends and lengths) cover, of what the host should have sent by
+/// The share of a range that windows (ends and lengths, in any order) cover, of what the host should have sent by
 /// now: not from before it was enrolled, and not what it is still gathering.
 pub(crate) fn coverage(
-    windows: &BTreeMap<i64, i64>,
+    windows: &mut Vec<(i64, i64)>,
     (from_ms, to_ms): (i64, i64),
     enrolled_ms: i64,
     heard_ms: i64,
 ) -> f64 {
-    let last = windows.last_key_value().map_or(heard_ms, |(at, _)| *at);
+    if !windows.is_sorted_by(|(a, _), (b, _)| a < b) {
+        windows.sort_unstable();
+        windows.dedup_by_key(|(at, _)| *at);
+    }
+    let last = windows.last().map_or(heard_ms, |(at, _)| *at);
     let until = to_ms.min(if heard_ms - last < ON_ITS_WAY_MS { last } else { heard_ms });
     let expected = (until - from_ms.max(enrolled_ms)).max(1);
-    let share = (windows.values().sum::<i64>() as f64 / expected as f64).clamp(0.0, 1.0);
+    let share = (windows.iter().map(|(_, length)| *length).sum::<i64>() as f64 / expected as f64).clamp(0.0, 1.0);
     if 1.0 - share < EDGE { 1.0 } else { share }
 }
 
@@ -258,7 +265,8 @@ mod tests {
 
     #[test]
     fn a_range_is_covered_by_what_should_have_come_by_now() {
-        let every_10_s = |from: i64, to: i64| (from + 1..=to).map(|n| (n * 10_000, 10_000)).collect::<BTreeMap<_, _>>();
+        let every_10_s =
+            |from: i64, to: i64| (from + 1..=to).map(|n| (n * 10_000, 10_000)).collect::<Vec<(i64, i64)>>();
         let cases = [
             ("all of it", every_10_s(0, 60), (0, 600_000), 0, 600_000, 1.0),
             ("the latest is on its way", every_10_s(0, 59), (0, 600_000), 0, 605_000, 1.0),
@@ -274,8 +282,8 @@ mod tests {
                 2.0 / 3.0,
             ),
         ];
-        for (name, windows, range, enrolled, heard, expected) in cases {
-            let share = coverage(&windows, range, enrolled, heard);
+        for (name, mut windows, range, enrolled, heard, expected) in cases {
+            let share = coverage(&mut windows, range, enrolled, heard);
             assert!((share - expected).abs() < 1e-9, "{name}: {share}");
         }
     }

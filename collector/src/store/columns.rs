@@ -65,9 +65,9 @@ impl Column {
             _ => 8 * MIB,
         });
         options.set_compression_type(match self {
-            // Blocks and rows are compressed already.
-            Self::Series | Self::Head => DBCompressionType::None,
-            Self::Meta => DBCompressionType::Lz4,
+            // Blocks are compressed already; open rows of one host are much alike.
+            Self::Series => DBCompressionType::None,
+            Self::Meta | Self::Head => DBCompressionType::Lz4,
             _ => DBCompressionType::Zstd,
         });
         options

@@ -4,11 +4,14 @@
 //! answered when it is on disk. Nothing else in the collector knows RocksDB.
 
 pub mod backup;
-pub mod block;
+mod block1;
 pub mod columns;
 pub mod keys;
+pub mod read;
 pub mod retention;
 pub mod room;
+pub mod schema;
+pub mod seal;
 pub mod series;
 pub mod values;
 mod writer;
@@ -83,7 +86,9 @@ pub struct Store {
     writer: Writer,
     thread: Option<JoinHandle<()>>,
     /// Schemas that are known to be stored, with their names.
-    pub(super) schemas: series::SchemaCache,
+    pub(super) schemas: schema::SchemaCache,
+    /// Hours whose slots are to be joined.
+    pub unjoined: seal::Unjoined,
 }
 
 impl Store {
@@ -102,7 +107,8 @@ impl Store {
             room: Room::new(path, min_free),
             writer,
             thread: Some(thread),
-            schemas: series::SchemaCache::default(),
+            schemas: schema::SchemaCache::default(),
+            unjoined: seal::Unjoined::default(),
         })
     }
 
@@ -252,3 +258,7 @@ pub fn decode<V: Message + Default>(key: &[u8], value: &[u8]) -> Result<V, Store
 fn family(db: &DB, column: Column) -> &ColumnFamily {
     db.cf_handle(column.name()).expect("every column family is opened")
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

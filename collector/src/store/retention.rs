@@ -13,8 +13,9 @@ use prost::Message;
 use super::columns::Column;
 use super::keys::{
     BlockKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, FindingByTimeKey, FindingKey, Key, LedgerKey,
-    OpenRowKey,
+    OpenRowKey, PieceKey,
 };
+use super::series::hour_of;
 use super::{Batch, Store, StoreError, decode, family};
 
 /// Most keys that one pass removes one by one, so that a pass is short; the next goes on.
@@ -50,10 +51,13 @@ impl Store {
     pub async fn retain(&self, hosts: &[HostId], retention: Retention, now_ms: i64) -> Result<usize, StoreError> {
         let series_ms = before(now_ms, retention.series);
         let mut batch = Batch::default();
-        let first_kept = BlockKey::from_hour(u32::try_from(series_ms / 3_600_000).unwrap_or(0));
-        let begin = vec![BlockKey::ORDINAL];
-        self.db().delete_file_in_range_cf(family(self.db(), Column::Series), &begin, &first_kept)?;
-        batch.delete_range(Column::Series, begin, first_kept);
+        let hour = hour_of(series_ms);
+        for (begin, first_kept) in
+            [(vec![BlockKey::ORDINAL], BlockKey::from_hour(hour)), (vec![PieceKey::ORDINAL], PieceKey::from_hour(hour))]
+        {
+            self.db().delete_file_in_range_cf(family(self.db(), Column::Series), &begin, &first_kept)?;
+            batch.delete_range(Column::Series, begin, first_kept);
+        }
         let mut gone = self.old_rows(&mut batch, series_ms)?;
         gone += self.old_findings(&mut batch, before(now_ms, retention.findings))?;
         let decisions_ms = before(now_ms, retention.decisions);

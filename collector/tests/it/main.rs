@@ -5,6 +5,7 @@ mod ask;
 mod capacity;
 mod crash;
 mod enrol;
+mod fleet;
 mod notify;
 mod operator;
 mod power;

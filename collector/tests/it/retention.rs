@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mainstay_collector::clock::wall_ms;
-use mainstay_collector::store::keys::{BlockKey, DecisionKey, FindingKey, Key, LedgerKey, OpenRowKey};
+use mainstay_collector::store::keys::{DecisionKey, FindingKey, Key, LedgerKey, OpenRowKey, PieceKey};
+use mainstay_collector::store::read::Piece;
 use mainstay_collector::store::retention::Retention;
 use mainstay_core::id::HostId;
 use mainstay_proto::v1;
@@ -43,13 +44,21 @@ async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
     let retention = Retention { series: 2 * hour, findings: hour, decisions: hour };
     let host = HostId(papers.host_id);
     let store = &world.collector.as_ref().unwrap().hub.store;
-    let blocks_before = count::<BlockKey>(&world, &[BlockKey::ORDINAL]);
+    let pieces_before = count::<PieceKey>(&world, &[PieceKey::ORDINAL]);
     store.retain(&[host], retention, now).await.unwrap();
-    let blocks = count::<BlockKey>(&world, &[BlockKey::ORDINAL]);
-    assert!(blocks < blocks_before, "{blocks} of {blocks_before} blocks");
-    let young = store.read_series(1, now - 1_000_000, now + 1).unwrap().blocks.len();
-    assert_eq!(young, 2, "young rows stay");
-    assert_eq!(store.read_series(1, 0, old + 1).unwrap().blocks.len(), 0);
+    let pieces = count::<PieceKey>(&world, &[PieceKey::ORDINAL]);
+    assert!(pieces < pieces_before, "{pieces} of {pieces_before} pieces of blocks");
+    let rows = |from_ms, to_ms| {
+        let mut rows = 0;
+        let count = |piece: &mut Piece<'_, '_>| {
+            rows += piece.times.len();
+            Ok(())
+        };
+        store.view().reader().host(1, (from_ms, to_ms), &mut { count }).unwrap();
+        rows
+    };
+    assert_eq!(rows(now - 1_000_000, now + 1), 2, "young rows stay");
+    assert_eq!(rows(0, old + 1), 0);
     let findings: Vec<u64> =
         store.scan::<FindingKey>(&FindingKey::all(), &FindingKey::all()).map(|f| f.unwrap().0.finding.0).collect();
     assert_eq!(findings, [1, 3], "the open one and the young one");

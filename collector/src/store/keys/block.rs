@@ -1,4 +1,4 @@
-//! A sealed host block: all series of one host over ten minutes.
+//! A sealed host block of version 1: all series of one host over ten minutes. No longer written.
 
 super::key! {
     /// Hour first, then host: new data overlaps at most one hour, a fleet-wide slice of an hour is
@@ -20,12 +20,6 @@ impl BlockKey {
     #[must_use]
     pub fn of(hour: u32, host: u32) -> Vec<u8> {
         super::prefix!(BlockKey, hour, host)
-    }
-
-    /// The blocks of one host in one slot.
-    #[must_use]
-    pub fn in_slot(hour: u32, host: u32, slot: u8) -> Vec<u8> {
-        super::prefix!(BlockKey, hour, host, slot)
     }
 
     /// Where an hour begins.

@@ -1,7 +1,7 @@
-//! The bytes of a host block: all series of one host over a slot of time, column by column.
+//! Host blocks of version 1, which are no longer written: all series of one host over ten minutes in one frame.
 //!
-//! In: rows (one per summary) of one schema. Out: bytes that are read back bit by bit, and from
-//! which one series is read without the others. A row of an open block is a block of one row.
+//! In: bytes that an earlier collector stored. Out: the rows that it put in, bit by bit. A row of an open block was a
+//! block of one row. When their hour is over, they are sealed anew as mainstay-fleet's blocks.
 //!
 //! ```text
 //! block  = version u8 (1) | schema id [16] | rows u16 | crc32c u32 over what follows | zstd frame
@@ -15,111 +15,21 @@
 //! Modes 1 to 3 hold whole numbers (zigzag varints): the value times ten to the power of `scale`,
 //! taken only where every value comes back with the same bits.
 
-use mainstay_core::columns::{read_column, read_ints, read_varint, write_column, write_ints, write_varint};
+use mainstay_core::columns::{read_column, read_ints, read_varint};
 use mainstay_core::series::Point;
+use mainstay_fleet::block::{BadBlock, Row, Which};
 
-/// The only version there is.
-const VERSION: u8 = 1;
+/// The first byte of such a block.
+pub(super) const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 1 + 16 + 2 + 4;
 /// Most bytes of a frame: 600 rows of 5,000 gauges would be 96 MB; nothing honest comes near this.
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// zstd's level for a block that stays.
-pub const LEVEL_SEALED: i32 = 3;
-/// zstd's level for a row that is rewritten within ten minutes.
-pub const LEVEL_OPEN: i32 = 1;
-
-/// One summary, its cells in the order of the schema.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    /// End of the window, on the host's clock.
-    pub at_ms: i64,
-    /// Length of the window.
-    pub window_ms: u32,
-    /// Samples in it.
-    pub samples: u32,
-    /// One for each series of the schema.
-    pub cells: Vec<Option<Point>>,
-}
-
-/// Why bytes are no block.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadBlock {
-    /// They end too early, or a number in them cannot be.
-    #[error("a host block is cut short or malformed at {0}")]
-    Malformed(&'static str),
-    /// A newer collector wrote them.
-    #[error("a host block has version {0}, this collector reads version {VERSION}")]
-    Version(u8),
-    /// They have changed on the disk.
-    #[error("a host block is damaged (checksum {found:08x}, stored {stored:08x})")]
-    Checksum {
-        /// What they come to.
-        found: u32,
-        /// What was written.
-        stored: u32,
-    },
-}
-
-/// Writes rows as a block. `gauge` says of each series of the schema whether it is a gauge.
-///
-/// # Panics
-/// If there are more than 65,535 rows: a slot has at most 600.
-#[must_use]
-pub fn encode(schema: [u8; 16], gauge: &[bool], rows: &[Row], level: i32) -> Vec<u8> {
-    let mut frame = Vec::new();
-    write_varint(&mut frame, gauge.len() as u64);
-    write_ints(&mut frame, &rows.iter().map(|r| r.at_ms).collect::<Vec<_>>(), 0);
-    write_ints(&mut frame, &rows.iter().map(|r| i64::from(r.window_ms)).collect::<Vec<_>>(), 0);
-    write_ints(&mut frame, &rows.iter().map(|r| i64::from(r.samples)).collect::<Vec<_>>(), 0);
-    let series: Vec<Vec<u8>> = (0..gauge.len()).map(|at| encode_series(gauge[at], rows, at)).collect();
-    for bytes in &series {
-        write_varint(&mut frame, bytes.len() as u64);
-    }
-    for bytes in &series {
-        frame.extend(bytes);
-    }
-    let packed = zstd::bulk::compress(&frame, level).unwrap_or_default();
-    let mut out = Vec::with_capacity(HEADER_BYTES + packed.len());
-    out.push(VERSION);
-    out.extend(schema);
-    out.extend(u16::try_from(rows.len()).expect("a slot has at most 600 rows").to_be_bytes());
-    out.extend(crc32c::crc32c(&packed).to_be_bytes());
-    out.extend(packed);
-    out
-}
-
-fn encode_series(gauge: bool, rows: &[Row], at: usize) -> Vec<u8> {
-    let cells: Vec<Option<Point>> = rows.iter().map(|row| row.cells.get(at).copied().flatten()).collect();
-    let present: Vec<Point> = cells.iter().filter_map(|cell| *cell).collect();
-    let mut out = Vec::new();
-    if present.len() == rows.len() {
-        out.push(0);
-    } else {
-        out.push(1);
-        for chunk in cells.chunks(8) {
-            out.push(chunk.iter().enumerate().fold(0, |bits, (n, cell)| bits | u8::from(cell.is_some()) << n));
-        }
-    }
-    for column in 0..if gauge { 4 } else { 1 } {
-        let values: Vec<f64> = present.iter().map(|point| part(*point, column)).collect();
-        write_column(&mut out, &values);
-    }
-    out
-}
-
-/// The columns of a point; a counter has only the first.
-fn part(point: Point, column: usize) -> f64 {
-    match point {
-        Point::Counter(value) => value,
-        Point::Gauge { last, min, max, mean } => [last, min, max, mean][column],
-    }
-}
 
 /// A block, unpacked but not yet read.
 #[derive(Debug, Clone)]
-pub struct Block {
+pub(super) struct Block {
     /// The names of its series.
-    pub schema: [u8; 16],
+    pub(super) schema: [u8; 16],
     rows: usize,
     frame: Vec<u8>,
     /// Where each series begins and ends in the frame.
@@ -134,7 +44,7 @@ impl Block {
     ///
     /// # Errors
     /// If it is damaged or not a block.
-    pub fn open(bytes: &[u8]) -> Result<Self, BadBlock> {
+    pub(super) fn open(bytes: &[u8]) -> Result<Self, BadBlock> {
         let header = bytes.get(..HEADER_BYTES).ok_or(BadBlock::Malformed("its header"))?;
         if header[0] != VERSION {
             return Err(BadBlock::Version(header[0]));
@@ -173,22 +83,35 @@ impl Block {
     }
 
     /// Ends of the windows of its rows.
-    #[must_use]
-    pub fn times(&self) -> &[i64] {
+    pub(super) fn times(&self) -> &[i64] {
         &self.times
     }
 
     /// Lengths of the windows of its rows, in milliseconds.
-    #[must_use]
-    pub fn windows(&self) -> &[i64] {
+    pub(super) fn windows(&self) -> &[i64] {
         &self.windows
     }
 
-    /// The cells of one series; only its own bytes are read.
+    /// Hands one value of every row that has a series to `take`, with the number of the row; only its own bytes are read.
     ///
     /// # Errors
     /// If the series is not there or its bytes are wrong.
-    pub fn series(&self, at: usize, gauge: bool) -> Result<Vec<Option<Point>>, BadBlock> {
+    pub(super) fn each_value(
+        &self,
+        at: usize,
+        gauge: bool,
+        which: Which,
+        take: &mut dyn FnMut(usize, f64),
+    ) -> Result<(), BadBlock> {
+        for (row, cell) in self.series(at, gauge)?.into_iter().enumerate() {
+            if let Some(point) = cell {
+                take(row, value(point, which));
+            }
+        }
+        Ok(())
+    }
+
+    fn series(&self, at: usize, gauge: bool) -> Result<Vec<Option<Point>>, BadBlock> {
         self.cells(at, gauge).ok_or(BadBlock::Malformed("a series"))
     }
 
@@ -224,7 +147,7 @@ impl Block {
     ///
     /// # Errors
     /// If any series is wrong.
-    pub fn rows(&self, gauge: &[bool]) -> Result<Vec<Row>, BadBlock> {
+    pub(super) fn rows(&self, gauge: &[bool]) -> Result<Vec<Row>, BadBlock> {
         if gauge.len() != self.series.len() {
             return Err(BadBlock::Malformed("its number of series"));
         }
@@ -245,6 +168,16 @@ impl Block {
     }
 }
 
+fn value(point: Point, which: Which) -> f64 {
+    match (point, which) {
+        (Point::Counter(value), _) => value,
+        (Point::Gauge { last, .. }, Which::Last) => last,
+        (Point::Gauge { min, .. }, Which::Min) => min,
+        (Point::Gauge { max, .. }, Which::Max) => max,
+        (Point::Gauge { mean, .. }, Which::Mean) => mean,
+    }
+}
+
 fn point(columns: &[Vec<f64>], at: usize) -> Point {
     match columns {
         [last, min, max, mean] => Point::Gauge { last: last[at], min: min[at], max: max[at], mean: mean[at] },
@@ -259,12 +192,64 @@ fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use mainstay_core::columns::{write_column, write_ints, write_varint};
     use proptest::prelude::*;
 
     use super::*;
 
     const SCHEMA: [u8; 16] = [9; 16];
+
+    /// Writes rows as version 1 did. `gauge` says of each series of the schema whether it is a gauge.
+    pub(crate) fn encode(schema: [u8; 16], gauge: &[bool], rows: &[Row]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        write_varint(&mut frame, gauge.len() as u64);
+        write_ints(&mut frame, &rows.iter().map(|r| r.at_ms).collect::<Vec<_>>(), 0);
+        write_ints(&mut frame, &rows.iter().map(|r| i64::from(r.window_ms)).collect::<Vec<_>>(), 0);
+        write_ints(&mut frame, &rows.iter().map(|r| i64::from(r.samples)).collect::<Vec<_>>(), 0);
+        let series: Vec<Vec<u8>> = (0..gauge.len()).map(|at| encode_series(gauge[at], rows, at)).collect();
+        for bytes in &series {
+            write_varint(&mut frame, bytes.len() as u64);
+        }
+        for bytes in &series {
+            frame.extend(bytes);
+        }
+        let packed = zstd::bulk::compress(&frame, 3).unwrap_or_default();
+        let mut out = Vec::with_capacity(HEADER_BYTES + packed.len());
+        out.push(VERSION);
+        out.extend(schema);
+        out.extend(u16::try_from(rows.len()).unwrap().to_be_bytes());
+        out.extend(crc32c::crc32c(&packed).to_be_bytes());
+        out.extend(packed);
+        out
+    }
+
+    fn encode_series(gauge: bool, rows: &[Row], at: usize) -> Vec<u8> {
+        let cells: Vec<Option<Point>> = rows.iter().map(|row| row.cells.get(at).copied().flatten()).collect();
+        let present: Vec<Point> = cells.iter().filter_map(|cell| *cell).collect();
+        let mut out = Vec::new();
+        if present.len() == rows.len() {
+            out.push(0);
+        } else {
+            out.push(1);
+            for chunk in cells.chunks(8) {
+                out.push(chunk.iter().enumerate().fold(0, |bits, (n, cell)| bits | u8::from(cell.is_some()) << n));
+            }
+        }
+        for column in 0..if gauge { 4 } else { 1 } {
+            let values: Vec<f64> = present.iter().map(|point| part(*point, column)).collect();
+            write_column(&mut out, &values);
+        }
+        out
+    }
+
+    /// The columns of a point; a counter has only the first.
+    fn part(point: Point, column: usize) -> f64 {
+        match point {
+            Point::Counter(value) => value,
+            Point::Gauge { last, min, max, mean } => [last, min, max, mean][column],
+        }
+    }
 
     /// A row, comparable bit by bit.
     type Bits = (i64, u32, u32, Vec<Option<[u64; 4]>>);
@@ -310,7 +295,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_bit_comes_back((gauge, rows) in prop::collection::vec(any::<bool>(), 0..6).prop_flat_map(rows)) {
-            let bytes = encode(SCHEMA, &gauge, &rows, LEVEL_SEALED);
+            let bytes = encode(SCHEMA, &gauge, &rows);
             let block = Block::open(&bytes).unwrap();
             prop_assert_eq!(block.schema, SCHEMA);
             prop_assert_eq!(bits(&block.rows(&gauge).unwrap()), bits(&rows));
@@ -326,25 +311,11 @@ mod tests {
             let rows: Vec<Row> = (0..60)
                 .map(|n| Row { at_ms: n * 10_000, window_ms: 10_000, samples: 10, cells: vec![Some(Point::Counter(n as f64 * 1.7))] })
                 .collect();
-            let mut bytes = encode(SCHEMA, &[false], &rows, LEVEL_SEALED);
+            let mut bytes = encode(SCHEMA, &[false], &rows);
             let at = 19 + at % (bytes.len() - 19);
             bytes[at] ^= 1 << bit;
             let found = matches!(Block::open(&bytes), Err(BadBlock::Checksum { .. }));
             prop_assert!(found);
         }
-    }
-
-    #[test]
-    fn a_usual_counter_costs_less_than_two_bytes_a_sample() {
-        let rows: Vec<Row> = (0..60u32)
-            .map(|n| Row {
-                at_ms: 1_700_000_000_000 + i64::from(n) * 10_000,
-                window_ms: 10_000,
-                samples: 10,
-                cells: (0..100).map(|s| Some(Point::Counter(f64::from(n * (s + 1) * 37 + n * n % 13)))).collect(),
-            })
-            .collect();
-        let bytes = encode(SCHEMA, &[false; 100], &rows, LEVEL_SEALED);
-        assert!(bytes.len() < 2 * 60 * 100, "{} bytes", bytes.len());
     }
 }

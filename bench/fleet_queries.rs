@@ -1,0 +1,185 @@
+//! Questions about a large fleet, timed: the hosts' series are written through the real store, then asked while they go on
+//! sending, as `docs/performance.md` shows.
+//!
+//! FLEET_HOSTS, FLEET_SERIES and FLEET_MINUTES set the fleet (default 1,000 hosts, 300 series, 85 minutes: a joined hour,
+//! two sealed slots and five minutes of open rows), FLEET_ROUNDS how often each question is asked (default 50), FLEET_FOLDER
+//! a folder that is written once and used again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use mainstay_collector::config::Settings;
+use mainstay_collector::enrol::authority::Authority;
+use mainstay_collector::hub::Hub;
+use mainstay_collector::query::names::{self, Names};
+use mainstay_collector::query::{self, Stop, TIMEOUT};
+use mainstay_collector::store::keys::HostKey;
+use mainstay_collector::store::read::Read;
+use mainstay_collector::store::{Batch, Store};
+use mainstay_fleet::block::Row;
+use mainstay_promql::Span;
+
+#[path = "fleet.rs"]
+mod fleet;
+#[allow(dead_code)]
+#[path = "shapes.rs"]
+mod shapes;
+
+use fleet::{Plan, STEP_MS};
+
+/// The beginning of an hour: questions say when they are of, so that the figures do not hang on the time of day.
+const WALL: i64 = 1_800_000_000_000;
+
+fn number(name: &str, default: u32) -> Result<u32> {
+    std::env::var(name)
+        .map_or(Ok(default), |text| text.parse().with_context(|| format!("{name}: `{text}` is no number")))
+}
+
+fn main() -> Result<()> {
+    let plan = Plan {
+        hosts: number("FLEET_HOSTS", 1_000)?,
+        series: number("FLEET_SERIES", 300)? as usize,
+        from_ms: WALL,
+        to_ms: WALL + i64::from(number("FLEET_MINUTES", 85)?) * 60_000,
+    };
+    let rounds = number("FLEET_ROUNDS", 50)?;
+    let temporary = tempfile::tempdir()?;
+    let folder = std::env::var("FLEET_FOLDER").map_or_else(|_| temporary.path().to_owned(), PathBuf::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(measure(plan, rounds, folder))
+}
+
+async fn measure(plan: Plan, rounds: u32, folder: PathBuf) -> Result<()> {
+    let mut settings = Settings::for_tests(&folder);
+    settings.cache_bytes = 512 << 20;
+    let path = settings.data.join("db");
+    std::fs::create_dir_all(&settings.data)?;
+    let store = Arc::new(Store::open(&path, settings.cache_bytes, 0)?);
+    let hosts = store.scan::<HostKey>(&HostKey::all(), &HostKey::all()).count();
+    let started = Instant::now();
+    let rows = if hosts == 0 { fleet::write(&store, plan).await? } else { Vec::new() };
+    let stored = i64::from(plan.hosts) * (plan.to_ms - plan.from_ms) / STEP_MS * i64::try_from(plan.series)?;
+    if hosts == 0 {
+        let took = started.elapsed().as_secs_f64();
+        println!(
+            "{} hosts, {} series each, {} minutes: {:.1} million points written in {took:.0} s ({:.0} a second)",
+            plan.hosts,
+            plan.series,
+            (plan.to_ms - plan.from_ms) / 60_000,
+            stored as f64 / 1e6,
+            stored as f64 / took,
+        );
+    }
+    drop(store);
+    let store = Store::open(&path, settings.cache_bytes, 0)?;
+    println!(
+        "{:.0} MB in tables, {:.2} bytes a point",
+        store.live_bytes() as f64 / 1e6,
+        store.live_bytes() as f64 / stored as f64
+    );
+    let (notices, _waiting) = tokio::sync::mpsc::channel(1);
+    let authority = Authority::open_or_make(&settings.data.join("ca"), WALL)?;
+    let hub = Hub::start(store, authority, Arc::new(settings), notices, ([127, 0, 0, 1], 1).into()).await?;
+    let sending = Arc::new(AtomicBool::new(true));
+    let sent = Arc::new(AtomicU64::new(0));
+    let sender = tokio::spawn(send(hub.clone(), plan, rows, sending.clone(), sent.clone()));
+    let asked = {
+        let hub = hub.clone();
+        tokio::task::spawn_blocking(move || questions(&hub, plan, rounds)).await?
+    };
+    sending.store(false, Ordering::Relaxed);
+    sender.await??;
+    println!("meanwhile {} summaries were stored", sent.load(Ordering::Relaxed));
+    println!("peak memory of this process: {}", peak().unwrap_or_default());
+    asked
+}
+
+/// Goes on sending: every host a summary each ten seconds.
+async fn send(
+    hub: Arc<Hub>,
+    plan: Plan,
+    mut rows: Vec<(u32, Row)>,
+    sending: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+) -> Result<()> {
+    let schema = fleet::schema(plan);
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let each = rows.len().div_ceil(100).max(1);
+    while sending.load(Ordering::Relaxed) {
+        for rows in rows.chunks_mut(each) {
+            ticks.tick().await;
+            let mut batch = Batch::default();
+            for (host, row) in rows.iter_mut() {
+                row.at_ms += STEP_MS;
+                hub.store.put_row(&mut batch, *host, &schema, row);
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+            hub.store.commit(batch).await?;
+            if !sending.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        if rows.is_empty() {
+            ticks.tick().await;
+        }
+    }
+    Ok(())
+}
+
+fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
+    println!(
+        "\n| question | p50, ms | p99, ms | goal, ms | parts unpacked | open rows read |\n|---|---|---|---|---|---|"
+    );
+    let at = Span::Instant { at_ms: plan.to_ms };
+    let hour = Span::Range { start_ms: plan.to_ms - 3_600_000, end_ms: plan.to_ms, step_ms: 15_000 };
+    for (query, span, goal) in [
+        ("topk(10, avg_over_time(node_load1[1h]))", at, "500"),
+        ("sum by (role) (rate(node_network_receive_bytes_total{device=\"00\"}[5m]))", at, "500"),
+        ("avg_over_time(node_load1{host=\"HOST\"}[1h])", at, "50"),
+        ("sum by (cpu) (rate(node_cpu_seconds_total{host=\"HOST\"}[5m]))", hour, "50"),
+        ("mainstay_unit_memory_current_bytes:max{host=\"HOST\"}", hour, "50"),
+    ] {
+        ask(query, goal, rounds, |round| {
+            let host = fleet::name(1 + round * 7_919 % plan.hosts);
+            let outcome = query::run(hub, &query.replace("HOST", &host), span, &Stop::after(TIMEOUT))?;
+            Ok(outcome.seen.read)
+        })?;
+    }
+    let all = |text: &str| -> Result<Names> {
+        let selectors = if text.is_empty() { Vec::new() } else { vec![mainstay_promql::parse_selector(text)?] };
+        Ok(Names { selectors, span: (plan.to_ms - 3_600_000, plan.to_ms), limit: 100_000 })
+    };
+    for (label, selector) in
+        [("__name__", ""), ("host", ""), ("role", ""), ("unit", ""), ("unit", "{host=\"host-00001\"}")]
+    {
+        let names = all(selector)?;
+        ask(&format!("values of label `{label}` {selector}"), "20", rounds, |_| {
+            names::values(hub, label, &names, &Stop::after(TIMEOUT))?;
+            Ok(Read::default())
+        })?;
+    }
+    Ok(())
+}
+
+fn ask(name: &str, goal: &str, rounds: u32, mut one: impl FnMut(u32) -> Result<Read>) -> Result<()> {
+    let mut took = Vec::new();
+    let mut read = Read::default();
+    for round in 0..rounds {
+        let started = Instant::now();
+        read = one(round)?;
+        took.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    took.sort_by(f64::total_cmp);
+    let at = |percent: usize| took[((took.len() - 1) * percent).div_ceil(100)];
+    println!("| `{name}` | {:.1} | {:.1} | {goal} | {} | {} |", at(50), at(99), read.parts, read.rows);
+    Ok(())
+}
+
+/// The most memory that this process had, in the kernel's words.
+fn peak() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map(|rest| rest.trim().to_owned())
+}

@@ -1,0 +1,79 @@
+//! Joining: the slots of an hour that is over become one block for each host, some hosts at a time.
+//!
+//! A block of an hour takes less room than its six slots, and is read in one go. All hosts' hours end at the same moment,
+//! so the work is spread over the minutes after it. Until then, and for what is never joined, slots are read as well.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::hub::Hub;
+use crate::store::series::hour_of;
+use crate::store::{Batch, StoreError};
+
+/// How often some are joined.
+pub const EVERY: Duration = Duration::from_secs(1);
+/// So long after its end the late rows of an hour have come.
+const LATE_MS: i64 = 120_000;
+/// What is to be joined is spread over so many turns: a quarter of an hour.
+const TURNS: usize = 900;
+/// Hours before a start that are looked through for what an earlier run has left.
+const LOOKED_THROUGH: u32 = 48;
+
+/// Notes what an earlier run of the collector has not joined.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn look_through(hub: &Arc<Hub>) -> Result<(), StoreError> {
+    let hub = hub.clone();
+    let hour = hour_of(clock::wall_ms());
+    let looked = move || hub.store.find_unjoined(hour.saturating_sub(LOOKED_THROUGH)..hour);
+    tokio::task::spawn_blocking(looked).await.map_err(|error| StoreError::Database(error.to_string()))?
+}
+
+/// Joins the next hosts' hours; says how many.
+///
+/// # Errors
+/// If the store cannot be read or written; what was to be joined is tried again.
+pub async fn turn(hub: &Arc<Hub>) -> Result<usize, StoreError> {
+    let unjoined = &hub.store.unjoined;
+    let hour = hour_of(clock::wall_ms().saturating_sub(LATE_MS));
+    let waiting = unjoined.before(hour);
+    if waiting == 0 || hub.store.room().check().is_err() {
+        return Ok(0);
+    }
+    let some = unjoined.take(hour, waiting.div_ceil(TURNS));
+    let locks: BTreeMap<u32, _> = {
+        let state = hub.state();
+        state.hosts.values().map(|host| (host.row.short, host.lock.clone())).collect()
+    };
+    let mut joined = 0;
+    for (hour, host) in some {
+        let Some(lock) = locks.get(&host) else { continue };
+        // No push of the host may seal the same rows meanwhile.
+        let guard = lock.lock().await;
+        let result = join(hub, hour, host).await;
+        drop(guard);
+        match result {
+            Ok(is_joined) => joined += usize::from(is_joined),
+            Err(error) => {
+                unjoined.add(hour, host);
+                return Err(error);
+            }
+        }
+    }
+    Ok(joined)
+}
+
+async fn join(hub: &Arc<Hub>, hour: u32, host: u32) -> Result<bool, StoreError> {
+    let of = hub.clone();
+    let work = move || {
+        let mut batch = Batch::default();
+        of.store.join_hour(&mut batch, host, hour).map(|is_joined| (batch, is_joined))
+    };
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Database(error.to_string()))?;
+    let (batch, is_joined) = done?;
+    hub.store.commit(batch).await?;
+    Ok(is_joined)
+}

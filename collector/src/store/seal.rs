@@ -1,0 +1,244 @@
+//! Sealing: open rows become the block of their slot, and the slots of an hour that is over one block.
+//!
+//! A slot is sealed when the host's next one begins, in the push that says so, quickly. An hour is joined some minutes
+//! after it is over, for one host after the other (`ingest/join.rs`), better packed. Both take what is stored of that
+//! stretch already with them, so late rows find their place and each time has one row. What cannot be read stays as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mainstay_fleet::block::{self, Head, Part, Row};
+
+use super::block1::Block;
+use super::keys::{BlockKey, OpenRowKey, PieceKey};
+use super::schema::Schema;
+use super::series::{open_row, place};
+use super::{Batch, Store, StoreError};
+
+/// Most hours of hosts that are remembered to be joined; those beyond stay in slots, which are read as well.
+const UNJOINED_MAX: usize = 1_000_000;
+
+/// Hours of hosts that have slots to join.
+#[derive(Debug, Default)]
+pub struct Unjoined {
+    hours: Mutex<BTreeSet<(u32, u32)>>,
+}
+
+impl Unjoined {
+    /// Remembers an hour of a host.
+    pub fn add(&self, hour: u32, host: u32) {
+        let mut hours = self.hours.lock().unwrap_or_else(PoisonError::into_inner);
+        if hours.len() < UNJOINED_MAX {
+            hours.insert((hour, host));
+        }
+    }
+
+    /// How many there are from before an hour.
+    #[must_use]
+    pub fn before(&self, hour: u32) -> usize {
+        self.hours.lock().unwrap_or_else(PoisonError::into_inner).range(..(hour, 0)).count()
+    }
+
+    /// Takes some from before an hour, the oldest first.
+    #[must_use]
+    pub fn take(&self, hour: u32, most: usize) -> Vec<(u32, u32)> {
+        let mut hours = self.hours.lock().unwrap_or_else(PoisonError::into_inner);
+        let some: Vec<_> = hours.range(..(hour, 0)).take(most).copied().collect();
+        some.iter().for_each(|one| {
+            hours.remove(one);
+        });
+        some
+    }
+}
+
+/// Rows of one schema, and the removal of the keys that they are under now.
+struct Source {
+    schema: Arc<Schema>,
+    rows: Vec<Row>,
+    gone: Batch,
+}
+
+/// What is stored of a stretch: what can be read, and the places of what cannot.
+#[derive(Default)]
+struct Found {
+    sources: Vec<Source>,
+    /// How many of them are not of a whole hour.
+    unjoined: usize,
+    kept: BTreeSet<(u8, u8)>,
+}
+
+impl Store {
+    /// Seals the rows of all slots of a host but the open one.
+    ///
+    /// # Errors
+    /// If the store cannot be read. Rows that cannot be read are left where they are.
+    pub fn seal_except(&self, batch: &mut Batch, host: u32, open: u32) -> Result<(), StoreError> {
+        let prefix = OpenRowKey::of(host);
+        let mut slots: BTreeMap<u32, Vec<Source>> = BTreeMap::new();
+        for item in self.scan::<OpenRowKey>(&prefix, &prefix) {
+            let (key, bytes) = item?;
+            if key.slot == open {
+                continue;
+            }
+            match open_row(self, &bytes)? {
+                Ok(Some((schema, row))) => {
+                    let mut gone = Batch::default();
+                    gone.delete(&key);
+                    slots.entry(key.slot).or_default().push(Source { schema, rows: vec![row], gone });
+                }
+                Ok(None) => tracing::warn!(host, at_ms = key.at_ms, "the names of an open row are missing"),
+                Err(error) => tracing::warn!(host, at_ms = key.at_ms, %error, "an open row cannot be read"),
+            }
+        }
+        for (slot, rows) in slots {
+            let (hour, slot) = place(slot);
+            let mut found = self.stored(host, hour, Some(slot))?;
+            found.sources.extend(rows);
+            seal(batch, host, (hour, slot), found, block::LEVEL_SLOT);
+            self.unjoined.add(hour, host);
+        }
+        Ok(())
+    }
+
+    /// Makes one block of the slots that a host has in an hour. Says whether there were any.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn join_hour(&self, batch: &mut Batch, host: u32, hour: u32) -> Result<bool, StoreError> {
+        let found = self.stored(host, hour, None)?;
+        if found.unjoined == 0 {
+            return Ok(false);
+        }
+        seal(batch, host, (hour, PieceKey::WHOLE), found, block::LEVEL_SEALED);
+        Ok(true)
+    }
+
+    /// Notes the hours from `first` on that have slots to join: what an earlier run has left.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn find_unjoined(&self, hours: std::ops::Range<u32>) -> Result<(), StoreError> {
+        for hour in hours {
+            let heads = PieceKey::heads(hour);
+            for item in self.scan::<PieceKey>(&heads, &heads) {
+                let (key, _) = item?;
+                if key.slot != PieceKey::WHOLE {
+                    self.unjoined.add(hour, key.host);
+                }
+            }
+            let old = BlockKey::from_hour(hour);
+            for item in self.scan::<BlockKey>(&old, &old) {
+                self.unjoined.add(hour, item?.0.host);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is stored of an hour of a host, or of one slot of it.
+    fn stored(&self, host: u32, hour: u32, slot: Option<u8>) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        let old = BlockKey::of(hour, host);
+        for item in self.scan::<BlockKey>(&old, &old) {
+            let (key, bytes) = item?;
+            if slot.is_none_or(|slot| slot == key.slot) {
+                self.add_old(&mut found, &key, &bytes)?;
+            }
+        }
+        let heads = PieceKey::of(hour, PieceKey::HEAD, host);
+        for item in self.scan::<PieceKey>(&heads, &heads) {
+            let (key, bytes) = item?;
+            if slot.is_none_or(|slot| slot == key.slot) {
+                self.add_block(&mut found, &key, &bytes)?;
+            } else {
+                found.kept.insert((key.slot, key.sibling));
+            }
+        }
+        Ok(found)
+    }
+
+    fn add_old(&self, found: &mut Found, key: &BlockKey, bytes: &[u8]) -> Result<(), StoreError> {
+        let block = match Block::open(bytes) {
+            Ok(block) => block,
+            Err(error) => {
+                tracing::warn!(?key, %error, "a block cannot be read and is left as it is");
+                return Ok(());
+            }
+        };
+        let Some(schema) = self.schema(block.schema)? else { return Ok(()) };
+        if let Ok(rows) = block.rows(&schema.gauge) {
+            let mut gone = Batch::default();
+            gone.delete(key);
+            found.sources.push(Source { schema, rows, gone });
+            found.unjoined += 1;
+        }
+        Ok(())
+    }
+
+    fn add_block(&self, found: &mut Found, key: &PieceKey, bytes: &[u8]) -> Result<(), StoreError> {
+        match self.read_block(key, bytes)? {
+            Ok(source) => {
+                found.sources.push(source);
+                found.unjoined += usize::from(key.slot != PieceKey::WHOLE);
+            }
+            Err(why) => {
+                tracing::warn!(?key, why, "a block cannot be read and is left as it is");
+                found.kept.insert((key.slot, key.sibling));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_block(&self, key: &PieceKey, bytes: &[u8]) -> Result<Result<Source, String>, StoreError> {
+        let head = match Head::open(bytes) {
+            Ok(head) => head,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let Some(schema) = self.schema(head.schema)? else { return Ok(Err("its series names are missing".to_owned())) };
+        let mut gone = Batch::default();
+        gone.delete(key);
+        let mut parts = Vec::with_capacity(head.split.parts());
+        for no in (0..=u8::MAX).take(head.split.parts()) {
+            let Some(bytes) = self.get_raw(&key.part(no))? else { return Ok(Err(format!("its part {no} is missing"))) };
+            match Part::open(&bytes, &head, no) {
+                Ok(part) => parts.push(part),
+                Err(error) => return Ok(Err(error.to_string())),
+            }
+            gone.delete(&key.part(no));
+        }
+        Ok(match block::rows(&head, &schema.gauge, &parts) {
+            Ok(rows) => Ok(Source { schema, rows, gone }),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+}
+
+/// Writes what was found as one block of each schema, and removes it from where it was. More rows than a block may have
+/// stay where they are.
+fn seal(batch: &mut Batch, host: u32, (hour, slot): (u32, u8), found: Found, level: i32) {
+    let mut schemas: BTreeMap<[u8; 16], Vec<Source>> = BTreeMap::new();
+    for source in found.sources {
+        schemas.entry(source.schema.id).or_default().push(source);
+    }
+    let mut siblings = (0..=u8::MAX).filter(|sibling| !found.kept.contains(&(slot, *sibling)));
+    let mut written = Batch::default();
+    for sources in schemas.into_values() {
+        let Some(schema) = sources.first().map(|source| source.schema.clone()) else { continue };
+        let (mut rows, mut gone) = (BTreeMap::new(), Batch::default());
+        for source in sources {
+            // Of rows of one time the one that came last counts.
+            rows.extend(source.rows.into_iter().map(|row| (row.at_ms, row)));
+            gone.append(source.gone);
+        }
+        let rows: Vec<Row> = rows.into_values().collect();
+        let (Ok(packed), Some(sibling)) = (block::pack(schema.id, &schema.gauge, &rows, level), siblings.next()) else {
+            tracing::warn!(host, hour, slot, rows = rows.len(), "rows cannot be sealed and stay open");
+            continue;
+        };
+        batch.append(gone);
+        let key = PieceKey { hour, piece: PieceKey::HEAD, host, slot, sibling };
+        (0..).zip(packed.parts).for_each(|(no, part)| written.put_raw(&key.part(no), part));
+        written.put_raw(&key, packed.head);
+    }
+    // After all removals: a block may stand where another stood.
+    batch.append(written);
+}

@@ -1,0 +1,90 @@
+//! A fleet of hosts with an hour and more of series each: what a question reads of it, and that the answer is right.
+
+use std::sync::Arc;
+
+use mainstay_collector::config::Settings;
+use mainstay_collector::enrol::authority::Authority;
+use mainstay_collector::hub::Hub;
+use mainstay_collector::query::{self, Outcome, Stop, TIMEOUT};
+use mainstay_collector::store::Store;
+use mainstay_core::series::Point;
+use mainstay_promql::{Span, Value};
+
+#[path = "../../../bench/fleet.rs"]
+mod plan;
+#[path = "../../../bench/shapes.rs"]
+mod shapes;
+
+use plan::{Plan, STEP_MS};
+
+/// The beginning of an hour.
+const WALL: i64 = 1_800_000_000_000;
+/// A joined hour, two sealed slots and five minutes of open rows.
+const PLAN: Plan = Plan { hosts: 24, series: 300, from_ms: WALL, to_ms: WALL + 85 * 60_000 };
+
+fn ask(hub: &Hub, text: &str) -> Outcome {
+    query::run(hub, text, Span::Instant { at_ms: PLAN.to_ms }, &Stop::after(TIMEOUT)).unwrap()
+}
+
+/// The values of `node_load1` of a host in the last hour, made anew.
+fn loads(host: u32) -> Vec<f64> {
+    let described = shapes::describe(PLAN.series);
+    let load = described.keys.iter().position(|key| key.name == "node_load1").unwrap();
+    let mut shapes = shapes::Shapes::of(u64::from(host), PLAN.series);
+    let mut values = Vec::new();
+    for n in 1..=(PLAN.to_ms - PLAN.from_ms) / STEP_MS {
+        let at_ms = PLAN.from_ms + n * STEP_MS;
+        let point = shapes.summary(10, &described.gauge)[load];
+        if let Point::Gauge { last, .. } = point
+            && at_ms > PLAN.to_ms - 3_600_000 - STEP_MS
+            && at_ms + at_ms / STEP_MS % 7 > PLAN.to_ms - 3_600_000
+            && at_ms + at_ms / STEP_MS % 7 <= PLAN.to_ms
+        {
+            values.push(last);
+        }
+    }
+    values
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_about_the_fleet_reads_one_part_of_a_host_and_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings::for_tests(folder.path());
+    std::fs::create_dir_all(&settings.data).unwrap();
+    let path = settings.data.join("db");
+    let store = Arc::new(Store::open(&path, settings.cache_bytes, 0).unwrap());
+    plan::write(&store, PLAN).await.unwrap();
+    drop(store);
+    let store = Store::open(&path, settings.cache_bytes, 0).unwrap();
+    let (notices, _waiting) = tokio::sync::mpsc::channel(1);
+    let authority = Authority::open_or_make(&settings.data.join("ca"), WALL).unwrap();
+    let hub = Hub::start(store, authority, Arc::new(settings), notices, ([127, 0, 0, 1], 1).into()).await.unwrap();
+
+    let outcome = ask(&hub, "topk(10, avg_over_time(node_load1[1h]))");
+    let read = outcome.seen.read;
+    let hosts = u64::from(PLAN.hosts);
+    assert_eq!((read.blocks, read.parts), (3 * hosts, 3 * hosts), "an hour and two slots, one part of each: {read:?}");
+    let open = PLAN.to_ms / STEP_MS - (WALL + 80 * 60_000) / STEP_MS;
+    assert!(read.rows <= hosts * (open.unsigned_abs() + 1), "{read:?}");
+    // A part holds 24 of 300 series, four columns of 360 rows of them at most, of which few are more than two bytes.
+    assert!(read.unpacked_bytes < hosts * 24 * (360 + 120) * 4, "{read:?}");
+    assert_eq!(outcome.seen.completeness(), 1.0);
+    let Value::Vector(top) = outcome.answer.value else { panic!("topk is a vector") };
+    let mut expected: Vec<(f64, String)> = (1..=PLAN.hosts)
+        .map(|host| {
+            let values = loads(host);
+            (values.iter().sum::<f64>() / values.len() as f64, plan::name(host))
+        })
+        .collect();
+    expected.sort_by(|a, b| b.0.total_cmp(&a.0));
+    assert_eq!(top.len(), 10);
+    for ((labels, value), (mean, name)) in top.iter().zip(&expected) {
+        assert_eq!(labels.get("host"), name);
+        assert!((value - mean).abs() < 1e-9, "{name}: {value}, not {mean}");
+    }
+
+    let one = ask(&hub, "avg_over_time(node_load1{host=\"host-00007\"}[1h])");
+    assert_eq!((one.seen.read.blocks, one.seen.read.parts), (3, 3), "no other host is read");
+    let none = ask(&hub, "node_load1{role=\"nothing\"}");
+    assert_eq!(none.seen.read.parts, 0, "the labels of hosts decide before a part is unpacked");
+}
