@@ -38,7 +38,7 @@ fn gauge_point() -> impl Strategy<Value = (u32, Point)> {
         let values: Vec<f64> = readings.iter().map(|(n, _)| f64::from(*n) * scale).collect();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let (min, max) = values.iter().fold((f64::MAX, f64::MIN), |(min, max), v| (min.min(*v), max.max(*v)));
-        (values.len() as u32, Point::Gauge { last: values[values.len() - 1], min, max, mean })
+        (u32::try_from(values.len()).unwrap(), Point::Gauge { last: values[values.len() - 1], min, max, mean })
     });
     let any = (any::<u32>(), value(), value(), value(), value())
         .prop_map(|(samples, last, min, max, mean)| (samples, Point::Gauge { last, min, max, mean }));
