@@ -24,7 +24,6 @@ use mainstay_promql::Span;
 
 #[path = "fleet.rs"]
 mod fleet;
-#[allow(dead_code)]
 #[path = "shapes.rs"]
 mod shapes;
 

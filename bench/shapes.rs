@@ -89,18 +89,15 @@ pub(crate) struct Described {
     pub(crate) keys: Vec<Arc<SeriesKey>>,
     /// Of each, whether it is a gauge.
     pub(crate) gauge: Vec<bool>,
-    /// Of each, whether it ever changes.
-    pub(crate) moves: Vec<bool>,
 }
 
 /// The first `count` series that hosts have; all hosts have the same ones.
 pub(crate) fn describe(count: usize) -> Described {
-    let mut described = Described { keys: Vec::new(), gauge: Vec::new(), moves: Vec::new() };
+    let mut described = Described { keys: Vec::new(), gauge: Vec::new() };
     for (key, shape) in all().take(count) {
         let is_gauge = matches!(shape.1, Shape::Pages(_) | Shape::Few(_) | Shape::Average(_));
         described.keys.push(Arc::new(key));
         described.gauge.push(is_gauge);
-        described.moves.push(shape.0);
     }
     described
 }

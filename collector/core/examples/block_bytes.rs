@@ -17,7 +17,6 @@ use mainstay_fleet::block::{Head, LEVEL_SEALED, LEVEL_SLOT, Part, Row, Which, pa
 
 #[path = "../../../bench/recording.rs"]
 mod recording;
-#[allow(dead_code)]
 #[path = "../../../bench/shapes.rs"]
 mod shapes;
 
