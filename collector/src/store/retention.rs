@@ -1,7 +1,8 @@
 //! Retention: what is older than its age goes, and the disk gets its room back.
 //!
 //! Series go by whole files where a file lies wholly before the limit, and by one range deletion at
-//! the boundary. Findings and decisions go by their index of time; open findings stay. Ledger
+//! the boundary. Findings, with the seconds around them, and decisions, with their scenes, go by their index of time; open
+//! findings stay. Ledger
 //! records go from the front of each ledger, so that what is left is one chain.
 
 use std::time::Duration;
@@ -13,7 +14,7 @@ use prost::Message;
 use super::columns::Column;
 use super::keys::{
     BlockKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, FindingByTimeKey, FindingKey, Key, LedgerKey,
-    OpenRowKey,
+    OpenRowKey, RecordingKey, SceneKey,
 };
 use super::{Batch, Store, StoreError, decode, family};
 
@@ -91,6 +92,7 @@ impl Store {
             if !open {
                 batch.delete(&key);
                 batch.delete(&full);
+                batch.delete(&RecordingKey { host: key.host, finding: key.finding });
                 gone += 1;
             }
         }
@@ -107,6 +109,10 @@ impl Store {
             }
             let (decision, host, at_ms) = (key.decision, key.host, key.at_ms);
             batch.delete(&DecisionKey { decision, host });
+            let scenes = SceneKey::of(decision, host);
+            for scene in self.scan::<SceneKey>(&scenes, &scenes) {
+                batch.delete(&scene?.0);
+            }
             batch.delete(&DecisionByHostKey { host, at_ms, decision });
             batch.delete(&key);
             gone += 1;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use mainstay_collector::clock::wall_ms;
-use mainstay_collector::store::keys::{BlockKey, DecisionKey, FindingKey, Key, LedgerKey, OpenRowKey};
+use mainstay_collector::store::keys::{
+    BlockKey, DecisionKey, FindingKey, Key, LedgerKey, OpenRowKey, RecordingKey, SceneKey,
+};
 use mainstay_collector::store::retention::Retention;
 use mainstay_core::id::HostId;
 use mainstay_proto::v1;
@@ -31,6 +33,15 @@ async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
     ];
     of.extend(repair(&mut book, 1, 1, old));
     of.extend(repair(&mut book, 2, 3, now));
+    of.extend(
+        [1, 2, 3].map(|finding| {
+            v1::item::Of::Recording(v1::FindingRecording { finding, ..v1::FindingRecording::default() })
+        }),
+    );
+    of.extend(
+        [(1, 1), (1, 2), (2, 3)]
+            .map(|(decision, action)| v1::item::Of::Scene(v1::Scene { decision, action, ..v1::Scene::default() })),
+    );
     for at in [old, old + 700_000, now - 700_000, now] {
         of.push(v1::item::Of::Summary(summary(1, at)));
     }
@@ -53,7 +64,9 @@ async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
     let findings: Vec<u64> =
         store.scan::<FindingKey>(&FindingKey::all(), &FindingKey::all()).map(|f| f.unwrap().0.finding.0).collect();
     assert_eq!(findings, [1, 3], "the open one and the young one");
+    assert_eq!(count::<RecordingKey>(&world, &[RecordingKey::ORDINAL]), 2, "the seconds around them go with them");
     assert_eq!(count::<DecisionKey>(&world, &DecisionKey::all()), 1);
+    assert_eq!(count::<SceneKey>(&world, &[SceneKey::ORDINAL]), 1);
     let records: Vec<u64> = store
         .scan::<LedgerKey>(&LedgerKey::of(host), &LedgerKey::of(host))
         .map(|record| record.unwrap().0.index)
