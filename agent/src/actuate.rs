@@ -12,7 +12,11 @@ use mainstay_core::agent::StepStatus;
 use mainstay_core::id::{ActionId, DecisionId};
 use mainstay_core::plan::Step;
 use mainstay_core::record::{Ended, Outcome};
+use mainstay_core::scene::UnitScene;
+use mainstay_core::subject::UnitName;
 use mainstay_core::verb::{ActionStatus, Detail, Reply, Request, Verb};
+
+use crate::scene::Before;
 
 /// Where the actuator listens on an installed host.
 pub const SOCKET: &str = mainstay_actuator::client::SOCKET_PATH;
@@ -97,6 +101,22 @@ impl Actuator {
             Reply::Done(Detail::Pong(_)) => Ok(()),
             Reply::Refused(refusal) => Err(refusal.text),
             other => Err(format!("unexpected reply to ping: {other:?}")),
+        }
+    }
+
+    /// Looks at the processes of a unit, before an action that wipes them away.
+    ///
+    /// # Errors
+    /// Why they cannot be seen, in words.
+    pub async fn scene(&self, unit: &UnitName, before: Before, deadline: Duration) -> Result<UnitScene, String> {
+        let Before { action, decision, invocation } = before;
+        let verb = Verb::Scene { unit: unit.clone() };
+        let request = Request { decision: Some(decision), invocation, ..Request::new(action, verb) };
+        match self.call(request, deadline).await.map_err(|error| chain(&error))? {
+            Reply::Done(Detail::Scene(scene)) => Ok(scene),
+            Reply::Refused(refusal) => Err(refusal.text),
+            Reply::Failed(failure) => Err(failure.text),
+            other => Err(format!("unexpected reply to scene: {other:?}")),
         }
     }
 

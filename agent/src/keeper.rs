@@ -1,8 +1,8 @@
 //! The thread that makes things durable, so that a slow disk never stalls the tick.
 //!
-//! In: records, items for the spool, files. Out: which records are durable. Records that wait
-//! together share one fsync. The order in which they came is kept, and a record that follows one
-//! that failed fails too, so that a durable record implies those before it.
+//! In: records, items for the spool, files, minutes of the flight recorder. Out: which records are
+//! durable. Records that wait together share one fsync. The order in which they came is kept, and a
+//! record that follows one that failed fails too, so that a durable record implies those before it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,15 +11,19 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use mainstay_core::agent::{Item, Token};
+use mainstay_core::host_query::{RecordQuery, RecordReply};
 use mainstay_core::ledger::Head;
 use mainstay_core::record::{Body, Record};
+use mainstay_core::recording::{FindingRecording, Span, Window};
+use mainstay_core::scene::Scene;
 use mainstay_proto::convert::encode_record;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{error, info, warn};
 
 use crate::host::clock;
 use crate::ledger::Ledger;
+use crate::recording::{self, Ring};
 use crate::spool::SpoolHandle;
 use crate::{durable, failpoint};
 
@@ -36,7 +40,19 @@ enum Request {
     Countersign(Head),
     File { path: PathBuf, bytes: Vec<u8> },
     Remove(PathBuf),
+    Chunk(Vec<u8>),
+    Cut(Box<Window>, Option<Vec<u8>>),
+    Recorded(Box<Recorded>),
+    Scene(Box<Scene>),
     Flush(oneshot::Sender<()>),
+}
+
+/// A question about what was recorded, and where its answer goes.
+struct Recorded {
+    query: RecordQuery,
+    span: Span,
+    tail: Option<Vec<u8>>,
+    answer: oneshot::Sender<RecordReply>,
 }
 
 /// What became of it.
@@ -59,6 +75,12 @@ pub struct KeeperCounts {
     pub items_dropped: AtomicU64,
     /// fsyncs of the ledger.
     pub syncs: AtomicU64,
+    /// Minutes of the flight recorder that the ring took, and that it could not take.
+    pub minutes: AtomicU64,
+    /// See [`KeeperCounts::minutes`].
+    pub minutes_failed: AtomicU64,
+    /// Series that were left out of minutes because they did not fit.
+    pub minutes_cut: AtomicU64,
     queued: AtomicUsize,
 }
 
@@ -78,14 +100,20 @@ impl std::fmt::Debug for Request {
 
 impl Keeper {
     /// Starts the thread. What becomes of records is told through `told`. There is no spool before
-    /// the host is enrolled.
+    /// the host is enrolled. `ring` is where the flight recorder's ring lies.
     ///
     /// # Errors
     /// Where no thread can be started.
-    pub fn start(ledger: Ledger, spool: Option<SpoolHandle>, told: UnboundedSender<Kept>) -> std::io::Result<Self> {
+    pub fn start(
+        ledger: Ledger,
+        spool: Option<SpoolHandle>,
+        ring: PathBuf,
+        told: UnboundedSender<Kept>,
+    ) -> std::io::Result<Self> {
         let (requests, queue) = mpsc::channel();
         let counts = Arc::new(KeeperCounts::default());
-        let mut work = Work { ledger, spool, told, counts: counts.clone() };
+        let recorder = RingFile { path: ring, open: None, failing: String::new() };
+        let mut work = Work { ledger, spool, recorder, told, counts: counts.clone() };
         let builder = std::thread::Builder::new().name("keeper".to_owned()).stack_size(512 << 10);
         let thread = builder.spawn(move || work.run(&queue))?;
         Ok(Self { requests: Some(requests), thread: Some(thread), counts })
@@ -121,6 +149,28 @@ impl Keeper {
         self.send(Request::Remove(path));
     }
 
+    /// Keeps a minute of the flight recorder.
+    pub fn chunk(&self, chunk: Vec<u8>) {
+        self.send(Request::Chunk(chunk));
+    }
+
+    /// Cuts the seconds around a finding, and puts them in the spool. `tail` is what was recorded since the last minute.
+    pub fn cut(&self, window: Box<Window>, tail: Option<Vec<u8>>) {
+        self.send(Request::Cut(window, tail));
+    }
+
+    /// Puts what was seen before an action in the spool.
+    pub fn scene(&self, scene: Box<Scene>) {
+        self.send(Request::Scene(scene));
+    }
+
+    /// Reads what was recorded.
+    pub fn recorded(&self, query: RecordQuery, span: Span, tail: Option<Vec<u8>>) -> oneshot::Receiver<RecordReply> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Recorded(Box::new(Recorded { query, span, tail, answer })));
+        answered
+    }
+
     /// Answers when everything that was asked before is done.
     pub async fn flush(&self) {
         let (done, is_done) = oneshot::channel();
@@ -152,15 +202,67 @@ impl Drop for Keeper {
     }
 }
 
+/// The flight recorder's ring, opened when it is first needed and again after it could not be.
+struct RingFile {
+    path: PathBuf,
+    open: Option<Ring>,
+    /// What went wrong last, so that it is said once.
+    failing: String,
+}
+
+impl RingFile {
+    fn ring(&mut self) -> Option<&mut Ring> {
+        if self.open.is_none() {
+            match Ring::open(&self.path) {
+                Ok(ring) => self.open = Some(ring),
+                Err(error) => self.failed(&error),
+            }
+        }
+        self.open.as_mut()
+    }
+
+    fn append(&mut self, chunk: &[u8], counts: &KeeperCounts) {
+        let Some(ring) = self.ring() else {
+            counts.minutes_failed.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        match ring.append(chunk) {
+            Ok(appended) => {
+                counts.minutes.fetch_add(1, Ordering::Relaxed);
+                counts.minutes_cut.fetch_add(appended.left_out as u64, Ordering::Relaxed);
+                if !self.failing.is_empty() {
+                    info!(path = %self.path.display(), "the flight recorder's ring can be written again");
+                    self.failing.clear();
+                }
+            }
+            Err(error) => {
+                counts.minutes_failed.fetch_add(1, Ordering::Relaxed);
+                self.failed(&error);
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &std::io::Error) {
+        let text = error.to_string();
+        if self.failing != text {
+            warn!(path = %self.path.display(), %error, "the flight recorder's ring cannot be written");
+            self.failing = text;
+        }
+    }
+}
+
 struct Work {
     ledger: Ledger,
     spool: Option<SpoolHandle>,
+    recorder: RingFile,
     told: UnboundedSender<Kept>,
     counts: Arc<KeeperCounts>,
 }
 
 impl Work {
     fn run(&mut self, queue: &Receiver<Request>) {
+        // Made at the start, when nothing waits for it: taking its room takes a while on a slow disk.
+        self.recorder.ring();
         let mut group = Vec::new();
         while let Ok(first) = queue.recv() {
             let mut next = Some(first);
@@ -216,6 +318,17 @@ impl Work {
         }
     }
 
+    /// Nobody takes what is cut before the host is enrolled.
+    fn cut(&mut self, window: &Window, tail: Option<&[u8]>) {
+        let Some(spool) = &self.spool else { return };
+        let recording = recording::window(self.recorder.ring().map(|ring| &*ring), tail, window);
+        let kept = FindingRecording { finding: window.finding, opened_ms: window.opened_ms, recording };
+        if let Err(error) = spool.push_recording(&kept, clock::now()) {
+            self.counts.items_dropped.fetch_add(1, Ordering::Relaxed);
+            error!(%error, "a recording cannot be queued for the collector");
+        }
+    }
+
     fn other(&mut self, request: Request) {
         match request {
             Request::Item(item) => {
@@ -242,6 +355,21 @@ impl Work {
                 }
                 _ => {}
             },
+            Request::Chunk(chunk) => self.recorder.append(&chunk, &self.counts),
+            Request::Cut(window, tail) => self.cut(&window, tail.as_deref()),
+            Request::Scene(scene) => {
+                let pushed = self.spool.as_ref().map(|spool| spool.push_scene(&scene, clock::now()));
+                if let Some(Err(error)) = pushed {
+                    self.counts.items_dropped.fetch_add(1, Ordering::Relaxed);
+                    error!(%error, "a scene cannot be queued for the collector");
+                }
+            }
+            Request::Recorded(asked) => {
+                let Recorded { query, span, tail, answer } = *asked;
+                let ring = self.recorder.ring().map(|ring| &*ring);
+                // Whoever asked may be gone.
+                let _ = answer.send(recording::page(ring, tail.as_deref(), span, &query));
+            }
             Request::Flush(done) => {
                 let _ = done.send(());
             }
@@ -283,7 +411,8 @@ mod tests {
         let settings =
             LedgerSettings { root: folder.path().join("ledger"), host: HostId::default(), bytes_max: 8 << 20 };
         let (told, mut kept) = unbounded_channel();
-        let keeper = Keeper::start(Ledger::open(&settings).unwrap(), None, told).unwrap();
+        let keeper =
+            Keeper::start(Ledger::open(&settings).unwrap(), None, folder.path().join("recording"), told).unwrap();
         for token in 1..=3 {
             keeper.record(Token(token), record(token));
         }
@@ -305,7 +434,8 @@ mod tests {
         let settings =
             LedgerSettings { root: folder.path().join("ledger"), host: HostId::default(), bytes_max: 8 << 20 };
         let (told, mut kept) = unbounded_channel();
-        let keeper = Keeper::start(Ledger::open(&settings).unwrap(), None, told).unwrap();
+        let keeper =
+            Keeper::start(Ledger::open(&settings).unwrap(), None, folder.path().join("recording"), told).unwrap();
         let text = "x".repeat(mainstay_core::ledger::RECORD_BYTES_MAX + 1);
         let body = Body::Started { boot: BootId::default(), version: text };
         keeper.record(Token(9), Record { at: Now::default(), body });

@@ -25,13 +25,15 @@ use std::time::Duration;
 
 use mainstay_core::finding::Finding;
 use mainstay_core::id::{Epoch, HostId, Seq};
+use mainstay_core::recording::FindingRecording;
+use mainstay_core::scene::Scene;
 use mainstay_core::series::Summary;
 use mainstay_core::time::Now;
 use mainstay_proto::v1;
 use prost::Message as _;
 
 use cursor::{Cursor, Marks};
-use item::{Body, Stored, finding_body, summary_body};
+use item::{Body, Stored, finding_body, recording_body, scene_body, summary_body};
 use lane::{Lane, Position};
 use runs::Run;
 
@@ -118,8 +120,28 @@ impl Spool {
     /// # Errors
     /// If it could not be written. Its number is used up and will be reported as a gap.
     pub fn push_summary(&mut self, summary: &Summary, now: Now) -> io::Result<Seq> {
+        self.push_sample(summary_body(summary)?, now)
+    }
+
+    /// Puts the seconds around a finding in, as [`Spool::push_summary`] does.
+    ///
+    /// # Errors
+    /// If they could not be written. Their number is used up and will be reported as a gap.
+    pub fn push_recording(&mut self, recording: &FindingRecording, now: Now) -> io::Result<Seq> {
+        self.push_sample(recording_body(recording)?, now)
+    }
+
+    /// Puts what was seen before an action in, as [`Spool::push_summary`] does.
+    ///
+    /// # Errors
+    /// If it could not be written. Its number is used up and will be reported as a gap.
+    pub fn push_scene(&mut self, scene: &Scene, now: Now) -> io::Result<Seq> {
+        self.push_sample(scene_body(scene)?, now)
+    }
+
+    fn push_sample(&mut self, body: Body, now: Now) -> io::Result<Seq> {
         self.tell_lost(now);
-        let stored = Stored { seq: self.next_seq(), wall_ms: now.wall_ms, body: summary_body(summary)? };
+        let stored = Stored { seq: self.next_seq(), wall_ms: now.wall_ms, body };
         let appended = self.samples.append(std::slice::from_ref(&stored));
         self.marks.next += 1;
         if let Err(error) = appended {
@@ -306,7 +328,7 @@ impl Spool {
                 Ok(gap) => self.hold_gap(seq, wall_ms, gap),
                 Err(error) => tracing::error!(seq = seq.0, %error, "a gap of the spool cannot be read"),
             },
-            Body::Finding(_) | Body::Summary(_) => {}
+            Body::Finding(_) | Body::Summary(_) | Body::Recording(_) | Body::Scene(_) => {}
         }
     }
 

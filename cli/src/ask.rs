@@ -31,3 +31,8 @@ pub(crate) async fn host(context: &Context, host: &str, query: &HostQuery) -> Re
     })?;
     Ok(Answer { hostname: answer.hostname, reply, now_ms: answer.now_ms })
 }
+
+/// An answer to something that was not asked.
+pub(crate) fn of_another_kind(hostname: &str) -> Failure {
+    Failure::new(Exit::Failed, format!("{hostname} answered another question than was asked"))
+}

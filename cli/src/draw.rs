@@ -68,13 +68,38 @@ fn line(values: &[f64], usual: Option<(f64, f64)>, bars: [char; 8]) -> String {
     text
 }
 
+/// Values at their moments as a line of so many bars, blank where no value is known.
+pub(crate) fn timeline(values: &[f64], at_ms: &[i64], width: usize) -> String {
+    timeline_of(values, at_ms, width, bars())
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of eight bars")]
+fn timeline_of(values: &[f64], at_ms: &[i64], width: usize, bars: [char; 8]) -> String {
+    let (Some(first), Some(last)) = (at_ms.first(), at_ms.last()) else { return String::new() };
+    let mut sums = vec![(0.0, 0u32); width];
+    for (value, at) in values.iter().zip(at_ms).filter(|(value, _)| value.is_finite()) {
+        let (sum, count) = &mut sums[column(*at, *first, *last, width)];
+        *sum += value;
+        *count += 1;
+    }
+    let means: Vec<_> = sums.into_iter().map(|(sum, count)| (count > 0).then(|| sum / f64::from(count))).collect();
+    let known = || means.iter().copied().flatten();
+    let (low, high) = known().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    let bar = |mean: Option<f64>| {
+        let Some(mean) = mean else { return ' ' };
+        let share = if high > low { (mean - low) / (high - low) } else { 0.0 };
+        bars[((share * 7.0).round() as usize).min(7)]
+    };
+    means.into_iter().map(bar).collect()
+}
+
 /// The values as a line of bars.
 pub(crate) fn sparkline(values: &[f64]) -> String {
     line(values, None, bars())
 }
 
 /// The column of a moment, in a line from `from_ms` to `to_ms` that is so wide.
-fn column(at_ms: i64, from_ms: i64, to_ms: i64, width: usize) -> usize {
+pub(crate) fn column(at_ms: i64, from_ms: i64, to_ms: i64, width: usize) -> usize {
     let (passed, whole) = (at_ms.saturating_sub(from_ms).max(0), to_ms.saturating_sub(from_ms).max(1));
     let width = i64::try_from(width).unwrap_or(1).max(1);
     usize::try_from((passed.saturating_mul(width) / whole).min(width - 1)).unwrap_or(0)
@@ -168,6 +193,16 @@ mod tests {
         assert_eq!(line(&rising, None, ASCII), "_.,-=+*#");
         assert_eq!(line(&[5.0, 5.0], None, BARS), "▁▁");
         assert_eq!(line(&vec![1.0; 500], None, BARS).chars().count(), WIDTH);
+    }
+
+    #[test]
+    fn a_timeline_is_blank_where_nothing_was_recorded() {
+        let at_ms: Vec<i64> = (0..8).map(|n| n * 1_000).collect();
+        let values = [0.0, 1.0, 2.0, f64::NAN, f64::NAN, 5.0, 6.0, 7.0];
+        assert_eq!(timeline_of(&values, &at_ms, 8, BARS), "▁▂▃  ▆▇█");
+        let far: Vec<i64> = (0..8).map(|n| if n < 4 { n * 1_000 } else { 100_000 + n * 1_000 }).collect();
+        assert_eq!(timeline_of(&[1.0; 8], &far, 4, ASCII), "_  _");
+        assert_eq!(timeline_of(&[], &[], 4, ASCII), "");
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod exit;
 mod key;
 mod order;
 mod output;
+mod recorded;
+mod scene;
 mod view;
 mod words;
 

@@ -10,6 +10,9 @@ use mainstay_tests::site::services::{self, COUNTED, SLEEPER};
 /// Longest that a repair with its verification may take before the test calls it missing.
 const HEALED_MAX: Duration = Duration::from_secs(90);
 
+/// Longest until the seconds around a finding are at the collector: a minute after it is recorded first.
+const SEEN_MAX: Duration = Duration::from_secs(150);
+
 const RESTART: &str = r#"
 version = 1
 description = "restart what fails"
@@ -60,6 +63,25 @@ fn a_killed_service_is_active_again_and_the_decision_is_explained() -> Result<()
     for word in ["sleeper.service", "web-1", "service.failed", "SIGKILL", "unit.restart", "services", "verified"] {
         assert!(text.contains(word) || (word == "SIGKILL" && text.contains("KILL")), "`{word}` is missing in:\n{text}");
     }
+    shows_what_was_seen(&site, &decision.id)
+}
+
+/// The scene before the restart and the seconds around the finding are at the collector, and the host tells its last minutes.
+fn shows_what_was_seen(site: &Site, decision: &str) -> Result<()> {
+    wait_for(SEEN_MAX, "the scene and the seconds", || {
+        let seen: serde_json::Value =
+            serde_json::from_str(&site.mainstay(&["-o", "json", "explain", decision, "--evidence"])?.ok()?)?;
+        let rows = seen["recording"]["at"].as_array().map_or(0, Vec::len);
+        Ok(!seen["scenes"][0]["journal"].is_null() && rows > 60)
+    })
+    .map_err(|error| error.context(site.host("web-1").agent_story()))?;
+    let text = site.mainstay(&["explain", decision, "--evidence"])?.ok()?;
+    for word in ["before ", "Main process exited", "it had no process", "seconds ", "CPUs busy", "^ found"] {
+        assert!(text.contains(word), "`{word}` is missing in:\n{text}");
+    }
+    assert!(!text.contains("not seen:"), "{text}");
+    let lately = site.mainstay(&["host", "record", "web-1", "--last", "1m", "--series", "*sleeper.service*"])?.ok()?;
+    assert!(lately.contains("mainstay_unit_state{state=\"active\",unit=\"sleeper.service\"}"), "{lately}");
     Ok(())
 }
 

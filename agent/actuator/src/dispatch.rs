@@ -16,7 +16,7 @@ use crate::load::{self, Ownership};
 use crate::reclaim::{self, Context, Places};
 use crate::settings::Settings;
 use crate::units::UnitControl;
-use crate::{clock, inspect, limits, log, probe};
+use crate::{clock, inspect, limits, log, probe, scene};
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Paths {
     pub probes: PathBuf,
     /// The kernel's processes.
     pub proc: PathBuf,
+    /// The kernel's control groups.
+    pub cgroup: PathBuf,
     /// Places whose contents can be made again.
     pub places: Places,
 }
@@ -43,6 +45,7 @@ impl Default for Paths {
             state: "/var/lib/mainstay-actuator".into(),
             probes: "/etc/mainstay/probes.d".into(),
             proc: "/proc".into(),
+            cgroup: "/sys/fs/cgroup".into(),
             places: Places::default(),
         }
     }
@@ -104,6 +107,15 @@ impl Actuator {
                 self.with_journal(|journal| Ok(journal.status(*action))).map(Reply::Status)
             }
             Verb::Inspect => Ok(Reply::Done(Detail::Inspection(inspect::inspect(&self.paths.proc)))),
+            Verb::Scene { unit } => {
+                let settings = self.checked(&request.verb)?;
+                self.units.check(unit, &settings)?;
+                let group = self.units.control_group(unit, request.invocation)?;
+                // A unit whose processes are gone is seen to have none.
+                let folder = group.and_then(|group| scene::folder(&self.paths.cgroup, &group));
+                let seen = folder.map(|folder| scene::take(&self.paths.proc, &folder)).unwrap_or_default();
+                Ok(Reply::Done(Detail::Scene(seen)))
+            }
             Verb::PurgeExpired => self.purge(),
             Verb::ProbeCommand { name } => {
                 let settings = self.checked(&request.verb)?;

@@ -63,7 +63,9 @@ pub fn check(settings: &Settings, verb: &Verb) -> Result<(), Refusal> {
         Verb::UnitStart { unit, .. }
         | Verb::UnitRestart { unit, .. }
         | Verb::UnitStop { unit }
-        | Verb::UnitReload { unit } => check_unit(settings, unit),
+        | Verb::UnitReload { unit }
+        // What may not be restarted is not looked at either.
+        | Verb::Scene { unit } => check_unit(settings, unit),
         Verb::DiskReclaim(reclaim) => check_reclaim(settings, reclaim),
         Verb::ProbeCommand { name } => check_name("probe", name),
         Verb::Undo { .. } | Verb::PurgeExpired | Verb::Status { .. } | Verb::Inspect | Verb::Ping => Ok(()),
@@ -311,6 +313,15 @@ mod tests {
             assert!(check_peer(Peer::Root, &verb).is_ok());
         }
         assert!(check_peer(Peer::Agent, &restart("nginx.service")).is_ok());
+    }
+
+    #[test]
+    fn only_what_may_be_restarted_is_looked_at() {
+        let scene = |unit: &str| Verb::Scene { unit: unit.parse().unwrap() };
+        assert_eq!(reason(&scene("nginx.service")), None);
+        assert_eq!(reason(&scene("cron.service")), Some(RefusalReason::NotAllowed));
+        assert_eq!(reason(&scene("ssh.service")), Some(RefusalReason::Protected));
+        assert!(check_peer(Peer::Root, &scene("nginx.service")).is_err());
     }
 
     proptest! {

@@ -7,7 +7,7 @@
 //!
 //! Modules in reading order: [`client`] (the other side's half, all that the agent and the CLI link), [`settings`] (root's
 //! file), [`gate`] (may it be done), [`limits`] and [`journal`] (was it done before, how often), [`units`], [`reclaim`],
-//! [`journald`], [`probe`], [`inspect`] (the verbs), [`dispatch`] (verb to module) and [`server`] (socket to dispatch).
+//! [`journald`], [`probe`], [`inspect`], [`scene`] (the verbs), [`dispatch`] (verb to module) and [`server`] (socket to dispatch).
 //!
 //! Unsafe code stands in [`sys`] alone.
 
@@ -41,6 +41,8 @@ pub mod probe;
 pub mod protect;
 #[cfg(feature = "server")]
 pub mod reclaim;
+#[cfg(feature = "server")]
+pub mod scene;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

@@ -23,6 +23,13 @@ pub trait UnitControl: Send + Sync {
     /// Why it may not be touched.
     fn check(&self, unit: &UnitName, settings: &Settings) -> Result<(), Refusal>;
 
+    /// The control group that the unit's processes are in, as systemd names it; `None` if it has none now. Refused where
+    /// another run than the one that is meant runs by now.
+    ///
+    /// # Errors
+    /// Why that cannot be said.
+    fn control_group(&self, unit: &UnitName, meant: Option<[u8; 16]>) -> Result<Option<String>, Refusal>;
+
     /// Carries the verb out and waits for its job. Refused where the request is about one run of the unit and another
     /// one runs by now.
     fn run(&self, request: &Request, settings: &Settings) -> Reply;
@@ -62,6 +69,29 @@ impl UnitControl for Systemd {
                 ..refusal
             })
         })
+    }
+
+    fn control_group(&self, unit: &UnitName, meant: Option<[u8; 16]>) -> Result<Option<String>, Refusal> {
+        let unavailable = |error: SystemdError| Refusal {
+            reason: RefusalReason::Unavailable,
+            text: format!("systemd does not say where the processes of {unit} are: {error}"),
+        };
+        // Other types of units have no processes of their own.
+        let interface = match unit.as_str().rsplit_once('.') {
+            Some((_, "service")) => "Service",
+            Some((_, "scope")) => "Scope",
+            _ => return Ok(None),
+        };
+        let manager = Manager::connect(self.bus.as_deref()).map_err(unavailable)?;
+        if let Some(meant) = meant
+            && invocation_of(&manager, unit).map_err(unavailable)?.is_some_and(|runs| runs != meant)
+        {
+            let text = format!("{unit} was started anew since the decision: its processes are others");
+            return Err(Refusal { reason: RefusalReason::StartedAnew, text });
+        }
+        let properties =
+            manager.unit(unit.as_str()).and_then(|unit| unit.properties(interface)).map_err(unavailable)?;
+        Ok(Some(text(&properties, "ControlGroup")).filter(|group| !group.is_empty()))
     }
 
     fn run(&self, request: &Request, settings: &Settings) -> Reply {

@@ -121,7 +121,7 @@ pub fn write_column(out: &mut Vec<u8>, values: &[f64]) {
     if values.is_empty() {
         return;
     }
-    if let Some((scale, whole)) = (0u8..).zip(SCALES).find_map(|(n, scale)| Some((n, wholes(values, scale)?))) {
+    if let Some((scale, whole)) = scaled(values) {
         write_ints(out, &whole, scale);
         return;
     }
@@ -160,6 +160,17 @@ pub fn read_column(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
         f64::from_bits(before)
     };
     Some((0..count).map(value).collect())
+}
+
+/// Whether one of the scales makes all of these whole, so that [`write_column`] writes them short.
+#[must_use]
+pub fn has_scale(values: &[f64]) -> bool {
+    scaled(values).is_some()
+}
+
+/// The first scale that makes all of these whole, by its number, and what they are then.
+fn scaled(values: &[f64]) -> Option<(u8, Vec<i64>)> {
+    (0u8..).zip(SCALES).find_map(|(n, scale)| Some((n, wholes(values, scale)?)))
 }
 
 fn wholes(values: &[f64], scale: f64) -> Option<Vec<i64>> {

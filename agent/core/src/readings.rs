@@ -164,6 +164,13 @@ fn cpu(sample: &Sample, out: &mut Out<'_>) {
     }
 }
 
+/// Gives the seconds of each mode, with its name.
+pub(crate) fn cpu_seconds(times: &CpuTimes, take: &mut dyn FnMut(&'static str, f64)) {
+    for (mode, ticks) in modes(times) {
+        take(mode, count(ticks) / TICKS_PER_SECOND);
+    }
+}
+
 fn modes(times: &CpuTimes) -> [(&'static str, u64); 8] {
     [
         ("idle", times.idle),

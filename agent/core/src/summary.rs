@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::readings::{SeriesKind, readings};
+use crate::readings::{Reading, SeriesKind, readings};
 use crate::sample::Sample;
 use crate::series::{Point, SeriesTable, Summary};
 use crate::time::Now;
@@ -66,21 +66,28 @@ impl Window {
 }
 
 impl SummaryBuilder {
-    /// Takes a sample. A reading that is no number is left out.
+    /// Takes a sample.
     pub fn add(&mut self, sample: &Sample) {
-        let Self { table, windows, .. } = self;
-        table.rewind();
-        readings(sample, &mut |reading| {
-            let Some(slot) = table.slot(reading.name, reading.labels) else { return };
-            if slot >= windows.len() {
-                windows.resize(slot + 1, Window::EMPTY);
-            }
-            if reading.value.is_finite() {
-                windows[slot].add(reading.kind, reading.value);
-            }
-        });
-        self.started.get_or_insert(sample.at);
+        self.begin(sample.at);
+        readings(sample, &mut |reading| self.reading(&reading));
+    }
+
+    /// Begins a sample, whose readings follow.
+    pub fn begin(&mut self, at: Now) {
+        self.table.rewind();
+        self.started.get_or_insert(at);
         self.samples += 1;
+    }
+
+    /// Takes a reading of the sample that was begun. One that is no number is left out.
+    pub fn reading(&mut self, reading: &Reading<'_>) {
+        let Some(slot) = self.table.slot(reading.name, reading.labels) else { return };
+        if slot >= self.windows.len() {
+            self.windows.resize(slot + 1, Window::EMPTY);
+        }
+        if reading.value.is_finite() {
+            self.windows[slot].add(reading.kind, reading.value);
+        }
     }
 
     /// Takes a gauge of the agent's own, besides the samples'.

@@ -30,7 +30,7 @@ use crate::subject::UnitName;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// Acting verbs are carried out at most once under this id. Undo and purge act under an id of their own too; the
-    /// asking verbs (`status`, `inspect`, `ping`, `probe`) do not use it.
+    /// asking verbs (`status`, `inspect`, `ping`, `probe`, `scene`) do not use it.
     pub action: ActionId,
     /// The decision behind it, for the actuator's journal; `None` when a person asked.
     pub decision: Option<DecisionId>,
@@ -99,6 +99,12 @@ pub enum Verb {
     Inspect,
     /// Asks whether the actuator is there, and whether it is held.
     Ping,
+    /// Looks at a unit's processes before it is restarted or stopped: their state, where they wait, their sockets and
+    /// limits. No contents of files or memory, no arguments, no environment.
+    Scene {
+        /// The unit.
+        unit: UnitName,
+    },
 }
 
 impl Verb {
@@ -134,6 +140,7 @@ impl Verb {
             Self::ProbeCommand { .. } => "probe",
             Self::Inspect => "inspect",
             Self::Ping => "ping",
+            Self::Scene { .. } => "scene",
         }
     }
 
@@ -148,7 +155,12 @@ impl Verb {
             | Self::UnitReload { .. }
             | Self::DiskReclaim(_)
             | Self::Undo { .. } => true,
-            Self::PurgeExpired | Self::Status { .. } | Self::ProbeCommand { .. } | Self::Inspect | Self::Ping => false,
+            Self::PurgeExpired
+            | Self::Status { .. }
+            | Self::ProbeCommand { .. }
+            | Self::Inspect
+            | Self::Ping
+            | Self::Scene { .. } => false,
         }
     }
 
@@ -159,7 +171,8 @@ impl Verb {
             Self::UnitStart { unit, .. }
             | Self::UnitRestart { unit, .. }
             | Self::UnitStop { unit }
-            | Self::UnitReload { unit } => Some(unit),
+            | Self::UnitReload { unit }
+            | Self::Scene { unit } => Some(unit),
             _ => None,
         }
     }

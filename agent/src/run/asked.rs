@@ -7,16 +7,43 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use mainstay_core::detect::learned::LearnedSubject;
-use mainstay_core::host_query::{HostQuery, HostReply, ModelsQuery, ModelsReply};
+use mainstay_core::host_query::{HostQuery, HostReply, ModelsQuery, ModelsReply, RecordQuery, RecordReply};
 use mainstay_core::policy::Glob;
+use mainstay_core::recording::Span;
 
-use super::Shell;
+use super::{Event, Shell};
+use crate::host::clock;
+
+/// Questions for the recording that are answered at one time: each has some megabytes in hand.
+const READING_RECORDS_MAX: usize = 2;
 
 impl Shell {
-    pub(super) fn asked(&self, id: u64, query: &HostQuery) {
+    pub(super) fn asked(&mut self, id: u64, query: HostQuery) {
         match query {
-            HostQuery::Models(query) => self.uplink.reply(id, Ok(HostReply::Models(self.models(query)))),
+            HostQuery::Models(query) => self.uplink.reply(id, Ok(HostReply::Models(self.models(&query)))),
+            HostQuery::Record(query) => self.record(id, query),
         }
+    }
+
+    /// Has the keeper read the flight recorder's ring; the answer comes back as an event.
+    fn record(&mut self, id: u64, query: RecordQuery) {
+        if self.reading_records >= READING_RECORDS_MAX {
+            let text = format!("{READING_RECORDS_MAX} questions for the recording are being answered; ask again");
+            return self.uplink.reply(id, Err(text));
+        }
+        self.reading_records += 1;
+        let (recorder, _) = self.agent.recorder();
+        let span = Span::until(recorder.boot(), clock::now(), query.last());
+        let (answered, events) = (self.keeper.recorded(query, span, recorder.tail()), self.events.clone());
+        tokio::spawn(async move {
+            let reply = answered.await.map_err(|_| "the flight recorder cannot be read".to_owned());
+            let _ = events.send(Event::Recorded { id, reply }).await;
+        });
+    }
+
+    pub(super) fn recorded(&mut self, id: u64, reply: Result<RecordReply, String>) {
+        self.reading_records = self.reading_records.saturating_sub(1);
+        self.uplink.reply(id, reply.map(HostReply::Record));
     }
 
     /// What the detectors have learned.

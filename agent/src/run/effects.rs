@@ -7,12 +7,15 @@ use mainstay_core::finding::FindingState;
 use mainstay_core::id::{ActionId, DecisionId};
 use mainstay_core::plan::Step;
 use mainstay_core::record::{Body, Ended, Outcome};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::{Event, Shell, restore};
 use crate::failpoint;
 use crate::host::clock;
 use crate::notify::Message;
+use crate::scene::{self, Before};
 
 /// How often an action that is still being carried out is asked after.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -61,6 +64,8 @@ impl Shell {
             Effect::ReadSnapshot { id, at_ms } => self.read_snapshot(id, at_ms),
             Effect::KeepSnapshot { why, bytes } => self.keep_snapshot(why, bytes),
             Effect::StoreLearned(bytes) => self.store_learned(bytes),
+            Effect::StoreChunk(chunk) => self.keeper.chunk(chunk),
+            Effect::CutRecording { window, tail } => self.keeper.cut(window, tail),
             Effect::OrderDone { id, done, text } => self.uplink.order_done(id, done, text),
         }
     }
@@ -69,9 +74,22 @@ impl Shell {
         info!(%action, %decision, %step, "step begins");
         self.in_hand.insert(action, step.kind());
         let (actuator, events) = (self.actuator.clone(), self.events.clone());
+        // Nobody takes a scene before the host is enrolled.
+        let is_enrolled = self.uplink.is_enrolled();
         tokio::spawn(async move {
+            let (ended, has_ended) = oneshot::channel::<()>();
+            if let Some(unit) = scene::wiped_by(&step).filter(|_| is_enrolled) {
+                let before = Before { action, decision, invocation };
+                let (begun, events) = (scene::begin(&actuator, unit, before, clock::now()).await, events.clone());
+                tokio::spawn(async move {
+                    let _ = timeout(scene::JOURNAL_AFTER, has_ended).await;
+                    let scene = begun.with_journal().await;
+                    let _ = events.send(Event::Scene(Box::new(scene))).await;
+                });
+            }
             failpoint::pass("before_step");
             let outcome = actuator.run(action, decision, &step, invocation).await;
+            drop(ended);
             failpoint::pass("after_step");
             let _ = events.send(Event::StepDone { action, outcome }).await;
         });

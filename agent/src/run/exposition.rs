@@ -99,12 +99,20 @@ impl Shell {
         text.gauge("mainstay_agent_actions_in_hand", "Steps under way.", size(self.in_hand.len()));
         let kept = self.keeper.counts();
         let messages = self.sender.counts();
+        let (recorder, windows) = self.agent.recorder();
+        let (windows, windows_left_out) = windows.counts();
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         for (name, help, value) in [
             ("records_persisted_total", "Records that the ledger took.", load(&kept.persisted)),
             ("records_failed_total", "Records that it could not take.", load(&kept.failed)),
             ("ledger_syncs_total", "Times that the ledger was synced.", load(&kept.syncs)),
             ("items_dropped_total", "Summaries left out of the spool for want of room.", load(&kept.items_dropped)),
+            ("recording_minutes_total", "Minutes that the flight recorder has kept.", load(&kept.minutes)),
+            ("recording_minutes_failed_total", "Minutes that it could not keep.", load(&kept.minutes_failed)),
+            ("recording_series_cut_total", "Series left out of minutes that were too large.", load(&kept.minutes_cut)),
+            ("recording_readings_left_out_total", "Readings not recorded for want of room.", recorder.dropped()),
+            ("recording_windows_total", "Findings whose seconds were kept.", windows),
+            ("recording_windows_left_out_total", "Findings whose seconds were not kept: too many.", windows_left_out),
             ("messages_delivered_total", "Messages that arrived.", messages.delivered),
             ("messages_failed_total", "Attempts to send a message that failed.", messages.failed),
             ("messages_given_up_total", "Messages that were given up.", messages.given_up),

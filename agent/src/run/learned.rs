@@ -176,7 +176,8 @@ mod tests {
         let settings =
             LedgerSettings { root: state.path().join("ledger"), host: HostId::default(), bytes_max: 8 << 20 };
         let (told, _kept) = tokio::sync::mpsc::unbounded_channel();
-        let keeper = Keeper::start(Ledger::open(&settings).unwrap(), None, told).unwrap();
+        let keeper =
+            Keeper::start(Ledger::open(&settings).unwrap(), None, state.path().join("recording"), told).unwrap();
         let mut snapshots = Snapshots::open(state.path());
         assert!(snapshots.named(None).unwrap_err().contains("was taken yet"));
         let bytes = Detectors::new(Settings::default(), 1).snapshot();

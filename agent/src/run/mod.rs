@@ -22,8 +22,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use mainstay_core::agent::{Agent, Input, OrderId, StepStatus};
 use mainstay_core::finding::Finding;
+use mainstay_core::host_query::RecordReply;
 use mainstay_core::id::{ActionId, FindingId};
 use mainstay_core::record::{Ended, Outcome};
+use mainstay_core::scene::Scene;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
@@ -95,6 +97,8 @@ enum Event {
     UndoDone { action: ActionId, outcome: Outcome },
     Actuator(Result<(), String>),
     SnapshotRead { id: OrderId, read: Result<(i64, Vec<u8>), String> },
+    Recorded { id: u64, reply: Result<RecordReply, String> },
+    Scene(Box<Scene>),
 }
 
 /// What the loop listens to besides its tasks.
@@ -144,6 +148,8 @@ struct Shell {
     findings: BTreeMap<FindingId, Finding>,
     said: Said,
     snapshots: Snapshots,
+    /// Questions for the recording that the keeper is answering.
+    reading_records: usize,
     causes: Causes,
     counts: Counts,
     last_tick: Option<Instant>,
@@ -327,6 +333,12 @@ impl Shell {
             }
             Event::Actuator(state) => self.actuator_is(state),
             Event::SnapshotRead { id, read } => self.feed(Input::SnapshotRead { id, read }),
+            Event::Recorded { id, reply } => self.recorded(id, reply),
+            Event::Scene(scene) => {
+                let (action, unit, elapsed_ms) = (scene.action, &scene.unit, scene.elapsed_ms);
+                info!(%action, %unit, elapsed_ms, notes = ?scene.notes, "scene taken");
+                self.keeper.scene(scene);
+            }
         }
     }
 
@@ -436,6 +448,9 @@ impl Shell {
         }
         self.uplink.bye().await;
         self.save();
+        if let Some(tail) = self.agent.recorder().0.tail() {
+            self.keeper.chunk(tail);
+        }
         self.keeper.file(restore::stopped_file(&self.settings.state.dir), Vec::new());
         self.keeper.flush().await;
         info!("stopped");

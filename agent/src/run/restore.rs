@@ -65,7 +65,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     let core = core_settings(&paths, &settings, enrolled, ids.next_u64(), observe_only.clone());
     let hostname = core.facts.hostname.clone();
     let (uplink, spool) = Uplink::start(&settings, identity, &core.facts, &ledger, &mut ids)?;
-    let keeper = Keeper::start(ledger, spool, told).context("cannot start a thread")?;
+    let keeper = Keeper::start(ledger, spool, state.join("recording"), told).context("cannot start a thread")?;
     info!(host = ?host_id.map(|id| id.to_string()), hostname, records = restored.records.len(), "starting");
     let mut snapshots = Snapshots::open(&state);
     if let Some(bytes) = before_upgrade(&restored, &core.facts.agent_version) {
@@ -121,6 +121,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         findings: BTreeMap::new(),
         said: Said::default(),
         snapshots,
+        reading_records: 0,
         causes: Causes::default(),
         counts: Counts::default(),
         last_tick: None,

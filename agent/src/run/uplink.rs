@@ -167,6 +167,11 @@ impl Uplink {
         }
     }
 
+    /// Whether there is a collector that takes what is sent.
+    pub(super) fn is_enrolled(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// Who the host is to its collector, in lines for a person. Empty before it is enrolled.
     pub(super) fn identity(&self) -> &str {
         &self.identity
@@ -227,7 +232,7 @@ impl Shell {
             Inbound::Order { id, signed: bytes, .. } => {
                 self.feed(Input::Order { id: OrderId(id), signed: Box::new(signed(bytes)) });
             }
-            Inbound::Asked { id, query } => self.asked(id, &query),
+            Inbound::Asked { id, query } => self.asked(id, query),
             Inbound::Acked { ledger, .. } => {
                 if let Some(head) = ledger {
                     self.keeper.countersign(head);

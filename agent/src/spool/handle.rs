@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_core::finding::Finding;
 use mainstay_core::id::Seq;
+use mainstay_core::recording::FindingRecording;
+use mainstay_core::scene::Scene;
 use mainstay_core::series::Summary;
 use mainstay_core::time::Now;
 use tokio::sync::Notify;
@@ -40,6 +42,22 @@ impl SpoolHandle {
     /// If it could not be written.
     pub fn push_summary(&self, summary: &Summary, now: Now) -> io::Result<Seq> {
         self.filling(|spool| spool.push_summary(summary, now))
+    }
+
+    /// See [`Spool::push_recording`].
+    ///
+    /// # Errors
+    /// If they could not be written.
+    pub fn push_recording(&self, recording: &FindingRecording, now: Now) -> io::Result<Seq> {
+        self.filling(|spool| spool.push_recording(recording, now))
+    }
+
+    /// See [`Spool::push_scene`].
+    ///
+    /// # Errors
+    /// If it could not be written.
+    pub fn push_scene(&self, scene: &Scene, now: Now) -> io::Result<Seq> {
+        self.filling(|spool| spool.push_scene(scene, now))
     }
 
     /// See [`Spool::push_finding`].

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use mainstay_core::finding::Finding;
 use mainstay_core::id::Seq;
+use mainstay_core::recording::FindingRecording;
+use mainstay_core::scene::Scene;
 use mainstay_core::series::Summary;
 use mainstay_proto::convert::{ConvertError, Definitions, Dictionary, summary_from_wire};
 use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
@@ -27,6 +29,10 @@ pub enum Body {
     Record(u64),
     /// Items that will never come: an encoded `Gap`.
     Gap(Vec<u8>),
+    /// The seconds around a finding: zstd over an encoded `FindingRecording`.
+    Recording(Vec<u8>),
+    /// What was seen before an action: zstd over an encoded `Scene`.
+    Scene(Vec<u8>),
 }
 
 /// An item with its number.
@@ -48,6 +54,8 @@ impl Stored {
             Body::Finding(bytes) => (2, bytes),
             Body::Record(index) => (3, &index.to_le_bytes()),
             Body::Gap(bytes) => (4, bytes),
+            Body::Recording(bytes) => (5, bytes),
+            Body::Scene(bytes) => (6, bytes),
         };
         let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
         out.extend_from_slice(&self.seq.0.to_le_bytes());
@@ -67,6 +75,8 @@ impl Stored {
             2 => Body::Finding(body.to_vec()),
             3 => Body::Record(u64::from_le_bytes(body.try_into().ok()?)),
             4 => Body::Gap(body.to_vec()),
+            5 => Body::Recording(body.to_vec()),
+            6 => Body::Scene(body.to_vec()),
             _ => return None,
         };
         Some(Self { seq: Seq(u64::from_le_bytes(*seq)), wall_ms: i64::from_le_bytes(*wall_ms), body })
@@ -77,7 +87,11 @@ impl Stored {
     pub fn bytes(&self) -> usize {
         HEADER_BYTES
             + match &self.body {
-                Body::Summary(bytes) | Body::Finding(bytes) | Body::Gap(bytes) => bytes.len(),
+                Body::Summary(bytes)
+                | Body::Finding(bytes)
+                | Body::Gap(bytes)
+                | Body::Recording(bytes)
+                | Body::Scene(bytes) => bytes.len(),
                 Body::Record(_) => 1024,
             }
     }
@@ -95,6 +109,16 @@ pub(super) fn summary_body(summary: &Summary) -> std::io::Result<Body> {
 /// A finding as the spool keeps it.
 pub(super) fn finding_body(finding: &Finding) -> Body {
     Body::Finding(v1::Finding::from(finding).encode_to_vec())
+}
+
+/// The seconds around a finding as the spool keeps them.
+pub(super) fn recording_body(recording: &FindingRecording) -> std::io::Result<Body> {
+    zstd::bulk::compress(&v1::FindingRecording::from(recording).encode_to_vec(), ZSTD_LEVEL).map(Body::Recording)
+}
+
+/// What was seen before an action as the spool keeps it.
+pub(super) fn scene_body(scene: &Scene) -> std::io::Result<Body> {
+    zstd::bulk::compress(&v1::Scene::from(scene).encode_to_vec(), ZSTD_LEVEL).map(Body::Scene)
 }
 
 /// Why an item of the spool cannot be sent.
@@ -117,6 +141,16 @@ pub enum BadItem {
         #[source]
         source: ConvertError,
     },
+}
+
+/// Reads a message of the wire back. `bytes` are those of a [`Body::Recording`] or a [`Body::Scene`].
+///
+/// # Errors
+/// If they are no such.
+pub fn read_packed<M: prost::Message + Default>(seq: Seq, bytes: &[u8]) -> Result<M, BadItem> {
+    let packed = |why: &dyn std::fmt::Display| BadItem::Packed { seq, why: why.to_string() };
+    let bytes = zstd::bulk::decompress(bytes, MESSAGE_BYTES_MAX).map_err(|error| packed(&error))?;
+    M::decode(&*bytes).map_err(|error| packed(&error))
 }
 
 /// Reads a summary back. `bytes` are those of a [`Body::Summary`].

@@ -24,7 +24,7 @@ use crate::durable;
 
 /// Findings, references to records, gaps. A segment holds hundreds of them.
 const KEEP: LaneKind = LaneKind { prefix: "keep-", segment_bytes: 256 * 1024, ahead: true };
-/// Samples. What is dropped at once is dropped by the segment.
+/// Samples, those around findings included. What is dropped at once is dropped by the segment.
 const SAMPLES: LaneKind = LaneKind { prefix: "samples-", segment_bytes: 1024 * 1024, ahead: false };
 
 /// What was lost with a segment, or with the end of one when the machine went down.
@@ -50,7 +50,7 @@ impl Seen {
                 self.known.add(covered(&gap));
                 self.gaps.push((item.seq, item.wall_ms, gap));
             }
-            Body::Finding(_) | Body::Summary(_) => {}
+            Body::Finding(_) | Body::Summary(_) | Body::Recording(_) | Body::Scene(_) => {}
         }
     }
 }
@@ -194,7 +194,9 @@ impl Spool {
         let stored = Stored { seq: Seq(self.marks.next), ..item };
         match stored.body {
             Body::Gap(_) => return Ok(()),
-            Body::Summary(_) => self.samples.append(std::slice::from_ref(&stored))?,
+            Body::Summary(_) | Body::Recording(_) | Body::Scene(_) => {
+                self.samples.append(std::slice::from_ref(&stored))?
+            }
             Body::Finding(_) | Body::Record(_) => self.keep.append(std::slice::from_ref(&stored))?,
         }
         self.marks.next += 1;

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mainstay_core::finding::{Evidence, FindingKind, FindingState, Severity};
-use mainstay_core::id::FindingId;
+use mainstay_core::id::{ActionId, DecisionId, FindingId};
+use mainstay_core::scene::UnitScene;
 use mainstay_core::series::{Point, SeriesKey};
 use mainstay_core::subject::Subject;
 use proptest::prelude::*;
@@ -74,11 +75,43 @@ fn shown(item: &Stored) -> String {
             let gap = v1::Gap::decode(&**bytes).unwrap();
             format!("{} gap {}-{} {}", item.seq.0, gap.seq_from, gap.seq_to, gap.reason)
         }
+        Body::Recording(bytes) => {
+            let kept: v1::FindingRecording = item::read_packed(item.seq, bytes).unwrap();
+            format!("{} seconds of {}", item.seq.0, kept.finding)
+        }
+        Body::Scene(bytes) => {
+            let scene: v1::Scene = item::read_packed(item.seq, bytes).unwrap();
+            format!("{} scene of {}", item.seq.0, scene.unit)
+        }
     }
 }
 
 fn all(spool: &mut Spool) -> Vec<String> {
     spool.next_items(usize::MAX).unwrap().iter().map(shown).collect()
+}
+
+#[test]
+fn the_seconds_around_findings_and_scenes_lie_among_the_samples_and_are_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    let kept = FindingRecording { finding: FindingId(7), ..FindingRecording::default() };
+    let scene = Scene {
+        action: ActionId(1),
+        decision: DecisionId(2),
+        unit: "app.service".parse().unwrap(),
+        at: at(2),
+        elapsed_ms: 80,
+        lines: Vec::new(),
+        processes: UnitScene::default(),
+        notes: Vec::new(),
+    };
+    spool.push_summary(&summary(1), at(1)).unwrap();
+    spool.push_recording(&kept, at(2)).unwrap();
+    spool.push_finding(&finding(3), at(3)).unwrap();
+    spool.push_scene(&scene, at(4)).unwrap();
+    drop(spool);
+    let order = ["1 summary 1", "2 seconds of 7", "3 finding 3", "4 scene of app.service"];
+    assert_eq!(all(&mut open(dir.path())), order);
 }
 
 #[test]

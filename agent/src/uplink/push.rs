@@ -1,8 +1,8 @@
 //! Items of the spool as a push: series by their numbers in this session, records with their bytes
 //! from the ledger, all of it under one compression.
 //!
-//! An item that cannot be read any more is sent as a gap of itself, so that its number is accounted
-//! for and the stream goes on.
+//! An item that cannot be read any more is sent as a gap of itself, and one that the collector did not say it
+//! takes as its number alone, so that its number is accounted for and the stream goes on.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use mainstay_proto::v1::{self, item::Of};
 use prost::Message as _;
 
 use crate::ledger::{Reader, StoredRecord};
-use crate::spool::item::{Body, Stored, read_summary};
+use crate::spool::item::{Body, Stored, read_packed, read_summary};
 
 /// Most bytes of items, as the spool keeps them, in one push.
 pub(super) const BYTES_MAX: usize = 128 * 1024;
@@ -31,10 +31,28 @@ pub(super) struct Packed {
     pub(super) items: usize,
 }
 
+/// What the collector said that it takes, besides what every one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Takes {
+    /// The seconds around findings.
+    pub(super) recordings: bool,
+    /// What was seen before actions.
+    pub(super) scenes: bool,
+}
+
+impl Takes {
+    /// As Welcome says it.
+    pub(super) fn of(capabilities: &[String]) -> Self {
+        let says = |word: &str| capabilities.iter().any(|one| one == word);
+        Self { recordings: says("recordings"), scenes: says("scenes") }
+    }
+}
+
 /// Packs items, in their order.
 pub(super) fn pack(
     items: Vec<Stored>,
     epoch: Epoch,
+    takes: Takes,
     summaries: &mut SummaryWriter,
     ledger: &Reader,
 ) -> std::io::Result<Packed> {
@@ -43,15 +61,15 @@ pub(super) fn pack(
     let mut upto = 0;
     for item in items {
         let seq = item.seq.0;
-        let of = match wire(&item, summaries, &mut inner.define, &records) {
+        let of = match wire(&item, takes, summaries, &mut inner.define, &records) {
             Ok(of) => of,
             Err(why) => {
                 tracing::error!(seq, why, "an item of the spool cannot be sent and becomes a gap");
-                lost(&item, why)
+                Some(lost(&item, why))
             }
         };
-        upto = upto.max(if let Of::Gap(gap) = &of { gap.seq_to } else { seq });
-        inner.items.push(v1::Item { seq, of: Some(of) });
+        upto = upto.max(if let Some(Of::Gap(gap)) = &of { gap.seq_to } else { seq });
+        inner.items.push(v1::Item { seq, of });
     }
     let items = inner.items.len();
     let zstd = zstd::bulk::compress(&inner.encode_to_vec(), ZSTD_LEVEL)?;
@@ -59,25 +77,32 @@ pub(super) fn pack(
     Ok(Packed { bytes: push.encoded_len(), push, upto, items })
 }
 
+/// An item for the wire; `None` if the collector does not take it.
 fn wire(
     item: &Stored,
+    takes: Takes,
     summaries: &mut SummaryWriter,
     define: &mut Vec<v1::SeriesDef>,
     records: &BTreeMap<u64, StoredRecord>,
-) -> Result<Of, String> {
-    match &item.body {
+) -> Result<Option<Of>, String> {
+    let of = match &item.body {
         Body::Summary(bytes) => {
             let summary = read_summary(item.seq, bytes).map_err(|error| error.to_string())?;
             Ok(Of::Summary(summaries.write(&summary, define)))
         }
         Body::Finding(bytes) => v1::Finding::decode(&**bytes).map(Of::Finding).map_err(|error| error.to_string()),
         Body::Gap(bytes) => v1::Gap::decode(&**bytes).map(Of::Gap).map_err(|error| error.to_string()),
+        Body::Recording(_) if !takes.recordings => return Ok(None),
+        Body::Recording(bytes) => read_packed(item.seq, bytes).map(Of::Recording).map_err(|error| error.to_string()),
+        Body::Scene(_) if !takes.scenes => return Ok(None),
+        Body::Scene(bytes) => read_packed(item.seq, bytes).map(Of::Scene).map_err(|error| error.to_string()),
         Body::Record(index) => {
             let stored = records.get(index).ok_or_else(|| format!("record {index} is not in the ledger"))?;
             let StoredRecord { index, hash, record } = stored;
             Ok(Of::Ledger(v1::LedgerEntry { index: *index, record: record.clone(), hash: hash.to_vec() }))
         }
-    }
+    };
+    of.map(Some)
 }
 
 fn lost(item: &Stored, why: String) -> Of {

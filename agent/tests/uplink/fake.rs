@@ -53,6 +53,8 @@ pub(crate) struct State {
     pub(crate) credit: u32,
     /// Takes summaries as columns; they are read as they come.
     pub(crate) columns: bool,
+    /// Takes recordings and scenes.
+    pub(crate) evidence: bool,
     pub(crate) reader: SummaryReader,
     pub(crate) summaries: BTreeMap<u64, Summary>,
     /// Says this after Welcome.
@@ -60,6 +62,12 @@ pub(crate) struct State {
 }
 
 impl State {
+    fn capabilities(&self) -> Vec<String> {
+        let columns = self.columns.then_some("columns").into_iter();
+        let evidence = ["recordings", "scenes"].into_iter().filter(|_| self.evidence);
+        columns.chain(evidence).map(str::to_owned).collect()
+    }
+
     pub(crate) fn durable(&self) -> u64 {
         let epoch = self.hellos.last().map_or(0, |hello| hello.epoch);
         self.marks.acknowledged(Epoch(epoch)).0
@@ -213,7 +221,7 @@ impl Fake {
             state.reader = SummaryReader::default();
             let welcome = v1::Welcome {
                 version: 1,
-                capabilities: if state.columns { vec!["columns".to_owned()] } else { Vec::new() },
+                capabilities: state.capabilities(),
                 durable_seq: state.durable(),
                 ledger: state.head(),
                 credit_bytes: state.credit,

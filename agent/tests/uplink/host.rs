@@ -8,9 +8,11 @@ use mainstay_agent::ledger::{Ledger, LedgerSettings};
 use mainstay_agent::spool::{SpoolHandle, SpoolSettings};
 use mainstay_agent::uplink::{self, Inbound, Sources, UplinkHandle, UplinkSettings};
 use mainstay_core::finding::{Finding, FindingKind, FindingState, Severity};
-use mainstay_core::id::{BootId, Epoch, FindingId};
+use mainstay_core::id::{ActionId, BootId, DecisionId, Epoch, FindingId};
 use mainstay_core::record::{Body, Record};
+use mainstay_core::recording::{FindingRecording, Recording};
 use mainstay_core::sample::HostFacts;
+use mainstay_core::scene::{Scene, SceneLine, UnitScene};
 use mainstay_core::series::{Point, SeriesKey, Summary};
 use mainstay_core::subject::Subject;
 use mainstay_core::time::Now;
@@ -91,6 +93,29 @@ impl Host {
             effect_of: None,
         };
         self.spool.push_finding(&finding, clock()).unwrap();
+    }
+
+    /// The seconds around a finding.
+    pub(crate) fn recording(&self, finding: u64) {
+        let recording = Recording { at: vec![clock()], ..Recording::default() };
+        let kept = FindingRecording { finding: FindingId(finding), opened_ms: 5, recording };
+        self.spool.push_recording(&kept, clock()).unwrap();
+    }
+
+    /// What was seen before an action.
+    pub(crate) fn scene(&self, action: u64) {
+        let line = SceneLine { text: "cannot go on".to_owned(), ..SceneLine::default() };
+        let scene = Scene {
+            action: ActionId(action),
+            decision: DecisionId(1),
+            unit: "nginx.service".parse().unwrap(),
+            at: clock(),
+            elapsed_ms: 12,
+            lines: vec![line],
+            processes: UnitScene::default(),
+            notes: Vec::new(),
+        };
+        self.spool.push_scene(&scene, clock()).unwrap();
     }
 
     pub(crate) fn record(&mut self, version: &str) {

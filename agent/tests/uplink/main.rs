@@ -14,6 +14,7 @@ use mainstay_core::host_query::{HostQuery, HostReply, ModelsReply};
 use mainstay_core::id::{DecisionId, HostId};
 use mainstay_core::ledger::Head;
 use mainstay_core::policy::Glob;
+use mainstay_core::recording::FindingRecording;
 use mainstay_core::series::Point;
 use mainstay_core::subject::Subject;
 use mainstay_proto::v1::agent_message::Of as Said;
@@ -80,6 +81,35 @@ async fn summaries_go_as_columns_where_the_collector_reads_them_and_anew_in_ever
             _ => false,
         });
         assert!(columns, "{:?}", state.items);
+    });
+}
+
+#[tokio::test]
+async fn recordings_and_scenes_go_to_a_collector_that_takes_them_and_to_no_other() {
+    let fake = Fake::start().await;
+    let host = Host::enrolled(&fake).await;
+    host.recording(41);
+    host.scene(42);
+    host.finding(43);
+    let (uplink, mut inbound) = host.connect();
+    told(&mut inbound, "three items", durable(3)).await;
+    fake.with(|state| {
+        assert!(state.items[&1].of.is_none() && state.items[&2].of.is_none(), "an older collector knows neither");
+        assert!(matches!(&state.items[&3].of, Some(Of::Finding(finding)) if finding.id == 43));
+        assert_eq!((state.gaps.len(), state.duplicates), (0, 0), "and nothing counts as lost");
+    });
+    uplink.stop("upgrade", Duration::from_secs(5), Duration::from_secs(5)).await;
+    fake.with(|state| state.evidence = true);
+    host.recording(44);
+    host.scene(45);
+    let (_uplink, mut inbound) = host.connect();
+    told(&mut inbound, "two more", durable(5)).await;
+    fake.with(|state| {
+        let Some(Of::Recording(kept)) = &state.items[&4].of else { panic!("{:?}", state.items[&4]) };
+        let kept = FindingRecording::try_from(kept.clone()).unwrap();
+        assert_eq!((kept.finding.0, kept.opened_ms, kept.recording.at.len()), (44, 5, 1));
+        let Some(Of::Scene(scene)) = &state.items[&5].of else { panic!("{:?}", state.items[&5]) };
+        assert_eq!((scene.action, scene.lines[0].text.as_str()), (45, "cannot go on"));
     });
 }
 

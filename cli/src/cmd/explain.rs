@@ -13,6 +13,8 @@ use crate::context::Context;
 use crate::draw;
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::recorded::{self, RecordingDoc};
+use crate::scene::{self, SceneDoc};
 use crate::view::{self, DecisionDoc, FindingDoc};
 use crate::words;
 
@@ -21,6 +23,10 @@ use crate::words;
 pub(crate) struct ExplainArgs {
     /// A decision's id, or the beginning of it; without one, the newest that was acted on
     id: Option<String>,
+    /// With what was seen of the unit before it was restarted: its last lines of the journal, where its processes waited,
+    /// sockets, limits (takes the role operator)
+    #[arg(long)]
+    evidence: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,12 +37,18 @@ struct Explanation {
     helped: u32,
     tried: u32,
     chain_intact: bool,
+    recording: Option<RecordingDoc>,
+    scenes_kept: u32,
+    scenes: Vec<SceneDoc>,
 }
+
+/// Series of the seconds around the finding that are drawn: those that it is about, and the host's load.
+const SECONDS_DRAWN: usize = 6;
 
 /// Explains one decision.
 pub(crate) async fn run(args: &ExplainArgs, context: &Context) -> Result<Exit, Failure> {
     let mut queries = connect::queries(context).await?;
-    let request = ExplainRequest { id: args.id.clone().unwrap_or_default() };
+    let request = ExplainRequest { id: args.id.clone().unwrap_or_default(), evidence: args.evidence };
     let answer = queries.explain(request).await?.into_inner();
     if context.format.is_for_people() {
         for line in story(&answer).lines() {
@@ -47,6 +59,12 @@ pub(crate) async fn run(args: &ExplainArgs, context: &Context) -> Result<Exit, F
                 output::line_out(&format!("{:COLUMN$}{line}", ""))?;
             }
         }
+        for line in seconds(&answer) {
+            output::line_out(&line)?;
+        }
+        for line in before(&answer) {
+            output::line_out(&line)?;
+        }
     } else {
         let decision = (&answer.decision.clone().unwrap_or_default()).into();
         let explanation = Explanation {
@@ -55,10 +73,32 @@ pub(crate) async fn run(args: &ExplainArgs, context: &Context) -> Result<Exit, F
             helped: answer.helped,
             tried: answer.tried,
             chain_intact: answer.chain_intact,
+            recording: recorded::read(answer.recording.as_ref()).map(|kept| (&kept.recording).into()),
+            scenes_kept: answer.scenes_kept,
+            scenes: answer.scenes.iter().map(Into::into).collect(),
         };
         output::document(context, &explanation)?;
     }
     Ok(Exit::Success)
+}
+
+/// The seconds around the finding, as its host recorded them.
+fn seconds(answer: &ExplainResponse) -> Vec<String> {
+    let Some(kept) = recorded::read(answer.recording.as_ref()) else { return Vec::new() };
+    let drawn = recorded::drawn(&kept.recording, Some(kept.opened_ms), SECONDS_DRAWN);
+    let words = std::iter::once("seconds").chain(std::iter::repeat(""));
+    words.zip(drawn).map(|(word, line)| format!("  {word:<width$}{line}", width = COLUMN - 2)).collect()
+}
+
+/// What was seen before the actions, or that there is something to see.
+fn before(answer: &ExplainResponse) -> Vec<String> {
+    let mut lines: Vec<String> = answer.scenes.iter().flat_map(scene::lines).collect();
+    if lines.is_empty() && answer.scenes_kept > 0 {
+        let scenes = words::count(usize::try_from(answer.scenes_kept).unwrap_or(usize::MAX), "scene");
+        lines.push(format!("{scenes} from before what was done, with lines of the journal: --evidence shows"));
+    }
+    let words = std::iter::once("before").chain(std::iter::repeat(""));
+    words.zip(lines).map(|(word, line)| format!("  {word:<width$}{line}", width = COLUMN - 2)).collect()
 }
 
 /// What is drawn: the finding as it is now or, where it is no longer kept, as the decision saw it.

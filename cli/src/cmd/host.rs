@@ -9,6 +9,7 @@ use super::decisions::DecisionRow;
 use super::findings::FindingRow;
 use super::hosts::{HostRow, painted_state, policy_word};
 use super::models::{self, ModelsArgs};
+use super::record::{self, RecordArgs};
 use crate::connect;
 use crate::context::Context;
 use crate::draw;
@@ -27,6 +28,8 @@ pub(crate) enum HostCommand {
     },
     /// Show what it has learned to be usual: models, and metric by metric, disk by disk, unit by unit
     Models(ModelsArgs),
+    /// Show its last minutes second by second, as its flight recorder has them
+    Record(RecordArgs),
     /// Refuse this host's certificate from now on
     Revoke {
         /// Name, id or the beginning of an id
@@ -43,6 +46,7 @@ impl HostCommand {
         match self {
             Self::Show { .. } => true,
             Self::Models(args) => args.only_looks(),
+            Self::Record(_) => true,
             Self::Revoke { .. } => false,
         }
     }
@@ -71,6 +75,7 @@ pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit
     match command {
         HostCommand::Show { host } => show(host, context).await,
         HostCommand::Models(args) => models::run(args, context).await,
+        HostCommand::Record(args) => record::run(args, context).await,
         HostCommand::Revoke { host } => {
             let request = RevokeHostRequest { host: host.clone() };
             connect::commands(context).await?.revoke_host(request).await?;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use mainstay_core::id::IncidentId;
-use mainstay_proto::v1::{GetIncidentRequest, IncidentView, ListIncidentsRequest};
+use mainstay_core::recording::FindingRecording;
+use mainstay_proto::v1::{FindingView, GetIncidentRequest, IncidentView, ListIncidentsRequest};
 use serde::Serialize;
 
 use super::decisions::DecisionRow;
@@ -14,6 +15,7 @@ use crate::context::Context;
 use crate::draw;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Row};
+use crate::recorded::{self, RecordingDoc};
 use crate::view::{self, DecisionDoc, IncidentDoc};
 use crate::words;
 
@@ -100,7 +102,19 @@ pub(crate) async fn run(args: &IncidentsArgs, context: &Context) -> Result<Exit,
 struct IncidentWhole {
     incident: IncidentDoc,
     decisions: Vec<DecisionDoc>,
+    recordings: Vec<FindingSeconds>,
 }
+
+/// The seconds around one of its findings, for programs.
+#[derive(Debug, Serialize)]
+struct FindingSeconds {
+    finding: String,
+    #[serde(flatten)]
+    recording: RecordingDoc,
+}
+
+/// Findings whose seconds are drawn, and series of each: the cause's first.
+const SECONDS_DRAWN: [usize; 3] = [6, 2, 2];
 
 async fn show(id: &str, context: &Context) -> Result<Exit, Failure> {
     let request = GetIncidentRequest { id: id.to_owned() };
@@ -108,7 +122,11 @@ async fn show(id: &str, context: &Context) -> Result<Exit, Failure> {
     let incident = answer.incident.unwrap_or_default();
     if !context.format.is_for_people() {
         let decisions = answer.decisions.iter().map(Into::into).collect();
-        output::document(context, &IncidentWhole { incident: (&incident).into(), decisions })?;
+        let recordings = answer.recordings.iter().filter_map(|one| recorded::read(Some(one)));
+        let recordings = recordings
+            .map(|kept| FindingSeconds { finding: kept.finding.to_string(), recording: (&kept.recording).into() });
+        let recordings = recordings.collect();
+        output::document(context, &IncidentWhole { incident: (&incident).into(), decisions, recordings })?;
         return Ok(Exit::Success);
     }
     output::line_out(&format!(
@@ -138,9 +156,29 @@ async fn show(id: &str, context: &Context) -> Result<Exit, Failure> {
             output::line_out(&line)?;
         }
     }
+    for (wire, series) in answer.recordings.iter().zip(SECONDS_DRAWN) {
+        let Some(kept) = recorded::read(Some(wire)) else { continue };
+        output::line_out("")?;
+        output::line_out(&seconds_of(&incident, &kept))?;
+        for line in recorded::drawn(&kept.recording, Some(kept.opened_ms), series) {
+            output::line_out(&line)?;
+        }
+    }
     if !answer.decisions.is_empty() {
         output::line_out("")?;
         output::rows(context, &answer.decisions.iter().map(DecisionRow::new).collect::<Vec<_>>())?;
     }
     Ok(Exit::Success)
+}
+
+/// Whose seconds these are.
+fn seconds_of(incident: &IncidentView, kept: &FindingRecording) -> String {
+    let is_meant = |member: &&FindingView| member.finding.as_ref().is_some_and(|f| f.id == kept.finding.0);
+    let Some((member, finding)) =
+        incident.members.iter().find(is_meant).and_then(|member| Some((member, member.finding.as_ref()?)))
+    else {
+        return format!("the seconds around {}", kept.finding);
+    };
+    let subject = view::subject(finding.subject.as_ref());
+    format!("the seconds around {} {subject} on {}", finding.kind, member.hostname)
 }

@@ -25,6 +25,7 @@ pub(crate) mod models;
 pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod query;
+pub(crate) mod record;
 pub(crate) mod token;
 pub(crate) mod undo;
 

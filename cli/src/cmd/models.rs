@@ -145,6 +145,7 @@ async fn page(
     let answer = ask::host(context, &args.host, &HostQuery::Models(query.clone())).await?;
     match answer.reply {
         HostReply::Models(reply) => Ok((reply, answer.hostname, answer.now_ms)),
+        _ => Err(ask::of_another_kind(&answer.hostname)),
     }
 }
 

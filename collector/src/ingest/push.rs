@@ -7,7 +7,8 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use mainstay_core::id::{Epoch, FindingId, HostId, Seq};
+use mainstay_core::id::{ActionId, DecisionId, Epoch, FindingId, HostId, Seq};
+use mainstay_core::recording::WINDOW_BYTES_MAX;
 use mainstay_fleet::dedup::{Admit, Gap, Marks};
 use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
 use prost::Message;
@@ -18,7 +19,7 @@ use super::{chain, incidents};
 use crate::clock;
 use crate::hub::Hub;
 use crate::metrics::{add, count};
-use crate::store::keys::{FindingByTimeKey, FindingKey, MarkKey};
+use crate::store::keys::{FindingByTimeKey, FindingKey, MarkKey, RecordingKey, SceneKey};
 use crate::store::values::MarkRow;
 use crate::store::{Batch, StoreError};
 
@@ -28,6 +29,8 @@ pub const ITEMS_MAX: usize = 20_000;
 pub const GAPS_MAX: usize = 256;
 /// How many bytes an agent may have unacknowledged.
 pub const CREDIT_BYTES: u32 = 4 * 1024 * 1024;
+/// Most bytes of what was seen before an action: some fifty lines, and what fits a frame of the actuator.
+const SCENE_BYTES_MAX: usize = 128 * 1024;
 /// zstd's window: what a frame may ask for in memory.
 const WINDOW_LOG_MAX: u32 = 23;
 
@@ -175,6 +178,28 @@ impl Ingest {
                 pass.mark.gaps.push(gap);
                 let old = pass.mark.gaps.len().saturating_sub(GAPS_MAX);
                 pass.mark.gaps.drain(..old);
+            }
+            Some(v1::item::Of::Recording(recording)) => {
+                if recording.columns.len() > WINDOW_BYTES_MAX {
+                    let bytes = recording.columns.len();
+                    return Err(malformed(format!(
+                        "item {}: a recording of {bytes} bytes (at most {WINDOW_BYTES_MAX})",
+                        item.seq
+                    )));
+                }
+                let key = RecordingKey { host: self.host, finding: FindingId(recording.finding) };
+                pass.batch.put(&key, &recording);
+            }
+            Some(v1::item::Of::Scene(scene)) => {
+                let bytes = scene.encoded_len();
+                if bytes > SCENE_BYTES_MAX {
+                    return Err(malformed(format!(
+                        "item {}: a scene of {bytes} bytes (at most {SCENE_BYTES_MAX})",
+                        item.seq
+                    )));
+                }
+                let (decision, action) = (DecisionId(scene.decision), ActionId(scene.action));
+                pass.batch.put(&SceneKey { decision, host: self.host, action }, &scene);
             }
             // A summary; or of a newer version, which Welcome did not agree on: counted, so that the stream goes on.
             Some(v1::item::Of::Summary(_)) | None => {}

@@ -11,10 +11,15 @@ use crate::clock;
 use crate::hub::Hub;
 use crate::ingest::chain;
 use crate::store::StoreError;
-use crate::store::keys::{DecisionByTimeKey, DecisionKey, FindingKey, IncidentOfKey, Key, LedgerKey};
+use crate::store::keys::{
+    DecisionByTimeKey, DecisionKey, FindingKey, IncidentOfKey, Key, LedgerKey, RecordingKey, SceneKey,
+};
 
 /// Earlier decisions that are looked through for what helped.
 const EARLIER_MAX: usize = 1_000;
+
+/// Most scenes of one decision that are looked at: one for each step of a plan.
+const SCENES_MAX: usize = 16;
 
 /// Answers `Explain`. Without an id: the newest decision that acted, else the newest.
 ///
@@ -27,7 +32,21 @@ pub fn explain(hub: &Hub, request: &v1::ExplainRequest) -> Result<v1::ExplainRes
         .get(&key)
         .map_err(|error| failed(&error))?
         .ok_or_else(|| Status::not_found(format!("decision {} is past its retention", key.decision)))?;
-    assemble(hub, &key, view).map_err(|error| failed(&error))
+    let mut answer = assemble(hub, &key, view).map_err(|error| failed(&error))?;
+    let scenes = scenes(hub, &key).map_err(|error| failed(&error))?;
+    answer.scenes_kept = u32::try_from(scenes.len()).unwrap_or(u32::MAX);
+    if request.evidence {
+        answer.scenes = scenes;
+    }
+    Ok(answer)
+}
+
+/// What was seen before the actions of a decision, the first one first.
+fn scenes(hub: &Hub, key: &DecisionKey) -> Result<Vec<v1::Scene>, StoreError> {
+    let of = hub.store.scan_values::<SceneKey, v1::Scene>(&SceneKey::of(key.decision, key.host));
+    let mut scenes = of.take(SCENES_MAX).map(|item| Ok(item?.1)).collect::<Result<Vec<_>, StoreError>>()?;
+    scenes.sort_by_key(|scene| scene.at.as_ref().map_or(0, |at| at.wall_ms));
+    Ok(scenes)
 }
 
 fn newest(hub: &Hub) -> Result<DecisionKey, Status> {
@@ -49,6 +68,7 @@ fn assemble(hub: &Hub, key: &DecisionKey, view: v1::DecisionView) -> Result<v1::
     let finding = hub.store.get(&FindingKey { host: key.host, finding: FindingId(finding_id) })?;
     let of = hub.store.get_raw(&IncidentOfKey { host: key.host, finding: FindingId(finding_id) })?;
     let incident = of.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+    let recording = hub.store.get(&RecordingKey { host: key.host, finding: FindingId(finding_id) })?;
     let (helped, tried) = record_of_success(hub, key, &view)?;
     let chain_intact = chain_is_intact(hub, key.host, &view)?;
     Ok(v1::ExplainResponse {
@@ -58,7 +78,9 @@ fn assemble(hub: &Hub, key: &DecisionKey, view: v1::DecisionView) -> Result<v1::
         helped,
         tried,
         chain_intact,
+        recording,
         now_ms: clock::wall_ms(),
+        ..v1::ExplainResponse::default()
     })
 }
 

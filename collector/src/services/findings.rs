@@ -12,7 +12,9 @@ use crate::clock;
 use crate::hub::Hub;
 use crate::ingest::incidents::symptom_id;
 use crate::store::StoreError;
-use crate::store::keys::{FindingByTimeKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, Key};
+use crate::store::keys::{
+    FindingByTimeKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, Key, RecordingKey,
+};
 use crate::store::values::IncidentRow;
 
 /// Most that one answer holds, whatever was asked for.
@@ -21,6 +23,9 @@ const LIMIT_MAX: usize = 10_000;
 const LIMIT_DEFAULT: usize = 1_000;
 /// Decisions that are shown with an incident.
 const DECISIONS_SHOWN: usize = 100;
+/// Members whose recorded seconds are looked for, and most that are shown with an incident: some 200 KiB.
+const RECORDINGS_LOOKED_FOR: usize = 100;
+const RECORDINGS_SHOWN: usize = 8;
 /// Steps from an incident to the one it was joined with.
 const MERGES_MAX: usize = 32;
 
@@ -140,7 +145,26 @@ pub fn get_incident(hub: &Hub, request: &v1::GetIncidentRequest) -> Result<v1::G
         }
     }
     shown.truncate(DECISIONS_SHOWN);
-    Ok(v1::GetIncidentResponse { incident: Some(incident), decisions: shown, now_ms: clock::wall_ms() })
+    let recordings = recordings(hub, &incident).map_err(|error| failed(&error))?;
+    Ok(v1::GetIncidentResponse { incident: Some(incident), decisions: shown, now_ms: clock::wall_ms(), recordings })
+}
+
+/// The seconds around the findings of an incident: the cause's first, then in their order.
+fn recordings(hub: &Hub, incident: &v1::IncidentView) -> Result<Vec<v1::FindingRecording>, StoreError> {
+    let finding = |member: &v1::FindingView| member.finding.as_ref().map_or(0, |finding| finding.id);
+    let is_cause = |member: &&v1::FindingView| finding(member) == incident.cause;
+    let members = &incident.members;
+    let ordered = members.iter().filter(is_cause).chain(members.iter().filter(|member| !is_cause(member)));
+    let mut recordings = Vec::new();
+    for member in ordered.take(RECORDINGS_LOOKED_FOR) {
+        let Ok(host) = member.host_id.as_slice().try_into().map(HostId) else { continue };
+        let key = RecordingKey { host, finding: FindingId(finding(member)) };
+        recordings.extend(hub.store.get::<_, v1::FindingRecording>(&key)?);
+        if recordings.len() >= RECORDINGS_SHOWN {
+            break;
+        }
+    }
+    Ok(recordings)
 }
 
 fn incident_view(hub: &Hub, id: IncidentId, row: IncidentRow) -> Result<v1::IncidentView, StoreError> {

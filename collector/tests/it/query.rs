@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use mainstay_core::id::FindingId;
+use mainstay_core::recording::{FindingRecording, Recording};
 use mainstay_core::series::{Point, SeriesKey, Summary};
 use mainstay_core::time::Now;
 use mainstay_proto::convert::{Form, SummaryWriter};
@@ -169,7 +171,8 @@ async fn a_repair_is_explained_and_its_chain_is_proved() {
     agent.acked((1..).zip(items).map(|(seq, of)| item(seq, of)).collect()).await;
     let ops = world.operator("ops", "viewer").await;
     let mut queries = world.queries(&ops).await;
-    let told = queries.explain(v1::ExplainRequest { id: "d-d1".to_owned() }).await.unwrap().into_inner();
+    let told =
+        queries.explain(v1::ExplainRequest { id: "d-d1".to_owned(), ..Default::default() }).await.unwrap().into_inner();
     assert_eq!((told.helped, told.tried, told.chain_intact), (2, 2, true));
     assert_eq!(told.finding.unwrap().evidence[0].text, "killed by SIGKILL");
     let view = told.decision.unwrap();
@@ -178,7 +181,8 @@ async fn a_repair_is_explained_and_its_chain_is_proved() {
     let newest = queries.explain(v1::ExplainRequest::default()).await.unwrap().into_inner();
     assert_eq!(newest.decision.unwrap().ledger_from, 5);
     for (id, said) in [("d-d", "several decisions"), ("d-77", "no decision begins"), ("x-1", "is not a decision id")] {
-        let refused = queries.explain(v1::ExplainRequest { id: id.to_owned() }).await.unwrap_err();
+        let refused =
+            queries.explain(v1::ExplainRequest { id: id.to_owned(), ..Default::default() }).await.unwrap_err();
         assert!(refused.message().contains(said), "{said}: {}", refused.message());
     }
     let mut ledger = queries
@@ -274,5 +278,84 @@ async fn a_host_gone_quiet_is_silent_and_one_that_said_goodbye_is_away() {
         hosts().await[0].findings.is_empty().then_some(())
     })
     .await;
+    world.stop().await;
+}
+
+/// A minute around a finding.
+fn recording(finding: u64) -> v1::FindingRecording {
+    let at = (0..60).map(|n| Now { boot_ns: n * 1_000_000_000, wall_ms: *WALL + n.cast_signed() * 1_000 });
+    let recording = Recording { at: at.collect(), ..Recording::default() };
+    (&FindingRecording { finding: FindingId(finding), opened_ms: *WALL, recording }).into()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_seconds_around_a_finding_are_kept_with_it_and_shown_with_its_decision_and_incident() {
+    let mut world = World::start().await;
+    let now = mainstay_collector::clock::wall_ms();
+    let mut first = None;
+    for (name, id) in [("web-1", 3), ("web-2", 4)] {
+        let papers = world.enrol(name).await;
+        let (mut agent, welcome) = Agent::open(&world.address(), &papers, hello(name)).await;
+        assert!(welcome.capabilities.iter().any(|one| one == "recordings"), "{welcome:?}");
+        let mut of = vec![v1::item::Of::Finding(finding(id, "nginx.service", "open", now))];
+        of.extend(repair(&mut Book::new(papers.host_id), 9 + id, id, now + id.cast_signed()));
+        of.push(v1::item::Of::Recording(recording(id)));
+        agent.acked((1..).zip(of).map(|(seq, of)| item(seq, of)).collect()).await;
+        first.get_or_insert(papers);
+    }
+    world.restart().await;
+    let ops = world.operator("ops", "viewer").await;
+    let mut queries = world.queries(&ops).await;
+    let explained = queries.explain(v1::ExplainRequest::default()).await.unwrap().into_inner();
+    let kept = FindingRecording::try_from(explained.recording.unwrap()).unwrap();
+    assert_eq!((kept.finding, kept.recording.at.len()), (FindingId(4), 60), "of the newest decision");
+    let incidents = queries.list_incidents(v1::ListIncidentsRequest::default()).await.unwrap().into_inner().incidents;
+    let id = mainstay_core::id::IncidentId(incidents[0].id).to_string();
+    let incident = queries.get_incident(v1::GetIncidentRequest { id }).await.unwrap().into_inner();
+    let other = if incidents[0].cause == 3 { 4 } else { 3 };
+    assert_eq!(incident.recordings, [recording(incidents[0].cause), recording(other)], "the cause's first");
+
+    let papers = first.unwrap();
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let long = v1::FindingRecording { columns: vec![0; 200 * 1024], ..recording(4) };
+    agent.push(vec![item(7, v1::item::Of::Recording(long))]).await.map_or_else(
+        || panic!("a refusal was expected"),
+        |heard| assert!(matches!(&heard, Hear::Reject(why) if why.reason == "malformed"), "{heard:?}"),
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_seen_before_an_action_is_shown_to_operators_and_counted_for_viewers() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    assert!(welcome.capabilities.iter().any(|one| one == "scenes"), "{welcome:?}");
+    let mut book = Book::new(papers.host_id);
+    let scene = |action: u64, wall_ms: i64| v1::Scene {
+        action,
+        decision: 9,
+        unit: "nginx.service".to_owned(),
+        at: Some(v1::Now { boot_ns: 1, wall_ms }),
+        lines: vec![v1::SceneLine { text: "cannot go on".to_owned(), ..Default::default() }],
+        ..Default::default()
+    };
+    let mut of = repair(&mut book, 9, 3, *WALL);
+    of.extend([scene(2, *WALL + 2), scene(1, *WALL + 1)].map(v1::item::Of::Scene));
+    agent.acked((1..).zip(of).map(|(seq, of)| item(seq, of)).collect()).await;
+    let (vic, ops) = (world.operator("vic", "viewer").await, world.operator("ops", "operator").await);
+    let (plain, whole) =
+        (v1::ExplainRequest::default(), v1::ExplainRequest { evidence: true, ..v1::ExplainRequest::default() });
+    let seen = world.queries(&vic).await.explain(plain).await.unwrap().into_inner();
+    assert_eq!((seen.scenes_kept, seen.scenes.len()), (2, 0));
+    let refused = world.queries(&vic).await.explain(whole.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    let seen = world.queries(&ops).await.explain(whole).await.unwrap().into_inner();
+    let order: Vec<u64> = seen.scenes.iter().map(|scene| scene.action).collect();
+    assert_eq!(order, [1, 2], "in the order in which they were seen");
+    assert_eq!(seen.scenes[0].lines[0].text, "cannot go on");
+    let long = v1::Scene { notes: vec!["x".repeat(200 * 1024)], ..scene(3, *WALL) };
+    let heard = agent.push(vec![item(7, v1::item::Of::Scene(long))]).await;
+    assert!(matches!(&heard, Some(Hear::Reject(why)) if why.reason == "malformed"), "{heard:?}");
     world.stop().await;
 }

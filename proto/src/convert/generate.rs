@@ -6,14 +6,17 @@ use std::time::Duration;
 use mainstay_core::decision::{Choice, Decision, Guard, HoldReason, Mode, PolicyRef, Verdict};
 use mainstay_core::detect::learned::{LearnedModel, LearnedSubject, SnapshotInfo};
 use mainstay_core::finding::{Evidence, Finding, FindingKind, FindingState, Measure, Severity};
-use mainstay_core::host_query::{HostQuery, HostReply, ModelsQuery, ModelsReply};
+use mainstay_core::host_query::{HostQuery, HostReply, ModelsQuery, ModelsReply, RecordQuery, RecordReply};
 use mainstay_core::id::{ActionId, BootId, DecisionId, FindingId};
 use mainstay_core::plan::{
     AgedFiles, DiskReclaim, Plan, PlannedStep, ReclaimPlace, ResetFailed, Risk, Step, Undo, Verify,
 };
 use mainstay_core::policy::Glob;
+use mainstay_core::readings::SeriesKind;
 use mainstay_core::record::{Author, Body, Ended, LearningChange, Outcome, Record, Verification};
+use mainstay_core::recording::{FindingRecording, Recorded, Recording};
 use mainstay_core::sample::HostFacts;
+use mainstay_core::scene::{ProcessScene, Scene, SceneLine, SocketScene, UnitScene};
 use mainstay_core::series::{Point, SeriesKey, Summary};
 use mainstay_core::subject::{PathBytes, Subject, UnitName};
 use mainstay_core::time::Now;
@@ -254,8 +257,39 @@ pub(crate) fn summary() -> impl Strategy<Value = Summary> {
 }
 
 prop_compose! {
-    pub(crate) fn host_query()(metric in "[a-z*?]{0,12}", from in any::<u32>(), limit in any::<u32>()) -> HostQuery {
-        HostQuery::Models(ModelsQuery { metric: Glob::new(&metric), from, limit })
+    pub(crate) fn host_query()(
+        (glob, last) in ("[a-z*?]{0,12}", duration()), from in any::<u32>(), limit in any::<u32>(), of in any::<bool>(),
+    ) -> HostQuery {
+        let glob = Glob::new(&glob);
+        if of {
+            HostQuery::Models(ModelsQuery { metric: glob, from, limit })
+        } else {
+            HostQuery::Record(RecordQuery { last, series: glob, from, limit })
+        }
+    }
+}
+
+fn recorded(rows: usize) -> impl Strategy<Value = Recorded> {
+    let kind = select(&[SeriesKind::Counter, SeriesKind::Gauge][..]);
+    (series_key(), kind, vec(number(), rows)).prop_map(|(key, kind, values)| Recorded { key, kind, values })
+}
+
+/// Without holes: what is not there is no number, and no number is like another.
+fn recording() -> impl Strategy<Value = Recording> {
+    (0usize..9).prop_flat_map(|rows| {
+        let at = vec((0u64..1 << 40, any::<i64>()), rows);
+        (any::<[u8; 16]>(), at, vec(recorded(rows), 0..4), any::<u32>()).prop_map(|(boot, at, series, left_out)| {
+            let moment = |(ms, wall_ms)| Now { boot_ns: ms * 1_000_000, wall_ms };
+            Recording { boot: BootId(boot), at: at.into_iter().map(moment).collect(), series, left_out }
+        })
+    })
+}
+
+prop_compose! {
+    pub(crate) fn finding_recording()(
+        finding in any::<u64>(), opened_ms in any::<i64>(), recording in recording(),
+    ) -> FindingRecording {
+        FindingRecording { finding: FindingId(finding), opened_ms, recording }
     }
 }
 
@@ -292,7 +326,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub(crate) fn host_reply()(
+    fn models_reply()(
         models in vec(learned_model(), 0..3),
         subjects in vec(learned_subject(), 0..3),
         (matching, next) in (any::<u32>(), of(any::<u32>())),
@@ -301,5 +335,59 @@ prop_compose! {
         relearning in vec(text(), 0..3),
     ) -> HostReply {
         HostReply::Models(ModelsReply { models, subjects, matching, next, is_frozen, snapshots, relearning })
+    }
+}
+
+pub(crate) fn host_reply() -> impl Strategy<Value = HostReply> {
+    let record = (recording(), any::<u32>(), of(any::<u32>()))
+        .prop_map(|(recording, matching, next)| HostReply::Record(RecordReply { recording, matching, next }));
+    prop_oneof![models_reply(), record]
+}
+
+prop_compose! {
+    fn process_scene()(
+        (name, state, waits_in) in (text(), text(), text()),
+        stack in vec(text(), 0..3),
+        [pid, threads, fds, sockets] in any::<[u32; 4]>(),
+        rss_bytes in any::<u64>(),
+    ) -> ProcessScene {
+        ProcessScene { pid, name, state, waits_in, stack, threads, rss_bytes, fds, sockets }
+    }
+}
+
+prop_compose! {
+    fn socket_scene()((kind, local, remote) in (text(), text(), text()), [unread, unsent] in any::<[u64; 2]>())
+        -> SocketScene {
+        SocketScene { kind, local, remote, unread, unsent }
+    }
+}
+
+prop_compose! {
+    fn unit_scene()(
+        processes in vec(process_scene(), 0..3),
+        sockets in vec(socket_scene(), 0..3),
+        [processes_more, sockets_more] in any::<[u32; 2]>(),
+        limits in vec(text(), 0..3),
+    ) -> UnitScene {
+        UnitScene { processes, processes_more, sockets, sockets_more, limits }
+    }
+}
+
+prop_compose! {
+    fn scene_line()(wall_ms in any::<i64>(), priority in 0u8..8, (from, text) in (text(), text())) -> SceneLine {
+        SceneLine { wall_ms, priority, from, text }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn scene()(
+        [action, decision, elapsed_ms] in any::<[u64; 3]>(),
+        (unit, at, processes) in (unit(), now(), unit_scene()),
+        lines in vec(scene_line(), 0..3),
+        notes in vec(text(), 0..3),
+    ) -> Scene {
+        Scene {
+            action: ActionId(action), decision: DecisionId(decision), unit, at, elapsed_ms, lines, processes, notes,
+        }
     }
 }

@@ -12,6 +12,8 @@ mod host_query;
 mod ledger;
 mod plan;
 mod record;
+mod recording;
+mod scene;
 mod series;
 mod subject;
 mod time;

@@ -6,7 +6,9 @@ use mainstay_core::host_query::{HostQuery, HostReply};
 use mainstay_core::ledger::Head;
 use mainstay_core::plan::Plan;
 use mainstay_core::record::Record;
+use mainstay_core::recording::FindingRecording;
 use mainstay_core::sample::HostFacts;
+use mainstay_core::scene::Scene;
 use mainstay_core::series::SeriesKey;
 use mainstay_core::subject::Subject;
 use proptest::prelude::*;
@@ -86,6 +88,17 @@ proptest! {
     fn answers_of_hosts_come_back_as_they_went(reply in generate::host_reply()) {
         let wire = over_the_wire(&v1::HostReply { id: 1, what: Some((&reply).into()) });
         prop_assert_eq!(HostReply::try_from(wire.what.unwrap()), Ok(reply));
+    }
+
+    #[test]
+    fn the_seconds_around_findings_come_back_as_they_went(kept in generate::finding_recording()) {
+        let wire = over_the_wire(&v1::FindingRecording::from(&kept));
+        prop_assert_eq!(FindingRecording::try_from(wire), Ok(kept));
+    }
+
+    #[test]
+    fn scenes_come_back_as_they_went(scene in generate::scene()) {
+        prop_assert_eq!(Scene::try_from(over_the_wire(&v1::Scene::from(&scene))), Ok(scene));
     }
 
     #[test]

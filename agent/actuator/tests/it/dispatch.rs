@@ -128,3 +128,27 @@ fn protected_units_and_unknown_probes_are_refused() {
     assert_eq!(refused(world.ask(Verb::ProbeCommand { name: "none".into() })), RefusalReason::NotAllowed);
     assert_eq!(refused(world.ask(Verb::ProbeCommand { name: "../x".into() })), RefusalReason::BadRequest);
 }
+
+#[test]
+fn a_scene_is_of_an_allowed_unit_in_the_run_that_is_meant_and_acts_on_nothing() {
+    let world = World::new();
+    let group = world.paths.cgroup.join("system.slice/nginx.service");
+    fs::create_dir_all(&group).unwrap();
+    fs::write(group.join("cgroup.procs"), format!("{}\n", std::process::id())).unwrap();
+    let scene = |unit: &str| Verb::Scene { unit: unit.parse().unwrap() };
+    // Held or not: looking changes nothing.
+    fs::write(&world.paths.hold, "").unwrap();
+    let of_run = |run: u8| Request { invocation: Some([run; 16]), ..Request::new(ActionId(3), scene("nginx.service")) };
+    let Reply::Done(Detail::Scene(seen)) = world.actuator.handle(Peer::Agent, &of_run(1)) else { panic!() };
+    let process = &seen.processes[0];
+    assert_eq!((process.pid, seen.processes.len()), (std::process::id(), 1));
+    assert!(process.state.starts_with(['R', 'S', 'D']) && process.fds > 0 && process.threads > 0, "{process:?}");
+    assert!(seen.limits.iter().any(|limit| limit.starts_with("Max open files ")), "{:?}", seen.limits);
+    assert_eq!(refused(world.actuator.handle(Peer::Agent, &of_run(2))), RefusalReason::StartedAnew);
+    assert_eq!(refused(world.ask(scene("sshd.service"))), RefusalReason::Protected);
+    assert_eq!(refused(world.actuator.handle(Peer::Root, &of_run(1))), RefusalReason::PeerNotAllowed);
+    let Reply::Done(Detail::Scene(none)) = world.ask(scene("gone.service")) else { panic!() };
+    assert!(none.processes.is_empty());
+    assert_eq!(world.units.count(), 0);
+    assert_eq!(world.ask(Verb::Status { action: ActionId(3) }), Reply::Status(ActionStatus::NotSeen));
+}

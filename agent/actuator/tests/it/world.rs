@@ -35,6 +35,14 @@ impl UnitControl for &'static CountingUnits {
         Ok(())
     }
 
+    fn control_group(&self, unit: &UnitName, meant: Option<[u8; 16]>) -> Result<Option<String>, Refusal> {
+        if meant.is_some_and(|meant| meant != [1; 16]) {
+            let text = "another run".to_owned();
+            return Err(Refusal { reason: RefusalReason::StartedAnew, text });
+        }
+        Ok(Some(format!("/system.slice/{unit}")))
+    }
+
     fn run(&self, request: &Request, _settings: &Settings) -> Reply {
         self.runs.lock().unwrap().push(request.verb.to_string());
         Reply::Done(Detail::Unit(UnitDone { job: JobResult::Done, elapsed_ms: 1, main_pid: Some(7) }))
@@ -96,6 +104,7 @@ impl World {
             state: at("state"),
             probes: at("probes.d"),
             proc: "/proc".into(),
+            cgroup: at("cgroup"),
             places,
         };
         let units = CountingUnits::leaked();

@@ -14,6 +14,7 @@ use crate::id::{ActionId, DecisionId};
 use crate::plan::Step;
 use crate::policy::ProbeSpec;
 use crate::record::Record;
+use crate::recording::Window;
 use crate::series::Summary;
 use crate::subject::Subject;
 
@@ -134,6 +135,15 @@ pub enum Effect {
     /// Keep these bytes durably, instead of those before: [`super::Restored`] wants them back as
     /// what was learned.
     StoreLearned(Vec<u8>),
+    /// Keep a minute of the flight recorder in the ring on disk, instead of the oldest there.
+    StoreChunk(Vec<u8>),
+    /// Cut the seconds around a finding out of the ring, and put them in the spool.
+    CutRecording {
+        /// Which seconds, for which finding.
+        window: Box<Window>,
+        /// What was recorded since the last [`Effect::StoreChunk`], as a chunk.
+        tail: Option<Vec<u8>>,
+    },
     /// The line for `STATUS=`; only when it changed.
     Status(Status),
 }

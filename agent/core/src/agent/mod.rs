@@ -35,7 +35,9 @@ use crate::detect::{self, Change, Detectors, FindingEvent};
 use crate::finding::FindingKind;
 use crate::id::{ActionId, DecisionId, HostId, IdSource};
 use crate::policy::signed::TrustedKeys;
+use crate::readings::readings;
 use crate::record::{Author, Body, Record};
+use crate::recording::{Recorder, Windows};
 use crate::sample::{HostFacts, Sample};
 use crate::subject::Subject;
 use crate::summary::SummaryBuilder;
@@ -103,6 +105,8 @@ pub struct Agent {
     ids: IdSource,
     detectors: Detectors,
     summary: SummaryBuilder,
+    recorder: Recorder,
+    windows: Windows,
     policy: Policies,
     book: Book,
     journal: Journal,
@@ -146,6 +150,8 @@ impl Agent {
             ids,
             detectors,
             summary: SummaryBuilder::default(),
+            recorder: Recorder::new(settings.facts.boot),
+            windows: Windows::new(settings.facts.boot),
             policy: Policies::restored(&settings, &restored, now),
             book,
             journal: Journal::default(),
@@ -167,14 +173,19 @@ impl Agent {
         agent.record(started, now);
         agent.recover(&restored.records, now);
         agent.policy_changed();
-        agent.tell_standing();
+        agent.tell_standing(now);
         agent.advance(now);
         agent
     }
 
     /// Tells what is still wrong from before the start: nobody who listens from now on has heard of it.
-    fn tell_standing(&mut self) {
+    fn tell_standing(&mut self, now: Now) {
         let standing: Vec<_> = self.detectors.open_findings().cloned().collect();
+        for finding in &standing {
+            if let Some(unit) = self.windows.standing(finding, now) {
+                self.recorder.follow(unit);
+            }
+        }
         self.effects.extend(standing.into_iter().map(|finding| Effect::Emit(Item::Finding(finding))));
     }
 
@@ -252,6 +263,12 @@ impl Agent {
         self.detectors.snapshot()
     }
 
+    /// What was recorded, and what is still to be cut out of it.
+    #[must_use]
+    pub fn recorder(&self) -> (&Recorder, &Windows) {
+        (&self.recorder, &self.windows)
+    }
+
     /// Whether everything that happened is durable and nothing is under way: the shell may stop
     /// without leaving work to recovery.
     #[must_use]
@@ -269,15 +286,17 @@ impl Agent {
         self.give_up_leases(now);
         self.try_policy(now);
         self.evaluate(now);
+        self.cut_windows(now);
         self.tell_status();
     }
 
     fn sampled(&mut self, sample: &Sample, now: Now) {
+        // First, so that the sample in which a finding opens is recorded when it does.
+        self.record_sample(sample);
         let events = self.detectors.observe_sample(sample, now);
         self.found(events, now);
         self.flows_sampled(now);
         self.book.saw(now);
-        self.summary.add(sample);
         self.summary.add_own(LEARNING_SECONDS, self.detectors.learning().map_or(0.0, |left| left.as_secs_f64()));
         if self.summary.is_due(now) {
             let summary = self.summary.take(now);
@@ -285,9 +304,35 @@ impl Agent {
         }
     }
 
+    /// Takes down what is sent and what is recorded of a sample.
+    fn record_sample(&mut self, sample: &Sample) {
+        let Self { summary, recorder, effects, .. } = self;
+        summary.begin(sample.at);
+        if let Some(chunk) = recorder.begin(sample) {
+            effects.push_back(Effect::StoreChunk(chunk));
+        }
+        readings(sample, &mut |reading| {
+            summary.reading(&reading);
+            recorder.reading(&reading);
+        });
+    }
+
+    /// Hands out the windows whose seconds are all recorded.
+    fn cut_windows(&mut self, now: Now) {
+        while let Some(window) = self.windows.due(now) {
+            let (window, tail) = (Box::new(window), self.recorder.tail());
+            self.effects.push_back(Effect::CutRecording { window, tail });
+        }
+    }
+
     /// Findings changed: they are told, and flows learn whether their trouble is over.
     fn found(&mut self, events: Vec<FindingEvent>, now: Now) {
         for event in events {
+            if event.change == Change::Opened
+                && let Some(unit) = self.windows.opened(&event.finding, now)
+            {
+                self.recorder.follow(unit);
+            }
             let cleared = (event.change == Change::Cleared).then_some(now);
             for flow in self.flows.values_mut() {
                 if flow.kind == event.finding.kind && flow.subject == event.finding.subject {

@@ -10,12 +10,14 @@
 //! `run/asked.rs`; the compiler shows every place.
 
 pub mod models;
+pub mod record;
 
 pub use models::{ModelsQuery, ModelsReply};
+pub use record::{RecordQuery, RecordReply};
 
 /// Every question by its name, in the order of the variants. An agent says in its Hello which of
 /// them it can answer, so that an older one is not asked what it does not know.
-pub const NAMES: [&str; 1] = ["models"];
+pub const NAMES: [&str; 2] = ["models", "record"];
 
 /// What stands before a question's name in the capabilities of a session.
 const CAPABILITY_PREFIX: &str = "host_query.";
@@ -25,6 +27,8 @@ const CAPABILITY_PREFIX: &str = "host_query.";
 pub enum HostQuery {
     /// What the detectors have learned.
     Models(ModelsQuery),
+    /// What the flight recorder has of the last minutes.
+    Record(RecordQuery),
 }
 
 /// What is answered.
@@ -32,6 +36,8 @@ pub enum HostQuery {
 pub enum HostReply {
     /// To [`HostQuery::Models`].
     Models(ModelsReply),
+    /// To [`HostQuery::Record`].
+    Record(RecordReply),
 }
 
 impl HostQuery {
@@ -40,6 +46,7 @@ impl HostQuery {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Models(_) => "models",
+            Self::Record(_) => "record",
         }
     }
 
@@ -61,7 +68,7 @@ mod tests {
 
     #[test]
     fn every_question_is_among_the_capabilities_once() {
-        let questions = [HostQuery::Models(ModelsQuery::default())];
+        let questions = [HostQuery::Models(ModelsQuery::default()), HostQuery::Record(RecordQuery::default())];
         let said: Vec<_> = capabilities().collect();
         assert_eq!(said, questions.iter().map(HostQuery::capability).collect::<Vec<_>>());
     }

@@ -46,6 +46,14 @@ const NOVEL_LINES: u64 = 3;
 /// From this priority (syslog's `err`) on a line is an error.
 const ERROR_PRIORITY: u8 = 3;
 
+/// A message as it may leave the host: secrets masked, control characters and what is too long left out.
+#[must_use]
+pub fn redacted(message: &[u8], redaction: &Redaction) -> String {
+    let mut words = Words::default();
+    words.mask(message, redaction);
+    words.example(redaction)
+}
+
 /// One line of the journal, as far as journald vouches for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::record::{Ended, Outcome};
+use crate::scene::UnitScene;
 use crate::subject::PathBytes;
 
 /// Writes an enum with a name and a stable code for each variant.
@@ -86,6 +87,8 @@ pub enum Detail {
     Inspection(Inspection),
     /// `ping`
     Pong(Pong),
+    /// `scene`
+    Scene(UnitScene),
 }
 
 /// A systemd job that ended well.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::plan::{AgedFiles, ReclaimPlace, Undo};
 use crate::record::Ended;
+use crate::scene::{ProcessScene, SocketScene, UnitScene};
 use crate::subject::PathBytes;
 
 fn units() -> impl Strategy<Value = UnitName> {
@@ -43,6 +44,7 @@ fn verbs() -> impl Strategy<Value = Verb> {
         (units(), resets()).prop_map(|(unit, reset_failed)| Verb::UnitRestart { unit, reset_failed }),
         units().prop_map(|unit| Verb::UnitStop { unit }),
         units().prop_map(|unit| Verb::UnitReload { unit }),
+        units().prop_map(|unit| Verb::Scene { unit }),
         reclaim,
         any::<u64>().prop_map(|id| Verb::Undo { action: ActionId(id) }),
         any::<u64>().prop_map(|id| Verb::Status { action: ActionId(id) }),
@@ -86,7 +88,21 @@ fn details() -> impl Strategy<Value = Detail> {
         fds: n[3],
         fd_used_permille_max: m[1],
     });
+    let process = ("[a-z]{0,9}", ".{0,9}", proptest::collection::vec("[a-z+/]{0,9}", 0..4), any::<[u32; 5]>())
+        .prop_map(|(name, state, stack, [pid, threads, rss, fds, sockets])| {
+            let (waits_in, rss_bytes) = (name.clone(), rss.into());
+            ProcessScene { pid, name, state, waits_in, stack, threads, rss_bytes, fds, sockets }
+        });
+    let socket = ("[a-z ]{0,9}", "[0-9.:]{0,9}", any::<[u64; 2]>())
+        .prop_map(|(kind, local, [unread, unsent])| SocketScene { kind, remote: local.clone(), local, unread, unsent });
+    let lists = (proptest::collection::vec(process, 0..4), proptest::collection::vec(socket, 0..4));
+    let scene = (lists, any::<[u32; 2]>(), proptest::collection::vec(".{0,9}", 0..3)).prop_map(
+        |((processes, sockets), [processes_more, sockets_more], limits)| {
+            Detail::Scene(UnitScene { processes, processes_more, sockets, sockets_more, limits })
+        },
+    );
     prop_oneof![
+        scene,
         (0..JobResult::ALL.len(), any::<u64>(), any::<Option<u32>>()).prop_map(|(job, elapsed_ms, main_pid)| {
             Detail::Unit(UnitDone { job: JobResult::ALL[job], elapsed_ms, main_pid })
         }),

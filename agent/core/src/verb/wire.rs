@@ -10,6 +10,7 @@ use super::reply::{
 use super::{Request, Verb};
 use crate::id::{ActionId, DecisionId};
 use crate::plan::{AgedFiles, DiskReclaim, ReclaimPlace, ResetFailed, Undo};
+use crate::scene::{ProcessScene, SocketScene, UnitScene};
 use crate::subject::UnitName;
 
 const REQUEST: u8 = 1;
@@ -92,6 +93,7 @@ fn write_verb(w: &mut Writer, verb: &Verb) {
         }
         Verb::Inspect => w.u8(10),
         Verb::Ping => w.u8(11),
+        Verb::Scene { unit } => write_unit(w, 12, unit, None),
     }
 }
 
@@ -108,6 +110,7 @@ fn read_verb(r: &mut Reader<'_>) -> Result<Verb, WireError> {
         9 => Verb::ProbeCommand { name: r.text("probe")? },
         10 => Verb::Inspect,
         11 => Verb::Ping,
+        12 => Verb::Scene { unit: read_unit(r)? },
         other => return Err(unknown("verb", other)),
     })
 }
@@ -296,6 +299,14 @@ fn write_detail(w: &mut Writer, detail: &Detail) {
             w.text("version", &pong.version);
             w.bool(pong.is_held);
         }
+        Detail::Scene(scene) => {
+            w.u8(8);
+            w.list("processes", &scene.processes, write_process);
+            w.u32(scene.processes_more);
+            w.list("sockets", &scene.sockets, write_socket);
+            w.u32(scene.sockets_more);
+            w.list("limits", &scene.limits, |w, limit| w.text("limit", limit));
+        }
     }
 }
 
@@ -333,6 +344,13 @@ fn read_detail(r: &mut Reader<'_>) -> Result<Detail, WireError> {
             omitted_units: r.u64("omitted_units")?,
         }),
         7 => Detail::Pong(Pong { version: r.text("version")?, is_held: r.bool("is_held")? }),
+        8 => Detail::Scene(UnitScene {
+            processes: r.list("processes", read_process)?,
+            processes_more: r.u32("processes_more")?,
+            sockets: r.list("sockets", read_socket)?,
+            sockets_more: r.u32("sockets_more")?,
+            limits: r.list("limits", |r| r.text("limit"))?,
+        }),
         other => return Err(unknown("detail", other)),
     })
 }
@@ -379,6 +397,50 @@ fn read_counts(r: &mut Reader<'_>) -> Result<UnitCounts, WireError> {
         written_bytes: r.u64("written_bytes")?,
         fds: r.u64("fds")?,
         fd_used_permille_max: r.u32("fd_used_permille_max")?,
+    })
+}
+
+fn write_process(w: &mut Writer, process: &ProcessScene) {
+    w.u32(process.pid);
+    w.text("name", &process.name);
+    w.text("state", &process.state);
+    w.text("waits_in", &process.waits_in);
+    w.list("stack", &process.stack, |w, call| w.text("call", call));
+    w.u32(process.threads);
+    w.u64(process.rss_bytes);
+    w.u32(process.fds);
+    w.u32(process.sockets);
+}
+
+fn read_process(r: &mut Reader<'_>) -> Result<ProcessScene, WireError> {
+    Ok(ProcessScene {
+        pid: r.u32("pid")?,
+        name: r.text("name")?,
+        state: r.text("state")?,
+        waits_in: r.text("waits_in")?,
+        stack: r.list("stack", |r| r.text("call"))?,
+        threads: r.u32("threads")?,
+        rss_bytes: r.u64("rss_bytes")?,
+        fds: r.u32("fds")?,
+        sockets: r.u32("sockets")?,
+    })
+}
+
+fn write_socket(w: &mut Writer, socket: &SocketScene) {
+    w.text("kind", &socket.kind);
+    w.text("local", &socket.local);
+    w.text("remote", &socket.remote);
+    w.u64(socket.unread);
+    w.u64(socket.unsent);
+}
+
+fn read_socket(r: &mut Reader<'_>) -> Result<SocketScene, WireError> {
+    Ok(SocketScene {
+        kind: r.text("kind")?,
+        local: r.text("local")?,
+        remote: r.text("remote")?,
+        unread: r.u64("unread")?,
+        unsent: r.u64("unsent")?,
     })
 }
 

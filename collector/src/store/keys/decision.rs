@@ -1,6 +1,6 @@
-//! A decision with all that followed from it, and the indexes by time and by host.
+//! A decision with all that followed from it, the indexes by time and by host, and what was seen before its actions.
 
-use mainstay_core::id::{DecisionId, HostId};
+use mainstay_core::id::{ActionId, DecisionId, HostId};
 
 super::key! {
     /// By its id, which commands take the beginning of. Two hosts could draw the same.
@@ -33,6 +33,26 @@ super::key! {
         at_ms: i64,
         /// Which.
         decision: DecisionId,
+    }
+}
+
+super::key! {
+    /// What was seen before an action.
+    SceneKey in Decisions as 52 {
+        /// Of which decision.
+        decision: DecisionId,
+        /// On which host.
+        host: HostId,
+        /// Before which action.
+        action: ActionId,
+    }
+}
+
+impl SceneKey {
+    /// Those of one decision, in no particular order.
+    #[must_use]
+    pub fn of(decision: DecisionId, host: HostId) -> Vec<u8> {
+        super::prefix!(SceneKey, decision, host)
     }
 }
 

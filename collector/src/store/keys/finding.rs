@@ -1,4 +1,4 @@
-//! A finding, as it was last reported, and the index of findings by time.
+//! A finding, as it was last reported, the index of findings by time, and the seconds around each.
 
 use mainstay_core::id::{FindingId, HostId};
 
@@ -20,6 +20,16 @@ super::key! {
         /// Whose.
         host: HostId,
         /// Which.
+        finding: FindingId,
+    }
+}
+
+super::key! {
+    /// The seconds around a finding, as its host recorded them.
+    RecordingKey in Findings as 42 {
+        /// Whose.
+        host: HostId,
+        /// Of which finding.
         finding: FindingId,
     }
 }

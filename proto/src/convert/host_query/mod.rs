@@ -1,6 +1,7 @@
 //! Questions to a host and their answers, one noun a file. Ids stay with the shells.
 
 mod models;
+mod record;
 
 use mainstay_core::host_query::{HostQuery, HostReply};
 
@@ -11,6 +12,7 @@ impl From<&HostQuery> for v1::host_query::What {
     fn from(query: &HostQuery) -> Self {
         match query {
             HostQuery::Models(query) => Self::Models(query.into()),
+            HostQuery::Record(query) => Self::Record(query.into()),
         }
     }
 }
@@ -23,6 +25,9 @@ impl TryFrom<v1::host_query::What> for HostQuery {
             v1::host_query::What::Models(query) => {
                 Self::Models(query.try_into().map_err(|error: ConvertError| error.inside("models"))?)
             }
+            v1::host_query::What::Record(query) => {
+                Self::Record(query.try_into().map_err(|error: ConvertError| error.inside("record"))?)
+            }
         })
     }
 }
@@ -31,6 +36,7 @@ impl From<&HostReply> for v1::host_reply::What {
     fn from(reply: &HostReply) -> Self {
         match reply {
             HostReply::Models(reply) => Self::Models(reply.into()),
+            HostReply::Record(reply) => Self::Record(reply.into()),
         }
     }
 }
@@ -44,6 +50,9 @@ impl TryFrom<v1::host_reply::What> for HostReply {
             v1::host_reply::What::Error(text) => return Err(ConvertError::invalid("error", text)),
             v1::host_reply::What::Models(reply) => {
                 Self::Models(reply.try_into().map_err(|error: ConvertError| error.inside("models"))?)
+            }
+            v1::host_reply::What::Record(reply) => {
+                Self::Record(reply.try_into().map_err(|error: ConvertError| error.inside("record"))?)
             }
         })
     }

@@ -1,0 +1,55 @@
+//! `record`: what the flight recorder has. Its columns travel as the core writes them.
+
+use std::time::Duration;
+
+use mainstay_core::host_query::models::GLOB_BYTES_MAX;
+use mainstay_core::host_query::{RecordQuery, RecordReply};
+use mainstay_core::policy::Glob;
+use mainstay_core::recording::Recording;
+
+use super::super::{ConvertError, Problem};
+use crate::v1;
+
+impl From<&RecordQuery> for v1::RecordQuery {
+    fn from(query: &RecordQuery) -> Self {
+        Self {
+            last_ms: u64::try_from(query.last.as_millis()).unwrap_or(u64::MAX),
+            series: query.series.as_ref().map_or_else(String::new, |glob| glob.as_str().to_owned()),
+            from: query.from,
+            limit: query.limit,
+        }
+    }
+}
+
+impl TryFrom<v1::RecordQuery> for RecordQuery {
+    type Error = ConvertError;
+
+    fn try_from(query: v1::RecordQuery) -> Result<Self, ConvertError> {
+        let found = query.series.len();
+        if found > GLOB_BYTES_MAX {
+            let expected = format!("at most {GLOB_BYTES_MAX}").into();
+            return Err(ConvertError::new("series", Problem::Length { expected, found }));
+        }
+        Ok(Self {
+            last: Duration::from_millis(query.last_ms),
+            series: Glob::new(&query.series),
+            from: query.from,
+            limit: query.limit,
+        })
+    }
+}
+
+impl From<&RecordReply> for v1::RecordReply {
+    fn from(reply: &RecordReply) -> Self {
+        Self { columns: reply.recording.encode(), matching: reply.matching, next: reply.next }
+    }
+}
+
+impl TryFrom<v1::RecordReply> for RecordReply {
+    type Error = ConvertError;
+
+    fn try_from(reply: v1::RecordReply) -> Result<Self, ConvertError> {
+        let recording = Recording::decode(&reply.columns).map_err(|error| ConvertError::invalid("columns", error))?;
+        Ok(Self { recording, matching: reply.matching, next: reply.next })
+    }
+}
