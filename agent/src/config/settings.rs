@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstay_core::config::TableReader;
+use mainstay_core::log::RULES_MAX;
+use mainstay_core::policy::Glob;
 
 use crate::host::filesystems::FilesystemSettings;
 
@@ -26,6 +28,8 @@ pub struct Settings {
     pub sample_every: Duration,
     /// `[filesystems]`
     pub filesystems: FilesystemSettings,
+    /// `[journal]`
+    pub journal: JournalSettings,
     /// `[metrics] listen`: where `/metrics` is served (default 127.0.0.1:7445); `None` for `off`.
     pub metrics: Option<SocketAddr>,
     /// `[state]`
@@ -36,6 +40,22 @@ pub struct Settings {
     pub log: LogSettings,
     /// `[notify.NAME]`: who can be told, by the name that policies use.
     pub notify: BTreeMap<String, Target>,
+}
+
+/// `[journal]`: whether the host's log is followed, and what must not leave the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// Whether the journal is read (default true). Without it what the log says is unknown.
+    pub follow: bool,
+    /// Words, as globs, that are left out of templates and examples besides passwords, keys and addresses of mail; what
+    /// follows a key that matches is left out too (default none).
+    pub redact: Vec<Glob>,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self { follow: true, redact: Vec::new() }
+    }
 }
 
 /// `[state]`: what is kept on disk.
@@ -75,6 +95,7 @@ impl Default for Settings {
             labels: BTreeMap::new(),
             sample_every: Duration::from_secs(1),
             filesystems: FilesystemSettings::default(),
+            journal: JournalSettings::default(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 7445))),
             state: StateSettings::default(),
             collector: None,
@@ -107,6 +128,7 @@ impl Settings {
     pub fn needing_restart(&self, new: &Self) -> Vec<&'static str> {
         let differing = [
             ("labels", self.labels != new.labels),
+            ("journal", self.journal != new.journal),
             ("metrics", self.metrics != new.metrics),
             ("state", self.state != new.state),
             ("collector", self.collector != new.collector),
@@ -128,6 +150,9 @@ pub fn read(mut top: TableReader<'_>) -> Option<Settings> {
     }
     if let Some(table) = top.opt_table("filesystems") {
         read_filesystems(table, &mut settings.filesystems);
+    }
+    if let Some(table) = top.opt_table("journal") {
+        read_journal(table, &mut settings.journal);
     }
     if let Some(table) = top.opt_table("metrics") {
         read_metrics(table, &mut settings.metrics);
@@ -179,6 +204,22 @@ fn read_filesystems(mut table: TableReader<'_>, to: &mut FilesystemSettings) {
     to.ignore_mounts = list(&mut table, "ignore_mounts");
     let deadline = table.opt_duration("deadline");
     set(&mut to.deadline, table.within("deadline", deadline, Duration::from_millis(100)..=Duration::from_secs(60)));
+    table.finish();
+}
+
+fn read_journal(mut table: TableReader<'_>, to: &mut JournalSettings) {
+    set(&mut to.follow, table.opt_bool("follow"));
+    if let Some(rules) = table.opt_strs("redact") {
+        if rules.value.len() > RULES_MAX {
+            table.problem(&rules.place, format!("`redact` has {} words, at most {RULES_MAX}", rules.value.len()));
+        }
+        for rule in rules.value {
+            match Glob::new(&rule.value) {
+                Some(glob) => to.redact.push(glob),
+                None => table.problem(&rule.place, "a word to redact must not be empty"),
+            }
+        }
+    }
     table.finish();
 }
 
@@ -272,17 +313,20 @@ mod tests {
     fn reads_what_is_set() {
         let settings = parsed(
             "[labels]\nrole = \"web\"\n[sampling]\nevery = \"2s\"\n[filesystems]\nnetwork = true\n\
-             ignore_mounts = [\"/mnt\"]\n[metrics]\nlisten = \"off\"\n[state]\nspool_max = \"8MiB\"\n\
+             ignore_mounts = [\"/mnt\"]\n[journal]\nfollow = false\nredact = [\"acct-*\"]\n\
+             [metrics]\nlisten = \"off\"\n[state]\nspool_max = \"8MiB\"\n\
              [collector]\naddress = \"c.example:7443\"\n[log]\nformat = \"json\"\nlevel = \"debug\"\n",
         )
         .unwrap();
         assert_eq!(settings.sample_every, Duration::from_secs(2));
         assert!(settings.filesystems.network);
+        assert!(!settings.journal.follow && settings.journal.redact == [Glob::new("acct-*").unwrap()]);
         assert_eq!(settings.metrics, None);
         assert_eq!(settings.state.spool_bytes_max, 8 << 20);
         assert_eq!(settings.collector.as_deref(), Some("c.example:7443"));
         assert_eq!(settings.log.format, LogFormat::Json);
-        assert_eq!(Settings::default().needing_restart(&settings), ["labels", "metrics", "state", "collector", "log"]);
+        let later = ["labels", "journal", "metrics", "state", "collector", "log"];
+        assert_eq!(Settings::default().needing_restart(&settings), later);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use tracing::{error, info, warn};
 
 use crate::actuate::{self, Actuator};
 use crate::config::{Files, Settings};
+use crate::host::journal::Journal;
 use crate::host::probes::{Probed, Probes};
 use crate::host::sd_notify::SdNotify;
 use crate::host::systemd::{self, UnitsEvent};
@@ -241,6 +242,9 @@ impl Shell {
         if self.saved.elapsed() >= self.settings.state.save_every {
             self.save();
         }
+        if let Some(bytes) = self.host.journal().and_then(Journal::saved) {
+            self.keeper.file(restore::log_file(&self.settings.state.dir), bytes);
+        }
     }
 
     /// What root may have changed: hold file, local rules, the actuator's socket.
@@ -436,6 +440,9 @@ impl Shell {
         }
         self.uplink.bye().await;
         self.save();
+        if let Some(bytes) = self.host.leave_journal() {
+            self.keeper.file(restore::log_file(&self.settings.state.dir), bytes);
+        }
         self.keeper.file(restore::stopped_file(&self.settings.state.dir), Vec::new());
         self.keeper.flush().await;
         info!("stopped");

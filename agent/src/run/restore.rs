@@ -7,13 +7,16 @@ use mainstay_core::agent::{self, Restored};
 use mainstay_core::detect::learned::SnapshotWhy;
 use mainstay_core::detect::{self, Detectors};
 use mainstay_core::id::IdSource;
+use mainstay_core::log::{Digest, Redaction};
 use mainstay_core::record::{Body, Record};
+use mainstay_core::time::Now;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::uplink::Enrolled;
 use super::*;
 use crate::host::facts;
+use crate::host::journal::Follower;
 use crate::host::scrape::Scraper;
 use crate::identity::Identity;
 use crate::ledger::{Ledger, LedgerSettings};
@@ -23,6 +26,11 @@ use crate::{durable, failpoint, panics};
 /// What the detectors learned.
 pub(super) fn learned_file(state: &Path) -> PathBuf {
     state.join("learned")
+}
+
+/// What was learned of the log.
+pub(super) fn log_file(state: &Path) -> PathBuf {
+    state.join("log")
 }
 
 /// The policy in force, as the core wants it kept.
@@ -101,10 +109,14 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         interrupt: signal(SignalKind::interrupt())?,
         tick: ticks(settings.sample_every),
     };
+    let mut host = Host::at(&paths.root, settings.filesystems.clone());
+    if settings.journal.follow {
+        host.follow(follow_journal(&paths, &settings, now)?);
+    }
     let watch = Watch::new(&paths.etc, &paths.actuator_socket(), &state);
     let shell = Shell {
         agent,
-        host: Host::at(&paths.root, settings.filesystems.clone()),
+        host,
         probes: Probes::new(probe_results, actuator.clone()),
         actuator,
         actuator_state: Err("not asked yet".to_owned()),
@@ -212,6 +224,21 @@ fn core_settings(
         fleet: enrolled.fleet,
         observe_only,
     }
+}
+
+/// Follows the journal on from where the agent before has left it.
+fn follow_journal(paths: &Paths, settings: &Settings, now: Now) -> anyhow::Result<Journal> {
+    let redaction = || Redaction::new(settings.journal.redact.clone());
+    let path = log_file(&settings.state.dir);
+    let digest = match std::fs::read(&path) {
+        Ok(bytes) => Digest::restore(&bytes, redaction()).unwrap_or_else(|error| {
+            warn!(path = %path.display(), %error, "what was learned of the log cannot be used, learning anew");
+            Digest::new(redaction())
+        }),
+        Err(_) => Digest::new(redaction()),
+    };
+    let follower = Follower::new(&paths.root, digest, now.wall_ms);
+    Journal::start(follower).context("cannot start a thread")
 }
 
 fn open_outbox(settings: &Settings, state: &Path) -> anyhow::Result<Sender> {
