@@ -9,6 +9,7 @@ use mainstay_core::config::TableReader;
 use mainstay_core::log::RULES_MAX;
 use mainstay_core::policy::Glob;
 
+use crate::host::changes::{PATTERNS_MAX, is_pattern};
 use crate::host::filesystems::FilesystemSettings;
 
 use super::notify::{Target, read_targets};
@@ -30,6 +31,8 @@ pub struct Settings {
     pub filesystems: FilesystemSettings,
     /// `[journal]`
     pub journal: JournalSettings,
+    /// `[changes]`
+    pub changes: ChangeSettings,
     /// `[metrics] listen`: where `/metrics` is served (default 127.0.0.1:7445); `None` for `off`.
     pub metrics: Option<SocketAddr>,
     /// `[state]`
@@ -55,6 +58,22 @@ pub struct JournalSettings {
 impl Default for JournalSettings {
     fn default() -> Self {
         Self { follow: true, redact: Vec::new() }
+    }
+}
+
+/// `[changes]`: whether it is told what somebody changes on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSettings {
+    /// Whether packages, files, units, the kernel and the policy are watched (default true).
+    pub watch: bool,
+    /// Files to watch besides unit files, as absolute paths in which `*` stands for any text, folders included
+    /// (default none).
+    pub files: Vec<String>,
+}
+
+impl Default for ChangeSettings {
+    fn default() -> Self {
+        Self { watch: true, files: Vec::new() }
     }
 }
 
@@ -96,6 +115,7 @@ impl Default for Settings {
             sample_every: Duration::from_secs(1),
             filesystems: FilesystemSettings::default(),
             journal: JournalSettings::default(),
+            changes: ChangeSettings::default(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 7445))),
             state: StateSettings::default(),
             collector: None,
@@ -129,6 +149,7 @@ impl Settings {
         let differing = [
             ("labels", self.labels != new.labels),
             ("journal", self.journal != new.journal),
+            ("changes", self.changes != new.changes),
             ("metrics", self.metrics != new.metrics),
             ("state", self.state != new.state),
             ("collector", self.collector != new.collector),
@@ -153,6 +174,9 @@ pub fn read(mut top: TableReader<'_>) -> Option<Settings> {
     }
     if let Some(table) = top.opt_table("journal") {
         read_journal(table, &mut settings.journal);
+    }
+    if let Some(table) = top.opt_table("changes") {
+        read_changes(table, &mut settings.changes);
     }
     if let Some(table) = top.opt_table("metrics") {
         read_metrics(table, &mut settings.metrics);
@@ -217,6 +241,24 @@ fn read_journal(mut table: TableReader<'_>, to: &mut JournalSettings) {
             match Glob::new(&rule.value) {
                 Some(glob) => to.redact.push(glob),
                 None => table.problem(&rule.place, "a word to redact must not be empty"),
+            }
+        }
+    }
+    table.finish();
+}
+
+fn read_changes(mut table: TableReader<'_>, to: &mut ChangeSettings) {
+    set(&mut to.watch, table.opt_bool("watch"));
+    if let Some(files) = table.opt_strs("files") {
+        if files.value.len() > PATTERNS_MAX {
+            table.problem(&files.place, format!("`files` has {} paths, at most {PATTERNS_MAX}", files.value.len()));
+        }
+        for file in files.value {
+            if is_pattern(&file.value) {
+                to.files.push(file.value);
+            } else {
+                let rule = "an absolute path below a folder, such as \"/etc/nginx/*\"";
+                table.problem(&file.place, format!("`files` must hold {rule}, not {:?}", file.value));
             }
         }
     }
@@ -314,6 +356,7 @@ mod tests {
         let settings = parsed(
             "[labels]\nrole = \"web\"\n[sampling]\nevery = \"2s\"\n[filesystems]\nnetwork = true\n\
              ignore_mounts = [\"/mnt\"]\n[journal]\nfollow = false\nredact = [\"acct-*\"]\n\
+             [changes]\nwatch = false\nfiles = [\"/etc/nginx/*\"]\n\
              [metrics]\nlisten = \"off\"\n[state]\nspool_max = \"8MiB\"\n\
              [collector]\naddress = \"c.example:7443\"\n[log]\nformat = \"json\"\nlevel = \"debug\"\n",
         )
@@ -321,11 +364,12 @@ mod tests {
         assert_eq!(settings.sample_every, Duration::from_secs(2));
         assert!(settings.filesystems.network);
         assert!(!settings.journal.follow && settings.journal.redact == [Glob::new("acct-*").unwrap()]);
+        assert!(!settings.changes.watch && settings.changes.files == ["/etc/nginx/*"]);
         assert_eq!(settings.metrics, None);
         assert_eq!(settings.state.spool_bytes_max, 8 << 20);
         assert_eq!(settings.collector.as_deref(), Some("c.example:7443"));
         assert_eq!(settings.log.format, LogFormat::Json);
-        let later = ["labels", "journal", "metrics", "state", "collector", "log"];
+        let later = ["labels", "journal", "changes", "metrics", "state", "collector", "log"];
         assert_eq!(Settings::default().needing_restart(&settings), later);
     }
 
@@ -333,13 +377,20 @@ mod tests {
     fn wrong_values_are_named_with_their_place() {
         let wrong = parsed(
             "[labels]\nRole = \"web\"\n[sampling]\nevery = \"1h\"\n[collector]\naddress = \"c.example\"\n\
-             [state]\ndir = \"var\"\nspool_max = 5\n",
+             [state]\ndir = \"var\"\nspool_max = 5\n[changes]\nfiles = [\"/*\"]\n",
         )
         .unwrap_err();
         let places: Vec<&str> = wrong.iter().map(|text| text.split(": ").next().unwrap()).collect();
         assert_eq!(
             places,
-            ["agent.toml:2:8", "agent.toml:4:9", "agent.toml:6:11", "agent.toml:8:7", "agent.toml:9:13"]
+            [
+                "agent.toml:2:8",
+                "agent.toml:4:9",
+                "agent.toml:6:11",
+                "agent.toml:8:7",
+                "agent.toml:9:13",
+                "agent.toml:11:10"
+            ]
         );
     }
 }

@@ -4,6 +4,7 @@
 //! is left to a thread that may be lost, D-Bus and probes hand on what they hear.
 
 pub mod cgroups;
+pub mod changes;
 pub mod clock;
 pub mod facts;
 pub mod file;

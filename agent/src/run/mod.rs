@@ -6,6 +6,7 @@
 //! unit that died is handed to the core when the signal comes, not at the next tick.
 
 mod asked;
+mod changes;
 mod effects;
 mod enrolment;
 mod exposition;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use mainstay_core::agent::{Agent, Input, OrderId, StepStatus};
+use mainstay_core::change::Change;
 use mainstay_core::finding::Finding;
 use mainstay_core::id::{ActionId, FindingId};
 use mainstay_core::record::{Ended, Outcome};
@@ -31,6 +33,7 @@ use tracing::{error, info, warn};
 
 use crate::actuate::{self, Actuator};
 use crate::config::{Files, Settings};
+use crate::host::changes::Changes;
 use crate::host::journal::Journal;
 use crate::host::probes::{Probed, Probes};
 use crate::host::sd_notify::SdNotify;
@@ -96,6 +99,7 @@ enum Event {
     UndoDone { action: ActionId, outcome: Outcome },
     Actuator(Result<(), String>),
     SnapshotRead { id: OrderId, read: Result<(i64, Vec<u8>), String> },
+    Changed(Vec<Change>),
 }
 
 /// What the loop listens to besides its tasks.
@@ -145,6 +149,9 @@ struct Shell {
     findings: BTreeMap<FindingId, Finding>,
     said: Said,
     snapshots: Snapshots,
+    told: changes::Told,
+    /// The thread that looks for changes, where it is wanted.
+    _changes: Option<Changes>,
     causes: Causes,
     counts: Counts,
     last_tick: Option<Instant>,
@@ -239,6 +246,7 @@ impl Shell {
         self.counts.samples += 1;
         self.counts.sample_seconds = begun.elapsed().as_secs_f64();
         self.feed(Input::Sample(Box::new(sample)));
+        self.changed_by_now();
         if self.saved.elapsed() >= self.settings.state.save_every {
             self.save();
         }
@@ -298,6 +306,7 @@ impl Shell {
             }
             UnitsEvent::Changed(..) | UnitsEvent::Removed(_) => {}
         }
+        self.changed_units(&event);
         if let Some((name, unit)) = self.host.units_changed(event) {
             self.feed(Input::UnitChanged { name, unit: unit.map(Box::new) });
         }
@@ -322,15 +331,22 @@ impl Shell {
                 if outcome.ended != Ended::Done && kind != "notify" {
                     self.ping_actuator();
                 }
+                self.acted(action);
                 self.feed(Input::StepDone { action, outcome });
             }
-            Event::StepStatus { action, status } => self.feed(Input::StepStatus { action, status }),
+            Event::StepStatus { action, status } => {
+                if !matches!(status, StepStatus::Running) {
+                    self.acted(action);
+                }
+                self.feed(Input::StepStatus { action, status });
+            }
             Event::UndoDone { action, outcome } => {
                 info!(%action, ended = ?outcome.ended, outcome = outcome.text, "undo ended");
                 self.feed(Input::UndoDone { action, outcome });
             }
             Event::Actuator(state) => self.actuator_is(state),
             Event::SnapshotRead { id, read } => self.feed(Input::SnapshotRead { id, read }),
+            Event::Changed(changes) => self.changed(changes),
         }
     }
 

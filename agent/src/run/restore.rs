@@ -15,6 +15,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::uplink::Enrolled;
 use super::*;
+use crate::host::changes::Looker;
 use crate::host::facts;
 use crate::host::journal::Follower;
 use crate::host::scrape::Scraper;
@@ -31,6 +32,11 @@ pub(super) fn learned_file(state: &Path) -> PathBuf {
 /// What was learned of the log.
 pub(super) fn log_file(state: &Path) -> PathBuf {
     state.join("log")
+}
+
+/// What the host was like when it was last looked at.
+fn changes_file(state: &Path) -> PathBuf {
+    state.join("changes")
 }
 
 /// The policy in force, as the core wants it kept.
@@ -113,6 +119,8 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     if settings.journal.follow {
         host.follow(follow_journal(&paths, &settings, now)?);
     }
+    let changes = settings.changes.watch.then(|| watch_changes(&paths, &settings, &events)).transpose()?;
+    let told = changes::Told::new(agent.status().in_force.generation());
     let watch = Watch::new(&paths.etc, &paths.actuator_socket(), &state);
     let shell = Shell {
         agent,
@@ -133,6 +141,8 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         findings: BTreeMap::new(),
         said: Said::default(),
         snapshots,
+        told,
+        _changes: changes,
         causes: Causes::default(),
         counts: Counts::default(),
         last_tick: None,
@@ -239,6 +249,17 @@ fn follow_journal(paths: &Paths, settings: &Settings, now: Now) -> anyhow::Resul
     };
     let follower = Follower::new(&paths.root, digest, now.wall_ms);
     Journal::start(follower).context("cannot start a thread")
+}
+
+/// Looks what is changed on the host; what is found comes as an event.
+fn watch_changes(paths: &Paths, settings: &Settings, events: &mpsc::Sender<Event>) -> anyhow::Result<Changes> {
+    let looker = Looker::new(&paths.root, &changes_file(&settings.state.dir), &settings.changes.files);
+    let events = events.clone();
+    let tell = move |changes| {
+        // The loop is gone: so is what this would be told for.
+        let _ = events.blocking_send(Event::Changed(changes));
+    };
+    Changes::start(looker, tell).context("cannot start a thread")
 }
 
 fn open_outbox(settings: &Settings, state: &Path) -> anyhow::Result<Sender> {

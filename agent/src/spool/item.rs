@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use mainstay_core::change::Change;
 use mainstay_core::finding::Finding;
 use mainstay_core::id::Seq;
 use mainstay_core::series::Summary;
@@ -27,6 +28,8 @@ pub enum Body {
     Record(u64),
     /// Items that will never come: an encoded `Gap`.
     Gap(Vec<u8>),
+    /// Something that was changed on the host: an encoded `Change`.
+    Change(Vec<u8>),
 }
 
 /// An item with its number.
@@ -48,6 +51,7 @@ impl Stored {
             Body::Finding(bytes) => (2, bytes),
             Body::Record(index) => (3, &index.to_le_bytes()),
             Body::Gap(bytes) => (4, bytes),
+            Body::Change(bytes) => (7, bytes),
         };
         let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
         out.extend_from_slice(&self.seq.0.to_le_bytes());
@@ -67,6 +71,7 @@ impl Stored {
             2 => Body::Finding(body.to_vec()),
             3 => Body::Record(u64::from_le_bytes(body.try_into().ok()?)),
             4 => Body::Gap(body.to_vec()),
+            7 => Body::Change(body.to_vec()),
             _ => return None,
         };
         Some(Self { seq: Seq(u64::from_le_bytes(*seq)), wall_ms: i64::from_le_bytes(*wall_ms), body })
@@ -77,7 +82,7 @@ impl Stored {
     pub fn bytes(&self) -> usize {
         HEADER_BYTES
             + match &self.body {
-                Body::Summary(bytes) | Body::Finding(bytes) | Body::Gap(bytes) => bytes.len(),
+                Body::Summary(bytes) | Body::Finding(bytes) | Body::Gap(bytes) | Body::Change(bytes) => bytes.len(),
                 Body::Record(_) => 1024,
             }
     }
@@ -95,6 +100,11 @@ pub(super) fn summary_body(summary: &Summary) -> std::io::Result<Body> {
 /// A finding as the spool keeps it.
 pub(super) fn finding_body(finding: &Finding) -> Body {
     Body::Finding(v1::Finding::from(finding).encode_to_vec())
+}
+
+/// A change as the spool keeps it.
+pub(super) fn change_body(change: &Change) -> Body {
+    Body::Change(v1::Change::from(change).encode_to_vec())
 }
 
 /// Why an item of the spool cannot be sent.

@@ -50,7 +50,7 @@ impl Seen {
                 self.known.add(covered(&gap));
                 self.gaps.push((item.seq, item.wall_ms, gap));
             }
-            Body::Finding(_) | Body::Summary(_) => {}
+            Body::Finding(_) | Body::Change(_) | Body::Summary(_) => {}
         }
     }
 }
@@ -195,7 +195,7 @@ impl Spool {
         match stored.body {
             Body::Gap(_) => return Ok(()),
             Body::Summary(_) => self.samples.append(std::slice::from_ref(&stored))?,
-            Body::Finding(_) | Body::Record(_) => self.keep.append(std::slice::from_ref(&stored))?,
+            Body::Finding(_) | Body::Change(_) | Body::Record(_) => self.keep.append(std::slice::from_ref(&stored))?,
         }
         self.marks.next += 1;
         Ok(())

@@ -21,6 +21,13 @@ pub(super) const BYTES_MIN: usize = 1024;
 
 const ZSTD_LEVEL: i32 = 3;
 
+/// What the collector takes besides what version 1 of the session has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Takes {
+    /// Changes of the host.
+    pub(super) changes: bool,
+}
+
 /// A push with what is remembered of it until it is acknowledged.
 #[derive(Debug)]
 pub(super) struct Packed {
@@ -35,6 +42,7 @@ pub(super) struct Packed {
 pub(super) fn pack(
     items: Vec<Stored>,
     epoch: Epoch,
+    takes: Takes,
     summaries: &mut SummaryWriter,
     ledger: &Reader,
 ) -> std::io::Result<Packed> {
@@ -51,7 +59,9 @@ pub(super) fn pack(
             }
         };
         upto = upto.max(if let Of::Gap(gap) = &of { gap.seq_to } else { seq });
-        inner.items.push(v1::Item { seq, of: Some(of) });
+        // What the collector would not understand is nothing but its number, so that the stream goes on.
+        let is_taken = takes.changes || !matches!(of, Of::Change(_));
+        inner.items.push(v1::Item { seq, of: is_taken.then_some(of) });
     }
     let items = inner.items.len();
     let zstd = zstd::bulk::compress(&inner.encode_to_vec(), ZSTD_LEVEL)?;
@@ -72,6 +82,7 @@ fn wire(
         }
         Body::Finding(bytes) => v1::Finding::decode(&**bytes).map(Of::Finding).map_err(|error| error.to_string()),
         Body::Gap(bytes) => v1::Gap::decode(&**bytes).map(Of::Gap).map_err(|error| error.to_string()),
+        Body::Change(bytes) => v1::Change::decode(&**bytes).map(Of::Change).map_err(|error| error.to_string()),
         Body::Record(index) => {
             let stored = records.get(index).ok_or_else(|| format!("record {index} is not in the ledger"))?;
             let StoredRecord { index, hash, record } = stored;

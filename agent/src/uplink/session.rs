@@ -21,7 +21,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::message::{Inbound, OrderKind, OutMessage, PolicyStanding, SignedBytes};
-use super::push::{self, Packed};
+use super::push::{self, Packed, Takes};
 use super::{End, Uplink, UplinkCounters};
 use crate::failpoint;
 use crate::tls;
@@ -39,7 +39,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_MIN: Duration = Duration::from_secs(1);
 const PING_MAX: Duration = Duration::from_secs(60);
 /// What this build can do beyond version 1 of the session.
-const CAPABILITIES: [&str; 2] = ["zstd", "columns"];
+const CAPABILITIES: [&str; 3] = ["zstd", "columns", "changes"];
 /// So many pings without any answer end the session.
 const PINGS_UNANSWERED_MAX: u32 = 3;
 /// How long to wait at least where only an operator can help.
@@ -54,6 +54,7 @@ struct Live {
     hear: Streaming<v1::CollectorMessage>,
     epoch: Epoch,
     summaries: SummaryWriter,
+    takes: Takes,
     in_flight: VecDeque<InFlight>,
     credit: usize,
     /// Whether the spool may hold something that was not sent.
@@ -140,7 +141,9 @@ impl Uplink {
             Err(_) => return Err(End::broken("the collector did not say Welcome in time")),
         };
         self.welcomed(&welcome, sent, epoch).await?;
-        let form = if welcome.capabilities.iter().any(|one| one == "columns") { Form::Columns } else { Form::Lists };
+        let can = |name: &str| welcome.capabilities.iter().any(|one| one == name);
+        let form = if can("columns") { Form::Columns } else { Form::Lists };
+        let takes = Takes { changes: can("changes") };
         let now = Instant::now();
         let ping_every = match welcome.ping_every_ms {
             0 => PING_EVERY,
@@ -152,6 +155,7 @@ impl Uplink {
             hear,
             epoch,
             summaries: SummaryWriter::new(form),
+            takes,
             in_flight: VecDeque::new(),
             credit: credit(welcome.credit_bytes),
             more: true,
@@ -250,7 +254,7 @@ impl Uplink {
     }
 
     async fn push(&mut self, live: &mut Live) -> Result<(), End> {
-        let (bytes_max, epoch) = (self.push_bytes, live.epoch);
+        let (bytes_max, epoch, takes) = (self.push_bytes, live.epoch, live.takes);
         let (ledger, mut summaries) = (self.sources.ledger.clone(), std::mem::take(&mut live.summaries));
         let packed = self
             .on_spool(move |spool, _| {
@@ -258,7 +262,7 @@ impl Uplink {
                 if items.is_empty() {
                     return Ok((None, summaries));
                 }
-                let packed = push::pack(items, epoch, &mut summaries, &ledger)?;
+                let packed = push::pack(items, epoch, takes, &mut summaries, &ledger)?;
                 Ok::<_, std::io::Error>((Some(packed), summaries))
             })
             .await?;

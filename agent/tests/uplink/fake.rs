@@ -53,6 +53,8 @@ pub(crate) struct State {
     pub(crate) credit: u32,
     /// Takes summaries as columns; they are read as they come.
     pub(crate) columns: bool,
+    /// Takes changes of the host.
+    pub(crate) changes: bool,
     pub(crate) reader: SummaryReader,
     pub(crate) summaries: BTreeMap<u64, Summary>,
     /// Says this after Welcome.
@@ -213,7 +215,10 @@ impl Fake {
             state.reader = SummaryReader::default();
             let welcome = v1::Welcome {
                 version: 1,
-                capabilities: if state.columns { vec!["columns".to_owned()] } else { Vec::new() },
+                capabilities: [("columns", state.columns), ("changes", state.changes)]
+                    .into_iter()
+                    .filter_map(|(name, can)| can.then(|| name.to_owned()))
+                    .collect(),
                 durable_seq: state.durable(),
                 ledger: state.head(),
                 credit_bytes: state.credit,

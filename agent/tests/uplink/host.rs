@@ -7,6 +7,7 @@ use mainstay_agent::identity::Identity;
 use mainstay_agent::ledger::{Ledger, LedgerSettings};
 use mainstay_agent::spool::{SpoolHandle, SpoolSettings};
 use mainstay_agent::uplink::{self, Inbound, Sources, UplinkHandle, UplinkSettings};
+use mainstay_core::change::{Change, ChangeKind};
 use mainstay_core::finding::{Finding, FindingKind, FindingState, Severity};
 use mainstay_core::id::{BootId, Epoch, FindingId};
 use mainstay_core::record::{Body, Record};
@@ -91,6 +92,11 @@ impl Host {
             effect_of: None,
         };
         self.spool.push_finding(&finding, clock()).unwrap();
+    }
+
+    pub(crate) fn change(&self, path: &str) {
+        let change = Change::new(ChangeKind::FileChanged, path, clock().wall_ms, clock().wall_ms);
+        self.spool.push_change(&change, clock()).unwrap();
     }
 
     pub(crate) fn record(&mut self, version: &str) {

@@ -7,6 +7,7 @@ use mainstay_core::id::IncidentId;
 use mainstay_proto::v1::{GetIncidentRequest, IncidentView, ListIncidentsRequest};
 use serde::Serialize;
 
+use super::changes::ChangeRow;
 use super::decisions::DecisionRow;
 use super::findings::FindingRow;
 use crate::connect;
@@ -100,6 +101,7 @@ pub(crate) async fn run(args: &IncidentsArgs, context: &Context) -> Result<Exit,
 struct IncidentWhole {
     incident: IncidentDoc,
     decisions: Vec<DecisionDoc>,
+    changes: Vec<ChangeRow>,
 }
 
 async fn show(id: &str, context: &Context) -> Result<Exit, Failure> {
@@ -108,7 +110,8 @@ async fn show(id: &str, context: &Context) -> Result<Exit, Failure> {
     let incident = answer.incident.unwrap_or_default();
     if !context.format.is_for_people() {
         let decisions = answer.decisions.iter().map(Into::into).collect();
-        output::document(context, &IncidentWhole { incident: (&incident).into(), decisions })?;
+        let changes = answer.changes.iter().map(Into::into).collect();
+        output::document(context, &IncidentWhole { incident: (&incident).into(), decisions, changes })?;
         return Ok(Exit::Success);
     }
     output::line_out(&format!(
@@ -137,6 +140,10 @@ async fn show(id: &str, context: &Context) -> Result<Exit, Failure> {
         for line in lines {
             output::line_out(&line)?;
         }
+    }
+    if !answer.changes.is_empty() {
+        output::line_out("\nchanged before this:")?;
+        output::rows(context, &answer.changes.iter().map(ChangeRow::from).collect::<Vec<_>>())?;
     }
     if !answer.decisions.is_empty() {
         output::line_out("")?;

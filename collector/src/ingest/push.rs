@@ -14,7 +14,7 @@ use prost::Message;
 
 use super::ledger::LedgerPass;
 use super::summary::{BadSummary, SeriesBook};
-use super::{chain, incidents};
+use super::{chain, changes, incidents};
 use crate::clock;
 use crate::hub::Hub;
 use crate::metrics::{add, count};
@@ -175,6 +175,10 @@ impl Ingest {
                 pass.mark.gaps.push(gap);
                 let old = pass.mark.gaps.len().saturating_sub(GAPS_MAX);
                 pass.mark.gaps.drain(..old);
+            }
+            Some(v1::item::Of::Change(change)) => {
+                changes::store(&mut pass.batch, self.host, change, now_ms)
+                    .map_err(|why| malformed(format!("item {}: {why}", item.seq)))?;
             }
             // A summary; or of a newer version, which Welcome did not agree on: counted, so that the stream goes on.
             Some(v1::item::Of::Summary(_)) | None => {}

@@ -12,13 +12,19 @@ use prost::Message;
 
 use super::columns::Column;
 use super::keys::{
-    BlockKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, FindingByTimeKey, FindingKey, Key, LedgerKey,
-    OpenRowKey,
+    BlockKey, ChangeByTimeKey, ChangeKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, EventKey,
+    FindingByTimeKey, FindingKey, Key, LedgerKey, OpenRowKey,
 };
 use super::{Batch, Store, StoreError, decode, family};
 
 /// Most keys that one pass removes one by one, so that a pass is short; the next goes on.
 const PASS_MAX: usize = 50_000;
+
+/// Most changes of all hosts together; some 300 bytes each.
+pub const CHANGES_MAX: usize = 2_000_000;
+
+/// Most marks of deployments.
+pub const EVENTS_MAX: usize = 50_000;
 
 /// How long each kind of data is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +35,14 @@ pub struct Retention {
     pub findings: Duration,
     /// Decisions and ledger records (default 400 days).
     pub decisions: Duration,
+    /// Changes of hosts and marks of deployments (default 180 days).
+    pub changes: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         let days = |n: u64| Duration::from_secs(n * 86_400);
-        Self { series: days(30), findings: days(180), decisions: days(400) }
+        Self { series: days(30), findings: days(180), decisions: days(400), changes: days(180) }
     }
 }
 
@@ -58,6 +66,7 @@ impl Store {
         gone += self.old_findings(&mut batch, before(now_ms, retention.findings))?;
         let decisions_ms = before(now_ms, retention.decisions);
         gone += self.old_decisions(&mut batch, decisions_ms)?;
+        gone += self.old_changes(&mut batch, before(now_ms, retention.changes))?;
         for host in hosts {
             gone += self.old_records(&mut batch, *host, decisions_ms)?;
         }
@@ -108,6 +117,34 @@ impl Store {
             let (decision, host, at_ms) = (key.decision, key.host, key.at_ms);
             batch.delete(&DecisionKey { decision, host });
             batch.delete(&DecisionByHostKey { host, at_ms, decision });
+            batch.delete(&key);
+            gone += 1;
+        }
+        Ok(gone)
+    }
+
+    /// What is too old, and the oldest of what is more than [`CHANGES_MAX`].
+    fn old_changes(&self, batch: &mut Batch, before_ms: i64) -> Result<usize, StoreError> {
+        let prefix = ChangeByTimeKey::all();
+        let there = self.scan::<ChangeByTimeKey>(&prefix, &prefix).count();
+        let surplus = there.saturating_sub(CHANGES_MAX);
+        let mut gone = 0;
+        for item in self.scan::<ChangeByTimeKey>(&prefix, &prefix).take(PASS_MAX) {
+            let (key, _) = item?;
+            if key.at_ms >= before_ms && gone >= surplus {
+                break;
+            }
+            batch.delete(&ChangeKey { host: key.host, at_ms: key.at_ms, id: key.id });
+            batch.delete(&key);
+            gone += 1;
+        }
+        let prefix = EventKey::all();
+        let surplus = gone + self.scan::<EventKey>(&prefix, &prefix).count().saturating_sub(EVENTS_MAX);
+        for item in self.scan::<EventKey>(&prefix, &prefix).take(PASS_MAX) {
+            let (key, _) = item?;
+            if key.at_ms >= before_ms && gone >= surplus {
+                break;
+            }
             batch.delete(&key);
             gone += 1;
         }

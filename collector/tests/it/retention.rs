@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use mainstay_collector::clock::wall_ms;
-use mainstay_collector::store::keys::{BlockKey, DecisionKey, FindingKey, Key, LedgerKey, OpenRowKey};
+use mainstay_collector::store::keys::{
+    BlockKey, ChangeByTimeKey, ChangeKey, DecisionKey, FindingKey, Key, LedgerKey, OpenRowKey,
+};
 use mainstay_collector::store::retention::Retention;
 use mainstay_core::id::HostId;
 use mainstay_proto::v1;
@@ -29,6 +31,10 @@ async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
         v1::item::Of::Finding(finding(2, "b.service", "cleared", old)),
         v1::item::Of::Finding(finding(3, "c.service", "cleared", now)),
     ];
+    for at_ms in [old, now] {
+        let (kind, subject) = ("file.changed".to_owned(), "/etc/a".to_owned());
+        of.push(v1::item::Of::Change(v1::Change { at_ms, kind, subject, ..v1::Change::default() }));
+    }
     of.extend(repair(&mut book, 1, 1, old));
     of.extend(repair(&mut book, 2, 3, now));
     for at in [old, old + 700_000, now - 700_000, now] {
@@ -40,7 +46,7 @@ async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
         assert!(matches!(agent.hear().await, Some(v1::collector_message::Of::Ack(_))), "item {seq}");
     }
     let hour = Duration::from_secs(3_600);
-    let retention = Retention { series: 2 * hour, findings: hour, decisions: hour };
+    let retention = Retention { series: 2 * hour, findings: hour, decisions: hour, changes: hour };
     let host = HostId(papers.host_id);
     let store = &world.collector.as_ref().unwrap().hub.store;
     let blocks_before = count::<BlockKey>(&world, &[BlockKey::ORDINAL]);
@@ -54,6 +60,9 @@ async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
         store.scan::<FindingKey>(&FindingKey::all(), &FindingKey::all()).map(|f| f.unwrap().0.finding.0).collect();
     assert_eq!(findings, [1, 3], "the open one and the young one");
     assert_eq!(count::<DecisionKey>(&world, &DecisionKey::all()), 1);
+    let changes: Vec<i64> =
+        store.scan::<ChangeKey>(&ChangeKey::of(host), &ChangeKey::of(host)).map(|c| c.unwrap().0.at_ms).collect();
+    assert_eq!((changes, count::<ChangeByTimeKey>(&world, &ChangeByTimeKey::all())), (vec![now], 1));
     let records: Vec<u64> = store
         .scan::<LedgerKey>(&LedgerKey::of(host), &LedgerKey::of(host))
         .map(|record| record.unwrap().0.index)

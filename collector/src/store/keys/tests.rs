@@ -28,7 +28,7 @@ macro_rules! kinds {
             let mut seen = BTreeMap::new();
             $(assert_eq!(seen.insert($name::ORDINAL, stringify!($name)), None);)+
             let listed: Vec<u8> = seen.into_keys().collect();
-            assert_eq!(listed, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 24, 32, 40, 41, 48, 49, 50, 51, 56, 57, 58]);
+            assert_eq!(listed, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 24, 32, 40, 41, 43, 44, 48, 49, 50, 51, 53, 56, 57, 58]);
         }
 
         #[test]
@@ -59,6 +59,9 @@ kinds! {
     ledger_keys: LedgerKey(host: host(), index: any::<u64>());
     finding_keys: FindingKey(host: host(), finding: any::<u64>().prop_map(FindingId));
     finding_by_time_keys: FindingByTimeKey(opened_ms: any::<i64>(), host: host(), finding: any::<u64>().prop_map(FindingId));
+    change_keys: ChangeKey(host: host(), at_ms: any::<i64>(), id: any::<u64>());
+    event_keys: EventKey(at_ms: any::<i64>(), id: any::<u64>());
+    change_by_time_keys: ChangeByTimeKey(at_ms: any::<i64>(), host: host(), id: any::<u64>());
     decision_keys: DecisionKey(decision: any::<u64>().prop_map(DecisionId), host: host());
     decision_by_time_keys: DecisionByTimeKey(at_ms: any::<i64>(), decision: any::<u64>().prop_map(DecisionId), host: host());
     decision_by_host_keys: DecisionByHostKey(host: host(), at_ms: any::<i64>(), decision: any::<u64>().prop_map(DecisionId));
