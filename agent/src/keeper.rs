@@ -337,6 +337,7 @@ impl Work {
                 let pushed = match &*item {
                     Item::Finding(finding) => spool.push_finding(finding, clock::now()),
                     Item::Summary(summary) => spool.push_summary(summary, clock::now()),
+                    Item::Change(change) => spool.push_change(change, clock::now()),
                 };
                 if let Err(error) = pushed {
                     self.counts.items_dropped.fetch_add(1, Ordering::Relaxed);

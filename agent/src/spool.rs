@@ -23,6 +23,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_core::change::Change;
 use mainstay_core::finding::Finding;
 use mainstay_core::id::{Epoch, HostId, Seq};
 use mainstay_core::recording::FindingRecording;
@@ -33,7 +34,7 @@ use mainstay_proto::v1;
 use prost::Message as _;
 
 use cursor::{Cursor, Marks};
-use item::{Body, Stored, finding_body, recording_body, scene_body, summary_body};
+use item::{Body, Stored, change_body, finding_body, recording_body, scene_body, summary_body};
 use lane::{Lane, Position};
 use runs::Run;
 
@@ -159,6 +160,17 @@ impl Spool {
     pub fn push_finding(&mut self, finding: &Finding, now: Now) -> io::Result<Seq> {
         self.tell_lost(now);
         let seq = self.keep_all(vec![finding_body(finding)], now)?;
+        self.make_room(now);
+        Ok(seq)
+    }
+
+    /// Puts a change in. It is kept as findings are.
+    ///
+    /// # Errors
+    /// If it could not be written; it has no number then and may be put in again.
+    pub fn push_change(&mut self, change: &Change, now: Now) -> io::Result<Seq> {
+        self.tell_lost(now);
+        let seq = self.keep_all(vec![change_body(change)], now)?;
         self.make_room(now);
         Ok(seq)
     }
@@ -328,7 +340,7 @@ impl Spool {
                 Ok(gap) => self.hold_gap(seq, wall_ms, gap),
                 Err(error) => tracing::error!(seq = seq.0, %error, "a gap of the spool cannot be read"),
             },
-            Body::Finding(_) | Body::Summary(_) | Body::Recording(_) | Body::Scene(_) => {}
+            Body::Finding(_) | Body::Change(_) | Body::Summary(_) | Body::Recording(_) | Body::Scene(_) => {}
         }
     }
 

@@ -76,6 +76,11 @@ pub(crate) enum Command {
     Incidents(cmd::incidents::IncidentsArgs),
     /// List what was decided
     Decisions(cmd::decisions::DecisionsArgs),
+    /// List what was changed on hosts: packages, files, units, deployments
+    Changes(cmd::changes::ChangesArgs),
+    /// Mark that something was deployed
+    #[command(subcommand)]
+    Event(cmd::event::EventCommand),
     /// Say why something was done, or was not
     Explain(cmd::explain::ExplainArgs),
     /// Answer decisions that wait for an operator

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mainstay_core::config::{Document, Problem, Problems, TableReader};
 
+use crate::hook;
 use crate::store::retention::Retention;
 
 /// Where the settings are.
@@ -46,6 +47,8 @@ pub struct Settings {
     pub sessions_max: usize,
     /// Most new sessions a second; more are told when to come back (default 200).
     pub sessions_per_second: u32,
+    /// SHA-256 over the token with which pipelines mark deployments; without one they cannot.
+    pub deploy_token: Option<[u8; 32]>,
     /// Told about incidents that open and clear.
     pub webhook: Option<String>,
     /// Posted to every interval, so that the collector's own death is noticed outside.
@@ -79,6 +82,7 @@ impl Settings {
             silent_after: Duration::from_secs(45),
             sessions_max: 1_000,
             sessions_per_second: 1_000,
+            deploy_token: None,
             webhook: None,
             heartbeat: None,
         }
@@ -140,6 +144,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
     let sessions_max = table.within("sessions_max", sessions_max, 1..=1_000_000);
     let sessions_per_second = table.opt_u64("sessions_per_second");
     let sessions_per_second = table.within("sessions_per_second", sessions_per_second, 1..=100_000);
+    let deploy_token = deploy_token(&mut table);
     let retention = table.opt_table("retention").map(retention).unwrap_or_default();
     let heartbeat = table.opt_table("heartbeat").and_then(heartbeat);
     let webhook = table.opt_table("webhook").and_then(|mut table| {
@@ -160,6 +165,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         cache_bytes: cache.map_or(512 * MIB, |c| c.value).try_into().unwrap_or(usize::MAX),
         min_free: min_free.map_or(512 * MIB, |m| m.value),
         retention,
+        deploy_token,
         silent_after: silent_after.map_or(Duration::from_secs(45), |s| s.value),
         sessions_max: sessions_max.map_or(20_000, |n| n.value).try_into().unwrap_or(usize::MAX),
         sessions_per_second: sessions_per_second.map_or(200, |n| n.value).try_into().unwrap_or(u32::MAX),
@@ -167,6 +173,18 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         heartbeat,
     };
     problems.into_result(settings)
+}
+
+/// Reads the file that a token stands in, which is not the settings' to hold.
+fn deploy_token(table: &mut TableReader<'_>) -> Option<[u8; 32]> {
+    let file = table.opt_str("deploy_token_file")?;
+    let problem = match fs::read_to_string(&file.value) {
+        Ok(token) if token.trim().len() >= hook::TOKEN_BYTES_MIN => return Some(hook::hash(&token)),
+        Ok(_) => format!("a token of at least {} bytes, such as `openssl rand -hex 32` makes", hook::TOKEN_BYTES_MIN),
+        Err(error) => format!("a file that can be read: {error}"),
+    };
+    table.problem(&file.place, format!("`deploy_token_file` must name {problem}"));
+    None
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -182,6 +200,7 @@ fn retention(mut table: TableReader<'_>) -> Retention {
         series: age("series", defaults.series),
         findings: age("findings", defaults.findings),
         decisions: age("decisions", defaults.decisions),
+        changes: age("changes", defaults.changes),
     };
     table.finish();
     retention
@@ -249,6 +268,20 @@ mod tests {
             assert!(problems.iter().any(|p| p.contains(part)), "{part}: {problems:#?}");
         }
         assert_eq!(problems.len(), 5, "{problems:#?}");
+    }
+
+    #[test]
+    fn a_token_for_pipelines_comes_from_a_file_and_is_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let asked = format!("deploy_token_file = {:?}\n", file.display().to_string());
+        assert!(parse(&asked).unwrap_err()[0].contains("a file that can be read"));
+        fs::write(&file, "short\n").unwrap();
+        assert!(parse(&asked).unwrap_err()[0].contains("at least 32 bytes"));
+        let token = "0123456789abcdef0123456789abcdef";
+        fs::write(&file, format!("{token}\n")).unwrap();
+        assert_eq!(parse(&asked).unwrap().deploy_token, Some(hook::hash(token)));
+        assert_eq!(parse("").unwrap().deploy_token, None);
     }
 
     #[test]

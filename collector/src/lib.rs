@@ -11,6 +11,7 @@ pub mod clock;
 pub mod collector;
 pub mod config;
 pub mod enrol;
+pub mod hook;
 pub mod hub;
 pub mod ingest;
 pub mod listen;

@@ -1,5 +1,6 @@
 //! HTTP on loopback: `/metrics` for Prometheus, `/-/healthy` and `/-/ready` for whoever watches, and
-//! below `/api/v1/` what Prometheus' own API answers, see [`crate::api`].
+//! below `/api/v1/` what Prometheus' own API answers, see [`crate::api`]. The one thing that changes anything here is
+//! [`crate::hook`], which takes a token.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::api;
+use crate::hook;
 use crate::hub::Hub;
 use crate::metrics::{counter, gauge};
 
@@ -49,9 +51,13 @@ pub fn serve(hub: Arc<Hub>, listener: TcpListener) -> JoinHandle<()> {
                 let answer = service_fn(move |request: Request<Incoming>| {
                     let (hub, queries) = (hub.clone(), queries.clone());
                     async move {
-                        Ok::<_, Infallible>(match request.uri().path().starts_with(api::PREFIX) {
-                            true => api::answer(hub, queries, request).await,
-                            false => answer(&hub, &request),
+                        Ok::<_, Infallible>(match request.uri().path() {
+                            hook::PATH => {
+                                let (status, said) = hook::answer(&hub, request).await;
+                                text(status, said)
+                            }
+                            path if path.starts_with(api::PREFIX) => api::answer(hub, queries, request).await,
+                            _ => answer(&hub, &request),
                         })
                     }
                 });

@@ -283,6 +283,20 @@ fn hello() -> v1::Hello {
     }
 }
 
+fn change() -> v1::Item {
+    let change = v1::Change {
+        at_ms: 1_795_400_000_000,
+        seen_ms: 1_795_400_007_000,
+        kind: "package.upgraded".to_owned(),
+        subject: "nginx".to_owned(),
+        before: Some("1.22.1-9".to_owned()),
+        after: Some("1.22.1-10".to_owned()),
+        by: Some("jane".to_owned()),
+        text: "apt-get upgrade".to_owned(),
+    };
+    v1::Item { seq: 47, of: Some(item::Of::Change(change)) }
+}
+
 fn push() -> v1::Push {
     let label = v1::Label { name: "cpu".to_owned(), value: "0".to_owned() };
     let key = v1::SeriesKey { name: "node_cpu_seconds_total".to_owned(), labels: vec![label] };
@@ -302,6 +316,7 @@ fn what_agents_of_version_1_say_is_still_understood() {
             "agent-push-zstd",
             Of::Push(v1::Push { epoch: 0xe, zstd: vec![0x28, 0xb5, 0x2f, 0xfd], ..v1::Push::default() }),
         ),
+        ("agent-push-change", Of::Push(v1::Push { epoch: 0xe, items: vec![change()], ..v1::Push::default() })),
         ("agent-lease", Of::Lease(lease)),
         ("agent-policy", Of::Policy(hello().policy.unwrap())),
         ("agent-result", Of::Result(result)),

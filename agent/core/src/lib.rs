@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod canonical;
+pub mod change;
 pub mod columns;
 pub mod config;
 pub mod decide;

@@ -132,6 +132,18 @@ impl Step {
         matches!(self, Self::Notify { .. })
     }
 
+    /// The unit that it does something to, if it is one.
+    #[must_use]
+    pub fn unit(&self) -> Option<&UnitName> {
+        match self {
+            Self::UnitRestart { unit, .. }
+            | Self::UnitStart { unit, .. }
+            | Self::UnitStop { unit, .. }
+            | Self::UnitReload { unit, .. } => Some(unit),
+            Self::DiskReclaim(_) | Self::Notify { .. } => None,
+        }
+    }
+
     /// The dotted name of the action, as policies, ledger and metrics write it.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstay_core::config::TableReader;
+use mainstay_core::log::RULES_MAX;
+use mainstay_core::policy::Glob;
 
+use crate::host::changes::{PATTERNS_MAX, is_pattern};
 use crate::host::filesystems::FilesystemSettings;
 
 use super::notify::{Target, read_targets};
@@ -26,6 +29,10 @@ pub struct Settings {
     pub sample_every: Duration,
     /// `[filesystems]`
     pub filesystems: FilesystemSettings,
+    /// `[journal]`
+    pub journal: JournalSettings,
+    /// `[changes]`
+    pub changes: ChangeSettings,
     /// `[metrics] listen`: where `/metrics` is served (default 127.0.0.1:7445); `None` for `off`.
     pub metrics: Option<SocketAddr>,
     /// `[state]`
@@ -36,6 +43,38 @@ pub struct Settings {
     pub log: LogSettings,
     /// `[notify.NAME]`: who can be told, by the name that policies use.
     pub notify: BTreeMap<String, Target>,
+}
+
+/// `[journal]`: whether the host's log is followed, and what must not leave the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// Whether the journal is read (default true). Without it what the log says is unknown.
+    pub follow: bool,
+    /// Words, as globs, that are left out of templates and examples besides passwords, keys and addresses of mail; what
+    /// follows a key that matches is left out too (default none).
+    pub redact: Vec<Glob>,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self { follow: true, redact: Vec::new() }
+    }
+}
+
+/// `[changes]`: whether it is told what somebody changes on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSettings {
+    /// Whether packages, files, units, the kernel and the policy are watched (default true).
+    pub watch: bool,
+    /// Files to watch besides unit files, as absolute paths in which `*` stands for any text, folders included
+    /// (default none).
+    pub files: Vec<String>,
+}
+
+impl Default for ChangeSettings {
+    fn default() -> Self {
+        Self { watch: true, files: Vec::new() }
+    }
 }
 
 /// `[state]`: what is kept on disk.
@@ -75,6 +114,8 @@ impl Default for Settings {
             labels: BTreeMap::new(),
             sample_every: Duration::from_secs(1),
             filesystems: FilesystemSettings::default(),
+            journal: JournalSettings::default(),
+            changes: ChangeSettings::default(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 7445))),
             state: StateSettings::default(),
             collector: None,
@@ -107,6 +148,8 @@ impl Settings {
     pub fn needing_restart(&self, new: &Self) -> Vec<&'static str> {
         let differing = [
             ("labels", self.labels != new.labels),
+            ("journal", self.journal != new.journal),
+            ("changes", self.changes != new.changes),
             ("metrics", self.metrics != new.metrics),
             ("state", self.state != new.state),
             ("collector", self.collector != new.collector),
@@ -128,6 +171,12 @@ pub fn read(mut top: TableReader<'_>) -> Option<Settings> {
     }
     if let Some(table) = top.opt_table("filesystems") {
         read_filesystems(table, &mut settings.filesystems);
+    }
+    if let Some(table) = top.opt_table("journal") {
+        read_journal(table, &mut settings.journal);
+    }
+    if let Some(table) = top.opt_table("changes") {
+        read_changes(table, &mut settings.changes);
     }
     if let Some(table) = top.opt_table("metrics") {
         read_metrics(table, &mut settings.metrics);
@@ -179,6 +228,40 @@ fn read_filesystems(mut table: TableReader<'_>, to: &mut FilesystemSettings) {
     to.ignore_mounts = list(&mut table, "ignore_mounts");
     let deadline = table.opt_duration("deadline");
     set(&mut to.deadline, table.within("deadline", deadline, Duration::from_millis(100)..=Duration::from_secs(60)));
+    table.finish();
+}
+
+fn read_journal(mut table: TableReader<'_>, to: &mut JournalSettings) {
+    set(&mut to.follow, table.opt_bool("follow"));
+    if let Some(rules) = table.opt_strs("redact") {
+        if rules.value.len() > RULES_MAX {
+            table.problem(&rules.place, format!("`redact` has {} words, at most {RULES_MAX}", rules.value.len()));
+        }
+        for rule in rules.value {
+            match Glob::new(&rule.value) {
+                Some(glob) => to.redact.push(glob),
+                None => table.problem(&rule.place, "a word to redact must not be empty"),
+            }
+        }
+    }
+    table.finish();
+}
+
+fn read_changes(mut table: TableReader<'_>, to: &mut ChangeSettings) {
+    set(&mut to.watch, table.opt_bool("watch"));
+    if let Some(files) = table.opt_strs("files") {
+        if files.value.len() > PATTERNS_MAX {
+            table.problem(&files.place, format!("`files` has {} paths, at most {PATTERNS_MAX}", files.value.len()));
+        }
+        for file in files.value {
+            if is_pattern(&file.value) {
+                to.files.push(file.value);
+            } else {
+                let rule = "an absolute path below a folder, such as \"/etc/nginx/*\"";
+                table.problem(&file.place, format!("`files` must hold {rule}, not {:?}", file.value));
+            }
+        }
+    }
     table.finish();
 }
 
@@ -272,30 +355,42 @@ mod tests {
     fn reads_what_is_set() {
         let settings = parsed(
             "[labels]\nrole = \"web\"\n[sampling]\nevery = \"2s\"\n[filesystems]\nnetwork = true\n\
-             ignore_mounts = [\"/mnt\"]\n[metrics]\nlisten = \"off\"\n[state]\nspool_max = \"8MiB\"\n\
+             ignore_mounts = [\"/mnt\"]\n[journal]\nfollow = false\nredact = [\"acct-*\"]\n\
+             [changes]\nwatch = false\nfiles = [\"/etc/nginx/*\"]\n\
+             [metrics]\nlisten = \"off\"\n[state]\nspool_max = \"8MiB\"\n\
              [collector]\naddress = \"c.example:7443\"\n[log]\nformat = \"json\"\nlevel = \"debug\"\n",
         )
         .unwrap();
         assert_eq!(settings.sample_every, Duration::from_secs(2));
         assert!(settings.filesystems.network);
+        assert!(!settings.journal.follow && settings.journal.redact == [Glob::new("acct-*").unwrap()]);
+        assert!(!settings.changes.watch && settings.changes.files == ["/etc/nginx/*"]);
         assert_eq!(settings.metrics, None);
         assert_eq!(settings.state.spool_bytes_max, 8 << 20);
         assert_eq!(settings.collector.as_deref(), Some("c.example:7443"));
         assert_eq!(settings.log.format, LogFormat::Json);
-        assert_eq!(Settings::default().needing_restart(&settings), ["labels", "metrics", "state", "collector", "log"]);
+        let later = ["labels", "journal", "changes", "metrics", "state", "collector", "log"];
+        assert_eq!(Settings::default().needing_restart(&settings), later);
     }
 
     #[test]
     fn wrong_values_are_named_with_their_place() {
         let wrong = parsed(
             "[labels]\nRole = \"web\"\n[sampling]\nevery = \"1h\"\n[collector]\naddress = \"c.example\"\n\
-             [state]\ndir = \"var\"\nspool_max = 5\n",
+             [state]\ndir = \"var\"\nspool_max = 5\n[changes]\nfiles = [\"/*\"]\n",
         )
         .unwrap_err();
         let places: Vec<&str> = wrong.iter().map(|text| text.split(": ").next().unwrap()).collect();
         assert_eq!(
             places,
-            ["agent.toml:2:8", "agent.toml:4:9", "agent.toml:6:11", "agent.toml:8:7", "agent.toml:9:13"]
+            [
+                "agent.toml:2:8",
+                "agent.toml:4:9",
+                "agent.toml:6:11",
+                "agent.toml:8:7",
+                "agent.toml:9:13",
+                "agent.toml:11:10"
+            ]
         );
     }
 }

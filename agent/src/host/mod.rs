@@ -4,11 +4,13 @@
 //! is left to a thread that may be lost, D-Bus and probes hand on what they hear.
 
 pub mod cgroups;
+pub mod changes;
 pub mod clock;
 pub mod facts;
 pub mod file;
 pub mod filesystems;
 pub mod handles;
+pub mod journal;
 pub mod probes;
 pub mod proc;
 pub mod processes;
@@ -26,6 +28,7 @@ use mainstay_core::time::Now;
 
 use cgroups::Cgroups;
 use filesystems::{FilesystemSettings, Filesystems};
+use journal::Journal;
 use proc::ProcReader;
 use processes::Processes;
 use systemd::{UnitState, UnitsEvent};
@@ -61,6 +64,7 @@ pub struct Host {
     filesystems: Filesystems,
     units: Option<BTreeMap<UnitName, UnitState>>,
     probes: BTreeMap<String, Probe>,
+    journal: Option<Journal>,
     buffer: Vec<u8>,
     errors: ReadErrors,
 }
@@ -76,6 +80,7 @@ impl Host {
             filesystems: Filesystems::new(&root.join("proc"), filesystems, Arc::new(filesystems::statfs)),
             units: None,
             probes: BTreeMap::new(),
+            journal: None,
             buffer: Vec::new(),
             errors: ReadErrors::default(),
         }
@@ -84,6 +89,23 @@ impl Host {
     /// Watches filesystems under other settings.
     pub fn set_filesystems(&mut self, settings: FilesystemSettings) {
         self.filesystems.set(settings);
+    }
+
+    /// Takes what the journal comes to into its samples from now on.
+    pub fn follow(&mut self, journal: Journal) {
+        self.journal = Some(journal);
+    }
+
+    /// The journal, where it is followed.
+    #[must_use]
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    /// No longer follows the journal; gives what was learned of it.
+    #[must_use]
+    pub fn leave_journal(&mut self) -> Option<Vec<u8>> {
+        self.journal.take()?.stop()
     }
 
     /// Reads everything as it is now.
@@ -99,11 +121,18 @@ impl Host {
         sample.processes = self.processes.read(&mut self.buffer, now);
         sample.units = self.read_units();
         sample.probes = self.probes.clone();
+        sample.log = match self.journal.as_mut().map_or(Ok(None), Journal::take) {
+            Ok(log) => log,
+            Err(why) => {
+                self.errors.note("journal", why);
+                None
+            }
+        };
         sample.filesystems = self.filesystems.collect(now);
         sample
     }
 
-    /// What the last sample held of units, probes and processes, without reading anything.
+    /// What the last sample held of units, probes, processes and the log, without reading anything.
     #[must_use]
     pub fn shown(&self) -> Sample {
         let unit = |(name, state): (&UnitName, &UnitState)| {
@@ -113,6 +142,7 @@ impl Host {
             processes: self.processes.last(),
             units: self.units.as_ref().map(|units| units.iter().map(unit).collect()),
             probes: self.probes.clone(),
+            log: self.journal.as_ref().and_then(Journal::last),
             ..Sample::default()
         }
     }

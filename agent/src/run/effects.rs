@@ -55,6 +55,7 @@ impl Shell {
                     tracing::warn!(refused, "policy refused; the one before stays in force");
                 }
                 info!(generation = state.effective.generation, confirmed = state.confirmed, "policy");
+                self.policy_in_force(state.effective.generation);
                 self.said.policy(&state);
                 self.uplink.policy(state);
             }
@@ -72,6 +73,7 @@ impl Shell {
 
     fn run_step(&mut self, action: ActionId, decision: DecisionId, step: Step, invocation: Option<[u8; 16]>) {
         info!(%action, %decision, %step, "step begins");
+        self.acting(action, &step);
         self.in_hand.insert(action, step.kind());
         let (actuator, events) = (self.actuator.clone(), self.events.clone());
         // Nobody takes a scene before the host is enrolled.
@@ -128,6 +130,7 @@ impl Shell {
 
     fn ask_after(&mut self, action: ActionId, step: Step) {
         debug!(%action, %step, "asking what became of it");
+        self.acting(action, &step);
         self.in_hand.insert(action, step.kind());
         let (actuator, events, sender) = (self.actuator.clone(), self.events.clone(), self.sender.clone());
         tokio::spawn(async move {

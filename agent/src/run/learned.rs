@@ -136,6 +136,9 @@ impl Shell {
             self.snapshots.keep(SnapshotWhy::Daily, bytes.clone(), now_ms, &self.keeper);
         }
         self.store_learned(bytes);
+        if let Some(journal) = self.host.journal() {
+            journal.save();
+        }
     }
 
     pub(super) fn store_learned(&self, bytes: Vec<u8>) {

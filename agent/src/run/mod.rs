@@ -6,6 +6,7 @@
 //! unit that died is handed to the core when the signal comes, not at the next tick.
 
 mod asked;
+mod changes;
 mod effects;
 mod enrolment;
 mod exposition;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use mainstay_core::agent::{Agent, Input, OrderId, StepStatus};
+use mainstay_core::change::Change;
 use mainstay_core::finding::Finding;
 use mainstay_core::host_query::RecordReply;
 use mainstay_core::id::{ActionId, FindingId};
@@ -33,6 +35,8 @@ use tracing::{error, info, warn};
 
 use crate::actuate::{self, Actuator};
 use crate::config::{Files, Settings};
+use crate::host::changes::Changes;
+use crate::host::journal::Journal;
 use crate::host::probes::{Probed, Probes};
 use crate::host::sd_notify::SdNotify;
 use crate::host::systemd::{self, UnitsEvent};
@@ -99,6 +103,7 @@ enum Event {
     SnapshotRead { id: OrderId, read: Result<(i64, Vec<u8>), String> },
     Recorded { id: u64, reply: Result<RecordReply, String> },
     Scene(Box<Scene>),
+    Changed(Vec<Change>),
 }
 
 /// What the loop listens to besides its tasks.
@@ -150,6 +155,9 @@ struct Shell {
     snapshots: Snapshots,
     /// Questions for the recording that the keeper is answering.
     reading_records: usize,
+    told: changes::Told,
+    /// The thread that looks for changes, where it is wanted.
+    _changes: Option<Changes>,
     causes: Causes,
     counts: Counts,
     last_tick: Option<Instant>,
@@ -244,8 +252,12 @@ impl Shell {
         self.counts.samples += 1;
         self.counts.sample_seconds = begun.elapsed().as_secs_f64();
         self.feed(Input::Sample(Box::new(sample)));
+        self.changed_by_now();
         if self.saved.elapsed() >= self.settings.state.save_every {
             self.save();
+        }
+        if let Some(bytes) = self.host.journal().and_then(Journal::saved) {
+            self.keeper.file(restore::log_file(&self.settings.state.dir), bytes);
         }
     }
 
@@ -300,6 +312,7 @@ impl Shell {
             }
             UnitsEvent::Changed(..) | UnitsEvent::Removed(_) => {}
         }
+        self.changed_units(&event);
         if let Some((name, unit)) = self.host.units_changed(event) {
             self.feed(Input::UnitChanged { name, unit: unit.map(Box::new) });
         }
@@ -324,9 +337,15 @@ impl Shell {
                 if outcome.ended != Ended::Done && kind != "notify" {
                     self.ping_actuator();
                 }
+                self.acted(action);
                 self.feed(Input::StepDone { action, outcome });
             }
-            Event::StepStatus { action, status } => self.feed(Input::StepStatus { action, status }),
+            Event::StepStatus { action, status } => {
+                if !matches!(status, StepStatus::Running) {
+                    self.acted(action);
+                }
+                self.feed(Input::StepStatus { action, status });
+            }
             Event::UndoDone { action, outcome } => {
                 info!(%action, ended = ?outcome.ended, outcome = outcome.text, "undo ended");
                 self.feed(Input::UndoDone { action, outcome });
@@ -339,6 +358,7 @@ impl Shell {
                 info!(%action, %unit, elapsed_ms, notes = ?scene.notes, "scene taken");
                 self.keeper.scene(scene);
             }
+            Event::Changed(changes) => self.changed(changes),
         }
     }
 
@@ -450,6 +470,9 @@ impl Shell {
         self.save();
         if let Some(tail) = self.agent.recorder().0.tail() {
             self.keeper.chunk(tail);
+        }
+        if let Some(bytes) = self.host.leave_journal() {
+            self.keeper.file(restore::log_file(&self.settings.state.dir), bytes);
         }
         self.keeper.file(restore::stopped_file(&self.settings.state.dir), Vec::new());
         self.keeper.flush().await;

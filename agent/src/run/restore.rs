@@ -7,13 +7,17 @@ use mainstay_core::agent::{self, Restored};
 use mainstay_core::detect::learned::SnapshotWhy;
 use mainstay_core::detect::{self, Detectors};
 use mainstay_core::id::IdSource;
+use mainstay_core::log::{Digest, Redaction};
 use mainstay_core::record::{Body, Record};
+use mainstay_core::time::Now;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::uplink::Enrolled;
 use super::*;
+use crate::host::changes::Looker;
 use crate::host::facts;
+use crate::host::journal::Follower;
 use crate::host::scrape::Scraper;
 use crate::identity::Identity;
 use crate::ledger::{Ledger, LedgerSettings};
@@ -23,6 +27,16 @@ use crate::{durable, failpoint, panics};
 /// What the detectors learned.
 pub(super) fn learned_file(state: &Path) -> PathBuf {
     state.join("learned")
+}
+
+/// What was learned of the log.
+pub(super) fn log_file(state: &Path) -> PathBuf {
+    state.join("log")
+}
+
+/// What the host was like when it was last looked at.
+fn changes_file(state: &Path) -> PathBuf {
+    state.join("changes")
 }
 
 /// The policy in force, as the core wants it kept.
@@ -101,10 +115,16 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         interrupt: signal(SignalKind::interrupt())?,
         tick: ticks(settings.sample_every),
     };
+    let mut host = Host::at(&paths.root, settings.filesystems.clone());
+    if settings.journal.follow {
+        host.follow(follow_journal(&paths, &settings, now)?);
+    }
+    let changes = settings.changes.watch.then(|| watch_changes(&paths, &settings, &events)).transpose()?;
+    let told = changes::Told::new(agent.status().in_force.generation());
     let watch = Watch::new(&paths.etc, &paths.actuator_socket(), &state);
     let shell = Shell {
         agent,
-        host: Host::at(&paths.root, settings.filesystems.clone()),
+        host,
         probes: Probes::new(probe_results, actuator.clone()),
         actuator,
         actuator_state: Err("not asked yet".to_owned()),
@@ -122,6 +142,8 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         said: Said::default(),
         snapshots,
         reading_records: 0,
+        told,
+        _changes: changes,
         causes: Causes::default(),
         counts: Counts::default(),
         last_tick: None,
@@ -213,6 +235,32 @@ fn core_settings(
         fleet: enrolled.fleet,
         observe_only,
     }
+}
+
+/// Follows the journal on from where the agent before has left it.
+fn follow_journal(paths: &Paths, settings: &Settings, now: Now) -> anyhow::Result<Journal> {
+    let redaction = || Redaction::new(settings.journal.redact.clone());
+    let path = log_file(&settings.state.dir);
+    let digest = match std::fs::read(&path) {
+        Ok(bytes) => Digest::restore(&bytes, redaction()).unwrap_or_else(|error| {
+            warn!(path = %path.display(), %error, "what was learned of the log cannot be used, learning anew");
+            Digest::new(redaction())
+        }),
+        Err(_) => Digest::new(redaction()),
+    };
+    let follower = Follower::new(&paths.root, digest, now.wall_ms);
+    Journal::start(follower).context("cannot start a thread")
+}
+
+/// Looks what is changed on the host; what is found comes as an event.
+fn watch_changes(paths: &Paths, settings: &Settings, events: &mpsc::Sender<Event>) -> anyhow::Result<Changes> {
+    let looker = Looker::new(&paths.root, &changes_file(&settings.state.dir), &settings.changes.files);
+    let events = events.clone();
+    let tell = move |changes| {
+        // The loop is gone: so is what this would be told for.
+        let _ = events.blocking_send(Event::Changed(changes));
+    };
+    Changes::start(looker, tell).context("cannot start a thread")
 }
 
 fn open_outbox(settings: &Settings, state: &Path) -> anyhow::Result<Sender> {

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::Shell;
+use crate::host::journal::Journal;
 use crate::metrics::{Asked, ask as ask_loop};
 
 /// Most decisions that are remembered for the page.
@@ -85,6 +86,9 @@ impl Shell {
         let actuator =
             self.actuator_state.as_ref().map_or_else(|why| format!("away: {why}"), |()| "reached".to_owned());
         let _ = writeln!(text, "  units {units}, actuator {actuator}, collector {}", self.uplink.describe());
+        let journal = self.host.journal().map_or_else(|| Ok("not followed".to_owned()), Journal::describe);
+        let journal = journal.unwrap_or_else(|why| format!("unknown: {why}"));
+        let _ = writeln!(text, "  journal {journal}");
         for line in self.uplink.identity().lines().filter(|line| !line.is_empty()) {
             let _ = writeln!(text, "  {line}");
         }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mainstay_core::change::Change;
 use mainstay_core::finding::Finding;
 use mainstay_core::id::Seq;
 use mainstay_core::recording::FindingRecording;
@@ -66,6 +67,14 @@ impl SpoolHandle {
     /// If it could not be written.
     pub fn push_finding(&self, finding: &Finding, now: Now) -> io::Result<Seq> {
         self.filling(|spool| spool.push_finding(finding, now))
+    }
+
+    /// See [`Spool::push_change`].
+    ///
+    /// # Errors
+    /// If it could not be written.
+    pub fn push_change(&self, change: &Change, now: Now) -> io::Result<Seq> {
+        self.filling(|spool| spool.push_change(change, now))
     }
 
     /// See [`Spool::refer`].

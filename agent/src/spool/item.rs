@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use mainstay_core::change::Change;
 use mainstay_core::finding::Finding;
 use mainstay_core::id::Seq;
 use mainstay_core::recording::FindingRecording;
@@ -33,6 +34,8 @@ pub enum Body {
     Recording(Vec<u8>),
     /// What was seen before an action: zstd over an encoded `Scene`.
     Scene(Vec<u8>),
+    /// Something that was changed on the host: an encoded `Change`.
+    Change(Vec<u8>),
 }
 
 /// An item with its number.
@@ -56,6 +59,7 @@ impl Stored {
             Body::Gap(bytes) => (4, bytes),
             Body::Recording(bytes) => (5, bytes),
             Body::Scene(bytes) => (6, bytes),
+            Body::Change(bytes) => (7, bytes),
         };
         let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
         out.extend_from_slice(&self.seq.0.to_le_bytes());
@@ -77,6 +81,7 @@ impl Stored {
             4 => Body::Gap(body.to_vec()),
             5 => Body::Recording(body.to_vec()),
             6 => Body::Scene(body.to_vec()),
+            7 => Body::Change(body.to_vec()),
             _ => return None,
         };
         Some(Self { seq: Seq(u64::from_le_bytes(*seq)), wall_ms: i64::from_le_bytes(*wall_ms), body })
@@ -90,6 +95,7 @@ impl Stored {
                 Body::Summary(bytes)
                 | Body::Finding(bytes)
                 | Body::Gap(bytes)
+                | Body::Change(bytes)
                 | Body::Recording(bytes)
                 | Body::Scene(bytes) => bytes.len(),
                 Body::Record(_) => 1024,
@@ -119,6 +125,11 @@ pub(super) fn recording_body(recording: &FindingRecording) -> std::io::Result<Bo
 /// What was seen before an action as the spool keeps it.
 pub(super) fn scene_body(scene: &Scene) -> std::io::Result<Body> {
     zstd::bulk::compress(&v1::Scene::from(scene).encode_to_vec(), ZSTD_LEVEL).map(Body::Scene)
+}
+
+/// A change as the spool keeps it.
+pub(super) fn change_body(change: &Change) -> Body {
+    Body::Change(v1::Change::from(change).encode_to_vec())
 }
 
 /// Why an item of the spool cannot be sent.

@@ -42,7 +42,7 @@ pub(super) struct Segment {
     pub(super) runs: Vec<Run>,
     /// Where the next frame goes, or would.
     pub(super) end: usize,
-    /// How many findings it holds.
+    /// How many findings and changes it holds: what may go when there is no room.
     pub(super) findings: usize,
     /// When all of it was acknowledged, on the boot clock.
     pub(super) acked_at_ns: Option<u64>,
@@ -55,7 +55,7 @@ impl Segment {
 
     fn count(&mut self, item: &Stored) {
         runs::push(&mut self.runs, item.seq.0, item.wall_ms);
-        self.findings += usize::from(matches!(item.body, Body::Finding(_)));
+        self.findings += usize::from(matches!(item.body, Body::Finding(_) | Body::Change(_)));
     }
 }
 

@@ -50,7 +50,7 @@ impl Seen {
                 self.known.add(covered(&gap));
                 self.gaps.push((item.seq, item.wall_ms, gap));
             }
-            Body::Finding(_) | Body::Summary(_) | Body::Recording(_) | Body::Scene(_) => {}
+            Body::Finding(_) | Body::Change(_) | Body::Summary(_) | Body::Recording(_) | Body::Scene(_) => {}
         }
     }
 }
@@ -197,7 +197,7 @@ impl Spool {
             Body::Summary(_) | Body::Recording(_) | Body::Scene(_) => {
                 self.samples.append(std::slice::from_ref(&stored))?
             }
-            Body::Finding(_) | Body::Record(_) => self.keep.append(std::slice::from_ref(&stored))?,
+            Body::Finding(_) | Body::Change(_) | Body::Record(_) => self.keep.append(std::slice::from_ref(&stored))?,
         }
         self.marks.next += 1;
         Ok(())

@@ -99,7 +99,9 @@ impl Spool {
         for item in items.into_iter().filter(|item| item.seq > acked) {
             match item.body {
                 body @ (Body::Record(_) | Body::Gap(_)) => bodies.push(body),
-                Body::Finding(_) | Body::Summary(_) | Body::Recording(_) | Body::Scene(_) => self.dropped += 1,
+                Body::Finding(_) | Body::Change(_) | Body::Summary(_) | Body::Recording(_) | Body::Scene(_) => {
+                    self.dropped += 1
+                }
             }
         }
         if !bodies.is_empty() && self.give_new_numbers(bodies, segment.last(), now).is_err() {

@@ -3,6 +3,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use mainstay_core::change::{Change, ChangeKind};
 use mainstay_core::finding::{Evidence, FindingKind, FindingState, Severity};
 use mainstay_core::id::{ActionId, DecisionId, FindingId};
 use mainstay_core::scene::UnitScene;
@@ -70,6 +71,7 @@ fn shown(item: &Stored) -> String {
             format!("{} summary {}", item.seq.0, summary.at.wall_ms / 1000)
         }
         Body::Finding(bytes) => format!("{} finding {}", item.seq.0, v1::Finding::decode(&**bytes).unwrap().id),
+        Body::Change(bytes) => format!("{} change {}", item.seq.0, v1::Change::decode(&**bytes).unwrap().subject),
         Body::Record(index) => format!("{} record {index}", item.seq.0),
         Body::Gap(bytes) => {
             let gap = v1::Gap::decode(&**bytes).unwrap();
@@ -126,10 +128,12 @@ fn items_come_out_in_the_order_in_which_they_went_in() {
     assert_eq!(all(&mut spool), expected);
     assert_eq!(all(&mut spool), [""; 0], "each once");
     spool.push_finding(&finding(5), at(5)).unwrap();
-    assert_eq!(all(&mut spool), ["6 finding 5"], "what comes later comes out without a new session");
+    let change = Change::new(ChangeKind::FileChanged, "/etc/a", 6_000, 6_000);
+    spool.push_change(&change, at(6)).unwrap();
+    assert_eq!(all(&mut spool), ["6 finding 5", "7 change /etc/a"], "what comes later comes out without a new session");
     drop(spool);
     let mut spool = open(dir.path());
-    assert_eq!(all(&mut spool).len(), 6, "nothing was acknowledged");
+    assert_eq!(all(&mut spool).len(), 7, "nothing was acknowledged");
 }
 
 #[test]

@@ -38,13 +38,15 @@ pub(super) struct Takes {
     pub(super) recordings: bool,
     /// What was seen before actions.
     pub(super) scenes: bool,
+    /// Changes of the host.
+    pub(super) changes: bool,
 }
 
 impl Takes {
     /// As Welcome says it.
     pub(super) fn of(capabilities: &[String]) -> Self {
         let says = |word: &str| capabilities.iter().any(|one| one == word);
-        Self { recordings: says("recordings"), scenes: says("scenes") }
+        Self { recordings: says("recordings"), scenes: says("scenes"), changes: says("changes") }
     }
 }
 
@@ -96,6 +98,8 @@ fn wire(
         Body::Recording(bytes) => read_packed(item.seq, bytes).map(Of::Recording).map_err(|error| error.to_string()),
         Body::Scene(_) if !takes.scenes => return Ok(None),
         Body::Scene(bytes) => read_packed(item.seq, bytes).map(Of::Scene).map_err(|error| error.to_string()),
+        Body::Change(_) if !takes.changes => return Ok(None),
+        Body::Change(bytes) => v1::Change::decode(&**bytes).map(Of::Change).map_err(|error| error.to_string()),
         Body::Record(index) => {
             let stored = records.get(index).ok_or_else(|| format!("record {index} is not in the ledger"))?;
             let StoredRecord { index, hash, record } = stored;

@@ -39,7 +39,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_MIN: Duration = Duration::from_secs(1);
 const PING_MAX: Duration = Duration::from_secs(60);
 /// What this build can do beyond version 1 of the session.
-const CAPABILITIES: [&str; 4] = ["zstd", "columns", "recordings", "scenes"];
+const CAPABILITIES: [&str; 5] = ["zstd", "columns", "recordings", "scenes", "changes"];
 /// So many pings without any answer end the session.
 const PINGS_UNANSWERED_MAX: u32 = 3;
 /// How long to wait at least where only an operator can help.

@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) columns: bool,
     /// Takes recordings and scenes.
     pub(crate) evidence: bool,
+    /// Takes changes of the host.
+    pub(crate) changes: bool,
     pub(crate) reader: SummaryReader,
     pub(crate) summaries: BTreeMap<u64, Summary>,
     /// Says this after Welcome.
@@ -65,7 +67,8 @@ impl State {
     fn capabilities(&self) -> Vec<String> {
         let columns = self.columns.then_some("columns").into_iter();
         let evidence = ["recordings", "scenes"].into_iter().filter(|_| self.evidence);
-        columns.chain(evidence).map(str::to_owned).collect()
+        let changes = self.changes.then_some("changes");
+        columns.chain(evidence).chain(changes).map(str::to_owned).collect()
     }
 
     pub(crate) fn durable(&self) -> u64 {

@@ -7,6 +7,7 @@ use mainstay_agent::identity::Identity;
 use mainstay_agent::ledger::{Ledger, LedgerSettings};
 use mainstay_agent::spool::{SpoolHandle, SpoolSettings};
 use mainstay_agent::uplink::{self, Inbound, Sources, UplinkHandle, UplinkSettings};
+use mainstay_core::change::{Change, ChangeKind};
 use mainstay_core::finding::{Finding, FindingKind, FindingState, Severity};
 use mainstay_core::id::{ActionId, BootId, DecisionId, Epoch, FindingId};
 use mainstay_core::record::{Body, Record};
@@ -116,6 +117,11 @@ impl Host {
             notes: Vec::new(),
         };
         self.spool.push_scene(&scene, clock()).unwrap();
+    }
+
+    pub(crate) fn change(&self, path: &str) {
+        let change = Change::new(ChangeKind::FileChanged, path, clock().wall_ms, clock().wall_ms);
+        self.spool.push_change(&change, clock()).unwrap();
     }
 
     pub(crate) fn record(&mut self, version: &str) {

@@ -114,6 +114,26 @@ async fn recordings_and_scenes_go_to_a_collector_that_takes_them_and_to_no_other
 }
 
 #[tokio::test]
+async fn changes_go_to_a_collector_that_takes_them_and_to_another_as_their_numbers_alone() {
+    for takes in [true, false] {
+        let fake = Fake::start().await;
+        let host = Host::enrolled(&fake).await;
+        fake.with(|state| state.changes = takes);
+        host.finding(1);
+        host.change("/etc/a");
+        host.finding(3);
+        let (_uplink, mut inbound) = host.connect();
+        told(&mut inbound, "all three", durable(3)).await;
+        fake.with(|state| {
+            let change = state.items[&2].of.as_ref();
+            let subject = change.and_then(|of| if let Of::Change(change) = of { Some(&change.subject) } else { None });
+            assert_eq!(subject.map(String::as_str), takes.then_some("/etc/a"), "{change:?}");
+            assert!(state.gaps.is_empty() && change.is_some() == takes, "nothing is taken for lost");
+        });
+    }
+}
+
+#[tokio::test]
 async fn a_lost_acknowledgement_costs_neither_an_item_nor_a_duplicate() {
     let fake = Fake::start().await;
     let mut host = Host::enrolled(&fake).await;

@@ -8,6 +8,7 @@ use mainstay_core::recording::FindingRecording;
 use mainstay_proto::v1::{FindingView, GetIncidentRequest, IncidentView, ListIncidentsRequest};
 use serde::Serialize;
 
+use super::changes::ChangeRow;
 use super::decisions::DecisionRow;
 use super::findings::FindingRow;
 use crate::connect;
@@ -103,6 +104,7 @@ struct IncidentWhole {
     incident: IncidentDoc,
     decisions: Vec<DecisionDoc>,
     recordings: Vec<FindingSeconds>,
+    changes: Vec<ChangeRow>,
 }
 
 /// The seconds around one of its findings, for programs.
@@ -126,7 +128,8 @@ async fn show(id: &str, context: &Context) -> Result<Exit, Failure> {
         let recordings = recordings
             .map(|kept| FindingSeconds { finding: kept.finding.to_string(), recording: (&kept.recording).into() });
         let recordings = recordings.collect();
-        output::document(context, &IncidentWhole { incident: (&incident).into(), decisions, recordings })?;
+        let changes = answer.changes.iter().map(Into::into).collect();
+        output::document(context, &IncidentWhole { incident: (&incident).into(), decisions, recordings, changes })?;
         return Ok(Exit::Success);
     }
     output::line_out(&format!(
@@ -155,6 +158,10 @@ async fn show(id: &str, context: &Context) -> Result<Exit, Failure> {
         for line in lines {
             output::line_out(&line)?;
         }
+    }
+    if !answer.changes.is_empty() {
+        output::line_out("\nchanged before this:")?;
+        output::rows(context, &answer.changes.iter().map(ChangeRow::from).collect::<Vec<_>>())?;
     }
     for (wire, series) in answer.recordings.iter().zip(SECONDS_DRAWN) {
         let Some(kept) = recorded::read(Some(wire)) else { continue };

@@ -11,8 +11,10 @@ pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod capacity;
+pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod decisions;
+pub(crate) mod event;
 pub(crate) mod explain;
 pub(crate) mod findings;
 pub(crate) mod generate;
@@ -34,8 +36,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
     let Some(every) = context.watch else { return once(&command, context).await };
     if !may_be_watched(&command) {
         return Err(Failure::usage(
-            "--watch goes with what only looks: hosts, host show, host models, query, findings, incidents, decisions, explain, \
-             approvals list, holds, policy status, audit",
+            "--watch goes with what only looks: hosts, host show, host models, query, findings, incidents, decisions, changes, \
+             explain, approvals list, holds, policy status, audit",
         ));
     }
     loop {
@@ -59,6 +61,7 @@ fn may_be_watched(command: &Command) -> bool {
             | Command::Findings(_)
             | Command::Incidents(_)
             | Command::Decisions(_)
+            | Command::Changes(_)
             | Command::Explain(_)
             | Command::Approvals(approvals::ApprovalsCommand::List)
             | Command::Holds
@@ -76,6 +79,8 @@ async fn once(command: &Command, context: &Context) -> Result<Exit, Failure> {
         Command::Findings(args) => findings::run(args, context).await,
         Command::Incidents(args) => incidents::run(args, context).await,
         Command::Decisions(args) => decisions::run(args, context).await,
+        Command::Changes(args) => changes::run(args, context).await,
+        Command::Event(command) => event::run(command, context).await,
         Command::Explain(args) => explain::run(args, context).await,
         Command::Approvals(command) => approvals::run(command, context).await,
         Command::Hold(args) => hold::run(args, context).await,

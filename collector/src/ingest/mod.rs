@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod chain;
+mod changes;
 mod hello;
 pub mod incidents;
 pub mod intern;

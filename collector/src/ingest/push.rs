@@ -15,7 +15,7 @@ use prost::Message;
 
 use super::ledger::LedgerPass;
 use super::summary::{BadSummary, SeriesBook};
-use super::{chain, incidents};
+use super::{chain, changes, incidents};
 use crate::clock;
 use crate::hub::Hub;
 use crate::metrics::{add, count};
@@ -200,6 +200,10 @@ impl Ingest {
                 }
                 let (decision, action) = (DecisionId(scene.decision), ActionId(scene.action));
                 pass.batch.put(&SceneKey { decision, host: self.host, action }, &scene);
+            }
+            Some(v1::item::Of::Change(change)) => {
+                changes::store(&mut pass.batch, self.host, change, now_ms)
+                    .map_err(|why| malformed(format!("item {}: {why}", item.seq)))?;
             }
             // A summary; or of a newer version, which Welcome did not agree on: counted, so that the stream goes on.
             Some(v1::item::Of::Summary(_)) | None => {}

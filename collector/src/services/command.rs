@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::query::authorised;
-use super::{ask, failed, find, orders, policy};
+use super::{ask, changes, failed, find, orders, policy};
 use crate::enrol::authority::OPERATOR_LIFE;
 use crate::enrol::identity::{Peer, Role, check_name};
 use crate::enrol::token;
@@ -73,6 +73,12 @@ impl Commands {
                 Err(status)
             }
         }
+    }
+
+    /// Records a command that came another way than as a call.
+    pub(crate) async fn record_of(&self, operator: &str, role: Role, command: &str, result: Result<&str, &Status>) {
+        let order = Order { operator: operator.to_owned(), role, command: command.to_owned() };
+        self.record(order, result).await;
     }
 
     async fn record(&self, order: Order, result: Result<&str, &Status>) {
@@ -218,6 +224,14 @@ impl CommandService for Commands {
         let (query, role) = ask::read(r.get_ref().query.as_ref())?;
         let order = self.begin(&r, role, format!("host {} {host}", query.name())).await?;
         let result = ask::ask(&self.hub, &host, &query).await.map(|answer| (answer, "answered".to_owned()));
+        self.end(order, result).await
+    }
+
+    async fn mark_event(&self, r: Request<v1::MarkEventRequest>) -> Result<Response<v1::MarkEventResponse>, Status> {
+        let command = format!("event {} {}", r.get_ref().kind, r.get_ref().name);
+        let order = self.begin(&r, Role::Operator, command).await?;
+        let result = changes::mark(&self.hub, r.into_inner(), &order.operator).await;
+        let result = result.map(|answer| (answer, format!("marked on {} hosts", answer.hosts)));
         self.end(order, result).await
     }
 

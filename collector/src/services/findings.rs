@@ -7,7 +7,7 @@ use mainstay_proto::v1;
 use prost::Message;
 use tonic::Status;
 
-use super::{decisions, failed, find};
+use super::{changes, decisions, failed, find};
 use crate::clock;
 use crate::hub::Hub;
 use crate::ingest::incidents::symptom_id;
@@ -136,6 +136,7 @@ pub fn get_incident(hub: &Hub, request: &v1::GetIncidentRequest) -> Result<v1::G
         row.members.iter().filter_map(symptom_id).map(|m| (m.host, m.finding.0)).collect();
     let incident = incident_view(hub, id, row).map_err(|error| failed(&error))?;
     let hosts: BTreeSet<HostId> = members.iter().map(|(host, _)| *host).collect();
+    let changes = changes::before(hub, &hosts, incident.opened_ms).map_err(|error| failed(&error))?;
     let mut shown = Vec::new();
     for host in hosts {
         let about = |v: &v1::DecisionView| v.decision.as_ref().is_some_and(|d| members.contains(&(host, d.finding)));
@@ -146,7 +147,13 @@ pub fn get_incident(hub: &Hub, request: &v1::GetIncidentRequest) -> Result<v1::G
     }
     shown.truncate(DECISIONS_SHOWN);
     let recordings = recordings(hub, &incident).map_err(|error| failed(&error))?;
-    Ok(v1::GetIncidentResponse { incident: Some(incident), decisions: shown, now_ms: clock::wall_ms(), recordings })
+    Ok(v1::GetIncidentResponse {
+        incident: Some(incident),
+        decisions: shown,
+        now_ms: clock::wall_ms(),
+        recordings,
+        changes,
+    })
 }
 
 /// The seconds around the findings of an incident: the cause's first, then in their order.

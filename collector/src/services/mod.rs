@@ -4,6 +4,7 @@
 pub mod approvals;
 pub mod ask;
 pub mod capacity;
+pub mod changes;
 pub mod command;
 pub mod decisions;
 pub mod explain;

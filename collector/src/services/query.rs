@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{approvals, capacity, decisions, explain, findings, hosts, ledger, orders, policy, range};
+use super::{approvals, capacity, changes, decisions, explain, findings, hosts, ledger, orders, policy, range};
 use crate::enrol::identity::{Role, peer};
 use crate::hub::Hub;
 use crate::store::keys::OperatorKey;
@@ -161,6 +161,13 @@ impl QueryService for Queries {
 
     async fn capacity(&self, r: Request<v1::CapacityRequest>) -> Result<Response<v1::CapacityResponse>, Status> {
         self.answer(r, capacity::outlook).await
+    }
+
+    async fn list_changes(
+        &self,
+        r: Request<v1::ListChangesRequest>,
+    ) -> Result<Response<v1::ListChangesResponse>, Status> {
+        self.answer(r, changes::list).await
     }
 
     async fn list_commands(

@@ -8,6 +8,23 @@ use mainstay_core::id::Epoch;
 use mainstay_fleet::dedup::{Marks, SpoolMarks};
 use mainstay_proto::v1;
 
+/// A mark that an operator or a tool has left: something was done to these hosts.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EventRow {
+    /// What was done, as changes have it; `by` says who.
+    #[prost(message, optional, tag = "1")]
+    pub change: Option<v1::Change>,
+    /// What was asked for, in words: `role=web`, `web-1`, `all hosts`.
+    #[prost(string, tag = "2")]
+    pub scope: String,
+    /// The hosts that this meant then; none where it meant all.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub hosts: Vec<Vec<u8>>,
+    /// Whether it meant every host.
+    #[prost(bool, tag = "4")]
+    pub all: bool,
+}
+
 /// A host that was enrolled.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct HostRow {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_core::change::{Change, ChangeKind};
 use mainstay_core::decision::{Choice, Decision, Guard, HoldReason, Mode, PolicyRef, Verdict};
 use mainstay_core::detect::learned::{LearnedModel, LearnedSubject, SnapshotInfo};
 use mainstay_core::finding::{Evidence, Finding, FindingKind, FindingState, Measure, Severity};
@@ -47,6 +48,14 @@ fn unit() -> impl Strategy<Value = UnitName> {
 
 fn path() -> impl Strategy<Value = PathBytes> {
     vec(any::<u8>(), 0..12).prop_map(PathBytes)
+}
+
+pub(crate) fn change() -> impl Strategy<Value = Change> {
+    let texts = (text(), of(text()), of(text()), of(text()), text());
+    (any::<i64>(), any::<i64>(), select(ChangeKind::ALL.to_vec()), texts).prop_map(|(at_ms, seen_ms, kind, texts)| {
+        let (subject, from, to, by, text) = texts;
+        Change { at_ms, seen_ms, kind, subject, from, to, by, text }
+    })
 }
 
 pub(crate) fn subject() -> impl Strategy<Value = Subject> {

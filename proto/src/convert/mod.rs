@@ -4,6 +4,7 @@
 //! that names the field it fails on (`decided.verdicts.guard`). Nothing is guessed: an absent
 //! message, a word that is on no list, or a number out of range is a [`ConvertError`].
 
+mod change;
 mod columns;
 mod decision;
 mod finding;

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use mainstay_core::change::Change;
 use mainstay_core::decision::Decision;
 use mainstay_core::finding::Finding;
 use mainstay_core::host_query::{HostQuery, HostReply};
@@ -27,6 +28,11 @@ proptest! {
     #[test]
     fn records_come_back_as_they_went(record in generate::record()) {
         prop_assert_eq!(decode_record(&encode_record(&record)), Ok(record));
+    }
+
+    #[test]
+    fn changes_come_back_as_they_went(change in generate::change()) {
+        prop_assert_eq!(Change::try_from(over_the_wire(&v1::Change::from(&change))), Ok(change));
     }
 
     #[test]

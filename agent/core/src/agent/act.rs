@@ -268,13 +268,7 @@ impl Agent {
 
 /// The subject that a step changes on its way, so that what is found on it meanwhile is its effect.
 fn changes(step: &Step) -> Option<Subject> {
-    match step {
-        Step::UnitRestart { unit, .. }
-        | Step::UnitStart { unit, .. }
-        | Step::UnitStop { unit }
-        | Step::UnitReload { unit } => Some(Subject::Unit(unit.clone())),
-        Step::DiskReclaim(_) | Step::Notify { .. } => None,
-    }
+    step.unit().cloned().map(Subject::Unit)
 }
 
 /// An outcome of which nothing is known but how it ended.

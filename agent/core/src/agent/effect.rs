@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::agent::input::{OrderId, Token};
+use crate::change::Change;
 use crate::decision::PolicyRef;
 use crate::detect::learned::SnapshotWhy;
 use crate::finding::{Finding, FindingKind};
@@ -25,6 +26,8 @@ pub enum Item {
     Finding(Finding),
     /// What ten seconds of samples come to.
     Summary(Summary),
+    /// Somebody changed something on the host.
+    Change(Change),
 }
 
 /// Which policy was offered, which is in force, and why the offer was refused, if it was.

@@ -177,6 +177,8 @@ pub struct Digest {
     events: Vec<KernelEvent>,
     events_dropped: u64,
     novel: Vec<(UnitName, Pattern)>,
+    /// Time of the latest line.
+    seen_ms: i64,
 }
 
 impl Digest {
@@ -188,6 +190,7 @@ impl Digest {
 
     /// Takes a line.
     pub fn line(&mut self, line: Line<'_>) {
+        self.seen_ms = self.seen_ms.max(line.wall_ms);
         if line.message.is_none() {
             self.unread += 1;
         }
@@ -217,6 +220,12 @@ impl Digest {
             }
             Source::Other => count(&mut self.other, line.priority, false),
         }
+    }
+
+    /// Time of the latest line, that of an agent before this one included; 0 where there was none.
+    #[must_use]
+    pub fn seen_ms(&self) -> i64 {
+        self.seen_ms
     }
 
     /// Counts lines that were not looked at because there were too many.

@@ -15,6 +15,7 @@ impl Digest {
     pub fn snapshot(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.section(UNITS, VERSION, |w| {
+            w.i64(self.seen_ms);
             w.len(self.units.len());
             for (name, kept) in &self.units {
                 w.str(name.as_str());
@@ -53,6 +54,7 @@ impl Digest {
 
     fn load(&mut self, reader: &mut Reader<'_>) -> Option<()> {
         let mut total = 0;
+        self.seen_ms = reader.i64()?;
         for _ in 0..reader.len()?.min(UNITS_MAX) {
             let name = reader.unit()?;
             let mut kept =

@@ -78,7 +78,7 @@ fn what_was_learned_survives_a_restart() {
     said(&mut digest, &app, 3, "lost connection to db-1", at);
     let bytes = digest.snapshot();
     let mut restored = Digest::restore(&bytes, Redaction::default()).unwrap();
-    assert_eq!(restored.snapshot(), bytes);
+    assert_eq!((restored.snapshot(), restored.seen_ms()), (bytes.clone(), at));
     assert_eq!(restored.reading(at).units[&app].lines, [0; 8], "counters begin anew");
     said(&mut restored, &app, 6, "served 7 requests", at + 1);
     (2..4).for_each(|n| said(&mut restored, &app, 3, "lost connection to db-2", at + n));

@@ -13,6 +13,9 @@ pub const OBJECT_BYTES: usize = 16;
 /// Bytes of an entry before its items.
 pub const ENTRY_BYTES: usize = 64;
 
+/// Bytes of a field before its payload, at most.
+pub const DATA_BYTES: usize = 72;
+
 /// Bytes of an array of entries before its items.
 pub const ARRAY_BYTES: usize = 24;
 
@@ -197,6 +200,8 @@ pub struct Data {
     pub payload_at: usize,
     /// Bytes of the payload.
     pub payload_len: u64,
+    /// Whether more than one entry has it: most fields are the same on many lines, and stand once in a file.
+    pub is_shared: bool,
 }
 
 /// Takes the head of a field out of the bytes at its offset.
@@ -213,7 +218,7 @@ pub fn data(bytes: &[u8], compact: bool) -> Result<Data, BadJournal> {
         _ => Packing::Other,
     };
     match size.checked_sub(payload_at as u64) {
-        Some(payload_len) => Ok(Data { packing, payload_at, payload_len }),
+        Some(payload_len) => Ok(Data { packing, payload_at, payload_len, is_shared: le64(bytes, 56) > 1 }),
         None => Err(BadJournal::Short { what }),
     }
 }
@@ -310,7 +315,10 @@ mod tests {
         assert_eq!(entry(&bytes, true), Err(BadJournal::Kind { expected: "an entry", got: 2 }));
         bytes[0] = 1;
         assert_eq!(data(&bytes, true), Err(BadJournal::Short { what: "a field" }));
-        assert_eq!(data(&bytes, false), Ok(Data { packing: Packing::Plain, payload_at: 64, payload_len: 0 }));
+        let want = Data { packing: Packing::Plain, payload_at: 64, payload_len: 0, is_shared: false };
+        assert_eq!(data(&bytes, false), Ok(want));
+        bytes[56] = 2;
+        assert_eq!(data(&bytes, false), Ok(Data { is_shared: true, ..want }));
     }
 
     proptest! {

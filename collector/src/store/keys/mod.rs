@@ -10,6 +10,7 @@ use super::columns::Column;
 
 mod action;
 mod block;
+mod change;
 mod command;
 mod counter;
 mod decision;
@@ -30,6 +31,7 @@ mod token;
 
 pub use action::ActionKey;
 pub use block::BlockKey;
+pub use change::{ChangeByTimeKey, ChangeKey, EventKey};
 pub use command::CommandKey;
 pub use counter::CounterKey;
 pub use decision::{DecisionByHostKey, DecisionByTimeKey, DecisionKey, SceneKey};

@@ -1,0 +1,268 @@
+//! Looks what was changed on the host: packages, files, the kernel.
+//!
+//! A thread of its own looks every ten seconds, mostly at sizes and times, and tells what is different from the look
+//! before, that of an agent before this one included ([`Baseline`]). Nothing here holds up the tick; a folder that hangs
+//! holds up this thread and nothing else.
+
+mod walk;
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use mainstay_core::change::{Baseline, Change, dpkg};
+use tracing::{error, warn};
+
+use super::{clock, facts};
+use crate::durable;
+
+pub use walk::{PATTERNS_MAX, is_pattern};
+
+/// How often the host is looked at.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Unit files that people write; those of packages change with their packages.
+pub const UNIT_FILES: [&str; 2] = ["/etc/systemd/system/*", "/usr/local/lib/systemd/system/*"];
+
+/// Most bytes of dpkg's database that are read.
+const STATUS_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of apt's history that are read, from its end.
+const HISTORY_BYTES_MAX: u64 = 64 << 10;
+
+/// Where rpm keeps its database, and what is being added to it.
+const RPM: [&str; 3] = ["var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm"];
+const RPM_FILES: [&str; 4] = ["rpmdb.sqlite", "rpmdb.sqlite-wal", "Packages", "Packages.db"];
+
+/// Looks at a host, again and again.
+#[derive(Debug)]
+pub struct Looker {
+    root: PathBuf,
+    state: PathBuf,
+    patterns: Vec<String>,
+    baseline: Baseline,
+    /// What dpkg's database looked like when it was last read.
+    status: Option<(u64, i64, u64)>,
+    saved: Vec<u8>,
+}
+
+/// The thread, as the loop has it: it ends when this is gone.
+#[derive(Debug)]
+pub struct Changes {
+    _alive: Sender<()>,
+}
+
+impl Looker {
+    /// Looks below `root`, `/` on a real host, at packages, the kernel and the files that match. What was seen is kept in
+    /// `state`.
+    #[must_use]
+    pub fn new(root: &Path, state: &Path, files: &[String]) -> Self {
+        let baseline = match fs::read(state) {
+            Ok(bytes) => Baseline::load(&bytes).unwrap_or_else(|error| {
+                warn!(path = %state.display(), %error, "what the host was like is not known: changes count from now on");
+                Baseline::default()
+            }),
+            Err(_) => Baseline::default(),
+        };
+        let patterns = UNIT_FILES.iter().map(|pattern| (*pattern).to_owned()).chain(files.iter().cloned()).collect();
+        let (root, state) = (root.to_owned(), state.to_owned());
+        Self { root, state, patterns, baseline, status: None, saved: Vec::new() }
+    }
+
+    /// What is different from the look before.
+    pub fn look(&mut self, now_ms: i64) -> Vec<Change> {
+        let mut changes = self.started(now_ms);
+        changes.extend(self.dpkg(now_ms));
+        changes.extend(self.rpm(now_ms));
+        let walk = walk::walk(&self.root, &self.patterns, &self.baseline);
+        changes.extend(self.baseline.files(&self.patterns, walk, now_ms));
+        changes
+    }
+
+    /// Keeps what was seen, once what is different was told.
+    fn keep(&mut self) {
+        let bytes = self.baseline.save();
+        if bytes == self.saved {
+            return;
+        }
+        match durable::write_atomic(&self.state, &bytes, 0o600) {
+            Ok(()) => self.saved = bytes,
+            Err(error) => error!(path = %self.state.display(), %error, "cannot be written"),
+        }
+    }
+
+    fn started(&mut self, now_ms: i64) -> Vec<Change> {
+        let Ok(kernel) = fs::read_to_string(self.root.join("proc/sys/kernel/osrelease")) else { return Vec::new() };
+        #[allow(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit")]
+        let booted_ms = (clock::boot_wall_seconds() * 1e3) as i64;
+        self.baseline.started(facts::boot_id(&self.root), kernel.trim(), booted_ms, now_ms)
+    }
+
+    fn dpkg(&mut self, now_ms: i64) -> Vec<Change> {
+        let path = self.root.join("var/lib/dpkg/status");
+        let Ok(metadata) = fs::metadata(&path) else { return Vec::new() };
+        let seen = (metadata.len(), written_ms(&metadata), metadata.ino());
+        if self.status == Some(seen) || metadata.len() > STATUS_BYTES_MAX {
+            return Vec::new();
+        }
+        let Ok(bytes) = fs::read(&path) else { return Vec::new() };
+        self.status = Some(seen);
+        let history = end_of(&self.root.join("var/log/apt/history.log")).unwrap_or_default();
+        self.baseline.packages(&dpkg::packages(&bytes), &history, seen.1, now_ms)
+    }
+
+    /// What is in rpm's database takes rpm to read; that it changed does not.
+    fn rpm(&mut self, now_ms: i64) -> Vec<Change> {
+        let found = RPM.iter().find_map(|folder| {
+            let files = RPM_FILES.iter().filter_map(|file| fs::metadata(self.root.join(folder).join(file)).ok());
+            let seen: Vec<(u64, i64)> = files.map(|file| (file.len(), written_ms(&file))).collect();
+            let written_ms = seen.iter().map(|(_, written_ms)| *written_ms).max()?;
+            Some((seen.iter().map(|(size, _)| size).sum(), written_ms))
+        });
+        let Some((size, written_ms)) = found else { return Vec::new() };
+        self.baseline.opaque("rpm database", size, written_ms, now_ms)
+    }
+}
+
+impl Changes {
+    /// Starts the thread. `tell` is given what was changed; it may wait.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub fn start(mut looker: Looker, tell: impl Fn(Vec<Change>) + Send + 'static) -> io::Result<Self> {
+        let (alive, ended) = mpsc::channel();
+        let builder = std::thread::Builder::new().name("changes".to_owned()).stack_size(256 << 10);
+        builder.spawn(move || {
+            loop {
+                let changes = looker.look(clock::now().wall_ms);
+                if !changes.is_empty() {
+                    tell(changes);
+                }
+                // After it was told: what is told twice is known by its id, what is never told is lost.
+                looker.keep();
+                if ended.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { _alive: alive })
+    }
+}
+
+/// When a file was last written to, milliseconds since 1970.
+fn written_ms(metadata: &Metadata) -> i64 {
+    metadata.mtime().saturating_mul(1_000).saturating_add(metadata.mtime_nsec() / 1_000_000)
+}
+
+/// The last paragraphs of a file.
+fn end_of(path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs::File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(HISTORY_BYTES_MAX);
+    let mut bytes = vec![0; usize::try_from(HISTORY_BYTES_MAX).unwrap_or(0)];
+    let read = file.read_at(&mut bytes, from)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 4_000_000_000_000;
+
+    fn host() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["proc/sys/kernel/random", "var/lib/dpkg", "var/log/apt", "etc/systemd/system", "etc/nginx"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        put(&root, "proc/sys/kernel/osrelease", "6.1.0-9\n");
+        put(&root, "proc/sys/kernel/random/boot_id", "0f0e0d0c-0b0a-0908-0706-050403020100\n");
+        root
+    }
+
+    fn put(root: &tempfile::TempDir, path: &str, text: &str) {
+        fs::write(root.path().join(path), text).unwrap();
+    }
+
+    fn status(packages: &[(&str, &str)]) -> String {
+        let one = |(name, version): &(&str, &str)| {
+            format!("Package: {name}\nStatus: install ok installed\nArchitecture: all\nVersion: {version}\n\n")
+        };
+        packages.iter().map(one).collect()
+    }
+
+    fn said(changes: &[Change]) -> Vec<(&'static str, &str)> {
+        changes.iter().map(|change| (change.kind.as_str(), change.subject.as_str())).collect()
+    }
+
+    #[test]
+    fn everything_that_was_changed_is_told_once_also_by_the_next_agent() {
+        let root = host();
+        let state = root.path().join("changes");
+        let looker = || Looker::new(root.path(), &state, &["/etc/nginx/*".to_owned()]);
+        put(&root, "var/lib/dpkg/status", &status(&[("a", "1")]));
+        put(&root, "etc/nginx/nginx.conf", "one");
+        put(&root, "etc/systemd/system/app.service", "[Service]\n");
+        let mut first = looker();
+        assert_eq!(first.look(NOW), []);
+        first.keep();
+        // While no agent runs.
+        put(&root, "var/lib/dpkg/status", &status(&[("a", "2"), ("b", "1")]));
+        put(
+            &root,
+            "var/log/apt/history.log",
+            "Commandline: apt install b\nRequested-By: jane (1000)\nInstall: b:all (1)\n",
+        );
+        put(&root, "etc/nginx/nginx.conf", "another");
+        fs::remove_file(root.path().join("etc/systemd/system/app.service")).unwrap();
+        put(&root, "proc/sys/kernel/random/boot_id", "1f0e0d0c-0b0a-0908-0706-050403020100\n");
+        let mut second = looker();
+        let told = second.look(NOW);
+        let want = [
+            ("host.booted", "6.1.0-9"),
+            ("package.upgraded", "a"),
+            ("package.installed", "b"),
+            ("file.changed", "/etc/nginx/nginx.conf"),
+            ("file.removed", "/etc/systemd/system/app.service"),
+        ];
+        assert_eq!(said(&told), want);
+        assert_eq!(told[2].by.as_deref(), Some("jane"));
+        assert!(told.iter().all(|change| change.at_ms <= NOW && change.seen_ms == NOW));
+        assert_eq!(second.look(NOW), []);
+        second.keep();
+        assert_eq!(looker().look(NOW), []);
+    }
+
+    #[test]
+    fn a_database_of_rpm_is_told_to_have_changed() {
+        let root = host();
+        fs::create_dir_all(root.path().join("usr/lib/sysimage/rpm")).unwrap();
+        put(&root, "usr/lib/sysimage/rpm/rpmdb.sqlite", "one");
+        let mut looker = Looker::new(root.path(), &root.path().join("changes"), &[]);
+        assert_eq!(looker.look(NOW), []);
+        put(&root, "usr/lib/sysimage/rpm/rpmdb.sqlite-wal", "more");
+        assert_eq!(said(&looker.look(NOW)), [("packages.changed", "rpm database")]);
+        assert_eq!(looker.look(NOW), []);
+    }
+
+    #[test]
+    fn the_thread_tells_and_ends() {
+        let root = host();
+        put(&root, "etc/systemd/system/app.service", "[Service]\n");
+        let state = root.path().join("changes");
+        let mut before = Looker::new(root.path(), &state, &[]);
+        before.look(NOW);
+        before.keep();
+        put(&root, "etc/systemd/system/app.service", "[Service]\nRestart=no\n");
+        let (tell, told) = mpsc::channel();
+        let looker = Looker::new(root.path(), &state, &[]);
+        let changes = Changes::start(looker, move |changes| drop(tell.send(changes))).unwrap();
+        let first = told.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!(said(&first), [("file.changed", "/etc/systemd/system/app.service")]);
+        drop(changes);
+        assert!(told.recv_timeout(Duration::from_secs(30)).is_err(), "its end of the channel is gone with it");
+    }
+}

@@ -1,0 +1,235 @@
+//! Follows the journal: what the host's log comes to, for the samples.
+//!
+//! A thread of its own reads journald's files once a second and digests the lines ([`Follower`]); the loop takes the
+//! latest reading and never waits. What cannot be read is unknown, with the reason, and so is a journal whose reading
+//! hangs. The kernel's log is read here as well: journald has it, and vouches for what came from the kernel.
+//! *Invariant:* nothing of a line but counts, templates and few redacted examples leaves this module.
+
+mod file;
+mod files;
+mod follow;
+#[cfg(test)]
+mod made;
+mod unpack;
+mod window;
+
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mainstay_core::log::LogReading;
+
+use super::clock;
+
+pub use follow::{Follower, LINES_READ_MAX};
+
+/// How often the files are looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// A round that takes longer than this hangs: what the log says is unknown until it is back.
+const ROUND_MAX: Duration = Duration::from_secs(15);
+
+/// Rounds after which a reading is made although no line came: what it says of the last minute has grown old.
+const QUIET_ROUNDS: u32 = 10;
+
+/// Longest wait for the thread at the end.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+/// What is asked of the thread.
+enum Ask {
+    /// To hand out what was learned, to be saved.
+    Save,
+    /// To end, and to say what was learned.
+    Stop(Sender<Vec<u8>>),
+}
+
+/// What the thread hands over.
+#[derive(Debug)]
+struct Slot {
+    /// Since the last one was taken.
+    reading: Option<LogReading>,
+    /// What is followed, or why nothing is known; `None` before the first round.
+    state: Option<Result<String, String>>,
+    /// When the last round ended.
+    round_at: Instant,
+    saved: Option<Vec<u8>>,
+}
+
+/// The journal, as the loop has it.
+#[derive(Debug)]
+pub struct Journal {
+    slot: Arc<Mutex<Slot>>,
+    asks: Sender<Ask>,
+    /// The last reading, without its news.
+    last: Option<Arc<LogReading>>,
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Save) { "Save" } else { "Stop" })
+    }
+}
+
+impl Journal {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Where none can be started.
+    pub fn start(mut follower: Follower) -> io::Result<Self> {
+        let slot = Slot { reading: None, state: None, round_at: Instant::now(), saved: None };
+        let slot = Arc::new(Mutex::new(slot));
+        let (asks, asked) = mpsc::channel();
+        let shared = Arc::clone(&slot);
+        std::thread::Builder::new().name("journal".to_owned()).stack_size(256 << 10).spawn(move || {
+            // The first round makes a reading.
+            let mut quiet = QUIET_ROUNDS - 1;
+            loop {
+                let lines = follower.lines();
+                let state = follower.round(clock::now().wall_ms);
+                quiet = if follower.lines() > lines { 0 } else { quiet + 1 };
+                let is_due = state.is_ok() && quiet % QUIET_ROUNDS == 0;
+                hand_over(&shared, is_due.then(|| follower.reading(clock::now().wall_ms)), state);
+                match asked.recv_timeout(EVERY) {
+                    Ok(Ask::Save) => lock(&shared).saved = Some(follower.snapshot()),
+                    Ok(Ask::Stop(answer)) => {
+                        let _ = answer.send(follower.snapshot());
+                        return;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+            }
+        })?;
+        Ok(Self { slot, asks, last: None })
+    }
+
+    /// What the log came to up to now; `None` before it was first read.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub fn take(&mut self) -> Result<Option<Arc<LogReading>>, String> {
+        let (reading, state, round_at) = {
+            let mut slot = lock(&self.slot);
+            (slot.reading.take(), slot.state.clone(), slot.round_at)
+        };
+        let state = if round_at.elapsed() > ROUND_MAX {
+            // The same words every time: they are said once.
+            Err("reading its files hangs".to_owned())
+        } else {
+            state.transpose().map(|_| ())
+        };
+        if let Err(why) = state {
+            self.last = None;
+            return Err(why);
+        }
+        let Some(reading) = reading else { return Ok(self.last.clone()) };
+        let reading = Arc::new(reading);
+        let rest = if reading.has_news() { Arc::new(reading.without_news()) } else { Arc::clone(&reading) };
+        self.last = Some(rest);
+        Ok(Some(reading))
+    }
+
+    /// The last reading, without what was new in it.
+    #[must_use]
+    pub fn last(&self) -> Option<Arc<LogReading>> {
+        self.last.clone()
+    }
+
+    /// What is followed, in words, or why nothing is known.
+    #[must_use]
+    pub fn describe(&self) -> Result<String, String> {
+        lock(&self.slot).state.clone().unwrap_or_else(|| Err("not read yet".to_owned()))
+    }
+
+    /// Asks for what was learned; [`Journal::saved`] has it a moment later.
+    pub fn save(&self) {
+        let _ = self.asks.send(Ask::Save);
+    }
+
+    /// What was learned, once after [`Journal::save`].
+    #[must_use]
+    pub fn saved(&self) -> Option<Vec<u8>> {
+        lock(&self.slot).saved.take()
+    }
+
+    /// Ends the thread; gives what was learned, unless it hangs.
+    #[must_use]
+    pub fn stop(self) -> Option<Vec<u8>> {
+        let (answer, answered) = mpsc::channel();
+        self.asks.send(Ask::Stop(answer)).ok()?;
+        answered.recv_timeout(STOP_MAX).ok()
+    }
+}
+
+fn hand_over(slot: &Mutex<Slot>, reading: Option<LogReading>, state: Result<String, String>) {
+    let mut slot = lock(slot);
+    if let Some(mut reading) = reading {
+        if let Some(before) = slot.reading.take() {
+            reading.follow(&before);
+        }
+        slot.reading = Some(reading);
+    }
+    slot.state = Some(state);
+    slot.round_at = Instant::now();
+}
+
+/// A panic in the thread ends the agent; what stands in the slot is whole in any case.
+fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_core::log::{Digest, Redaction};
+    use mainstay_core::parse::kmsg::KernelEvent;
+
+    use super::made::{Made, MadeFile};
+    use super::*;
+
+    /// Waits for a reading that is as wanted.
+    fn until(journal: &mut Journal, wanted: impl Fn(&LogReading) -> bool) -> Arc<LogReading> {
+        let begun = Instant::now();
+        loop {
+            if let Ok(Some(reading)) = journal.take()
+                && wanted(&reading)
+            {
+                return reading;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", journal.describe());
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn news_is_in_one_reading_only_and_what_was_learned_is_handed_out_at_the_end() {
+        let host = Made::new();
+        let mut file = MadeFile::new(true);
+        file.kernel("I/O error, dev sdb, sector 7 op 0x0:(READ)", clock::now().wall_ms + 1);
+        host.put("system.journal", &file);
+        let digest = Digest::new(Redaction::default());
+        let mut journal = Journal::start(Follower::new(host.root(), digest, clock::now().wall_ms)).unwrap();
+        let reading = until(&mut journal, LogReading::has_news);
+        assert_eq!(reading.events, [KernelEvent::IoError { device: "sdb".into() }]);
+        assert!(!journal.last().unwrap().has_news() && !journal.take().unwrap().unwrap().has_news());
+        assert_eq!(journal.describe().unwrap(), "1 file");
+        let saved = journal.stop().unwrap();
+        assert!(Digest::restore(&saved, Redaction::default()).unwrap().seen_ms() > 0);
+    }
+
+    #[test]
+    fn a_host_without_a_journal_says_why() {
+        let root = tempfile::tempdir().unwrap();
+        let mut journal = Journal::start(Follower::new(root.path(), Digest::default(), 0)).unwrap();
+        let begun = Instant::now();
+        let why = loop {
+            if let Err(why) = journal.take() {
+                break why;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30));
+            std::thread::yield_now();
+        };
+        assert!(why.contains("etc/machine-id"), "{why}");
+        assert_eq!(journal.last(), None);
+    }
+}

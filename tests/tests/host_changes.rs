@@ -1,0 +1,114 @@
+//! What people do on a real host by hand is told, and what Mainstay does is not: a package, a file, a unit, a deployment.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use mainstay_tests::hosts::{self, wait_until};
+use mainstay_tests::site::Site;
+use mainstay_tests::site::services::{self, COUNTED, SLEEPER};
+use serde_json::Value;
+
+/// Longest that a change takes to be listed: a look every ten seconds, and the way.
+const TOLD_MAX: Duration = Duration::from_secs(60);
+
+/// A package with one file, made on the host itself.
+const PACKAGE: &str = "set -e; rm -rf /tmp/p; mkdir -p /tmp/p/DEBIAN /tmp/p/usr/share/hello-change; \
+    printf 'Package: hello-change\\nVersion: %s\\nArchitecture: all\\nMaintainer: T <t@localhost>\\nDescription: x\\n' \
+    VERSION > /tmp/p/DEBIAN/control; date > /tmp/p/usr/share/hello-change/date; \
+    dpkg-deb --build /tmp/p /tmp/p.deb; dpkg -i /tmp/p.deb";
+
+fn changes(site: &Site) -> Result<Vec<Value>> {
+    let listed = site.mainstay(&["-o", "json", "changes", "web-1", "--since", "1h"])?.ok()?;
+    serde_json::from_str(&listed).context(listed)
+}
+
+/// Waits until a change of this kind and subject is listed, and gives it.
+fn told(site: &Site, kind: &str, subject: &str) -> Result<Value> {
+    wait_until(TOLD_MAX, &format!("{kind} {subject}"), || {
+        let found = changes(site)?.into_iter().find(|row| row["kind"] == kind && row["subject"] == subject);
+        Ok(found)
+    })
+    .with_context(|| {
+        let seen = site.mainstay(&["changes", "--since", "1h"]).map(|said| said.stdout).unwrap_or_default();
+        format!("changes:\n{seen}\n{}", site.host("web-1").agent_story())
+    })
+}
+
+#[test]
+fn what_people_do_by_hand_is_listed_and_what_mainstay_does_is_not() -> Result<()> {
+    if !hosts::may_run("what_people_do_by_hand_is_listed_and_what_mainstay_does_is_not") {
+        return Ok(());
+    }
+    let site = Site::enrolled(&["web-1", "web-2"])?;
+    let (host, other) = (site.host("web-1"), site.host("web-2"));
+    host.push_file("/etc/shop/shop.conf", "threads = 1\n", 0o644)?;
+    host.push_file("/etc/mainstay/agent.d/10-changes.toml", "[changes]\nfiles = [\"/etc/shop/*\"]\n", 0o644)?;
+    services::start(host, "sleeper.service", SLEEPER)?;
+    services::start(host, "counted.service", COUNTED)?;
+    services::start(other, "sleeper.service", SLEEPER)?;
+    host.must("systemctl restart mainstay-agent.service")?;
+    site.wait_online("web-1")?;
+    site.enforce(&[("counted.toml", &services::restart_rule(&["counted.service"], "auto"))], &["web-1"])?;
+    let policy = told(&site, "policy.changed", "policy")?;
+    assert_eq!((policy["from"].as_str(), policy["to"].as_str()), (Some("built-in"), Some("g1")), "{policy}");
+
+    host.must(&PACKAGE.replace("VERSION", "1.0"))?;
+    let installed = told(&site, "package.installed", "hello-change")?;
+    assert_eq!(installed["to"], "1.0", "{installed}");
+    host.must(&PACKAGE.replace("VERSION", "1.1"))?;
+    let upgraded = told(&site, "package.upgraded", "hello-change")?;
+    assert_eq!((upgraded["from"].as_str(), upgraded["to"].as_str()), (Some("1.0"), Some("1.1")), "{upgraded}");
+    host.must("dpkg -r hello-change")?;
+    told(&site, "package.removed", "hello-change")?;
+
+    host.push_file("/etc/shop/shop.conf", "threads = 99\n", 0o644)?;
+    let edited = told(&site, "file.changed", "/etc/shop/shop.conf")?;
+    assert!(edited["from"].as_str().is_some_and(|hash| hash.starts_with("sha256 ")), "{edited}");
+    host.push_file("/etc/systemd/system/new.service", SLEEPER, 0o644)?;
+    told(&site, "file.added", "/etc/systemd/system/new.service")?;
+
+    host.must("systemctl restart sleeper.service")?;
+    told(&site, "unit.restarted", "sleeper.service")?;
+    host.must("systemctl stop sleeper.service")?;
+    told(&site, "unit.stopped", "sleeper.service")?;
+    host.must("systemctl start sleeper.service")?;
+    told(&site, "unit.started", "sleeper.service")?;
+
+    let marked = site.mainstay(&["event", "deploy", "shop 1.42", "--host", "web-1", "--text", "commit 1a2b"])?;
+    assert!(marked.stderr.contains("marked on 1 host at"), "{marked:?}");
+    marked.ok()?;
+    let deployed = told(&site, "deploy", "shop 1.42")?;
+    assert_eq!((deployed["by"].as_str(), deployed["text"].as_str()), (Some("ops"), Some("commit 1a2b")), "{deployed}");
+
+    // Two hosts alike fail: that is an incident, and it shows what was done before. Mainstay restarts the one that its
+    // rule names.
+    services::kill(other, "sleeper.service")?;
+    services::kill(host, "counted.service")?;
+    site.wait_decision("web-1", "a restart that helped", Duration::from_secs(90), |decision| {
+        decision.is_about("service.failed", "counted.service") && decision.helped()
+    })?;
+    assert_eq!(services::starts(host)?, 2, "{}", host.agent_story());
+    let all = changes(&site)?;
+    assert!(!all.iter().any(|row| row["subject"] == "counted.service"), "{all:?}");
+    let id = wait_until(TOLD_MAX, "the incident", || {
+        let listed = site.mainstay(&["-o", "json", "incidents", "--all"])?.ok()?;
+        let incidents: Vec<Value> = serde_json::from_str(&listed)?;
+        let ours = incidents.iter().find(|incident| incident.to_string().contains("counted.service"));
+        Ok(ours.and_then(|incident| incident["id"].as_str()).map(str::to_owned))
+    })?;
+    let shown = site.mainstay(&["incidents", "show", &id])?.ok()?;
+    let before = shown.split_once("changed before this:").with_context(|| shown.clone())?.1;
+    for word in ["shop 1.42", "hello-change", "/etc/shop/shop.conf", "sleeper.service"] {
+        assert!(before.contains(word), "`{word}` is missing in:\n{shown}");
+    }
+
+    // What was done while no agent ran is told by the next one, once.
+    host.must("systemctl stop mainstay-agent.service")?;
+    host.must(&PACKAGE.replace("VERSION", "2.0"))?;
+    host.must("systemctl start mainstay-agent.service")?;
+    wait_until(TOLD_MAX, "the package of the time without an agent", || {
+        let found = changes(&site)?.into_iter().filter(|row| row["kind"] == "package.installed").count();
+        Ok((found == 2).then_some(()))
+    })
+    .with_context(|| host.agent_story())
+}
