@@ -11,6 +11,7 @@ pub mod base;
 pub mod command;
 pub mod fleet;
 pub mod host;
+pub mod interrupt;
 pub mod listen;
 pub mod machine;
 pub mod netns;
