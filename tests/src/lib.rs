@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod hosts;
+pub mod learning;
 pub mod parity;
 pub mod sim;
 pub mod site;
