@@ -21,7 +21,7 @@ pub mod wait;
 
 pub use base::Base;
 pub use command::Output;
-pub use fleet::{Fleet, FleetOptions, Operator};
+pub use fleet::{Fleet, FleetOptions, Operator, on_all};
 pub use host::Host;
 pub use machine::Machine;
 pub use wait::wait_until;
