@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mainstay/target
 export CARGO_TARGET_DIR
 
-.PHONY: help build test test-pure test-collector test-hosts lint eval soak bench deb rpm demo
+.PHONY: help build test test-pure test-collector test-hosts lint eval eval-hosts soak bench deb rpm demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -40,6 +40,12 @@ lint: ## formatting, clippy, licences and banned crates
 
 eval: ## detectors and forecasts scored on labelled data in $EVAL_DATA, beside the goals
 	@tests/scripts/eval
+
+eval-hosts: ## faults on real hosts: what is found, when, and whom it blames; needs root. MINUTES=N for the slow ones
+	@tests/scripts/install-missing build hosts deb
+	@$(MAKE) deb
+	@cargo build --locked --quiet -p mainstay-tests --bin eval-hosts --bin learn-by-replay
+	@"$(CARGO_TARGET_DIR)/debug/eval-hosts" $(MINUTES)
 
 deb: ## Debian packages, in $CARGO_TARGET_DIR/debian
 	@tests/scripts/install-missing build deb

@@ -1,10 +1,9 @@
 //! The packages on real hosts: what install, upgrade, removal and purge do, and how the services are confined.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mainstay_tests::hosts::{self, Base, Fleet, FleetOptions, Host, command::must, packages};
+use mainstay_tests::hosts::{self, Base, Fleet, FleetOptions, Host, packages};
 use mainstay_tests::site::Site;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -71,7 +70,7 @@ fn an_upgrade_keeps_identity_config_and_state() -> Result<()> {
     let identity = fingerprint(host)?;
     let before = host.unit_property("mainstay-agent.service", "MainPID")?;
 
-    let newer = next_version(&packages::deb("mainstay-agent")?, site.fleet.dir())?;
+    let newer = packages::next_version(&packages::deb("mainstay-agent")?, site.fleet.dir())?;
     host.install_deb(&newer)?;
     host.wait_unit("mainstay-agent.service", "active", SOON)?;
     assert_ne!(host.unit_property("mainstay-agent.service", "MainPID")?, before, "the new version is not running");
@@ -106,24 +105,4 @@ fn the_rpm_starts_the_agent_and_its_removal_keeps_state() -> Result<()> {
 /// Hash over all files of the host's identity, whatever their names.
 fn fingerprint(host: &Host) -> Result<String> {
     host.must("find /var/lib/mainstay/identity* -type f -print0 | sort -z | xargs -0 sha256sum")
-}
-
-/// The same package under a higher version, as the next release would be.
-fn next_version(deb: &Path, folder: &Path) -> Result<PathBuf> {
-    let tree = folder.join("next");
-    let newer = folder.join("mainstay-agent_next.deb");
-    must("dpkg-deb", &["-R", &deb.to_string_lossy(), &tree.to_string_lossy()])?;
-    let control = tree.join("DEBIAN/control");
-    let text = std::fs::read_to_string(&control)?;
-    let bumped = text.lines().map(|line| match line.strip_prefix("Version: ") {
-        Some(version) => format!("Version: {version}+next\n"),
-        None => format!("{line}\n"),
-    });
-    std::fs::write(&control, bumped.collect::<String>())?;
-    // Quick to pack: it is thrown away again.
-    must(
-        "dpkg-deb",
-        &["-Zgzip", "-z1", "--root-owner-group", "-b", &tree.to_string_lossy(), &newer.to_string_lossy()],
-    )?;
-    Ok(newer)
 }

@@ -3,7 +3,6 @@
 //! It observes first and shows what would have been done; then acting is switched on, a service is killed and a disk is
 //! filled, and the same words of `mainstay explain` that an operator reads at night tell how both healed and why.
 
-mod interrupt;
 mod screen;
 
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::hosts::listen::forward_to;
-use crate::hosts::{Host, wait_until};
+use crate::hosts::{Host, interrupt, wait_until};
 use crate::site::{COLLECTOR, Decision, Site};
 use screen::Screen;
 

@@ -132,11 +132,23 @@ impl Fleet {
     }
 
     fn boot_all(&self) -> Result<()> {
-        std::thread::scope(|scope| {
-            let booting: Vec<_> = self.hosts.iter().map(|host| scope.spawn(|| host.boot())).collect();
-            booting.into_iter().try_for_each(|boot| boot.join().map_err(|_| anyhow!("booting panicked"))?)
-        })
+        on_all(&self.hosts, Host::boot)
     }
+}
+
+/// Does something on several hosts at once; the first error counts.
+///
+/// # Errors
+/// What it met, and where a thread panicked.
+pub fn on_all<'h>(
+    hosts: impl IntoIterator<Item = &'h Host>,
+    what: impl Fn(&'h Host) -> Result<()> + Sync,
+) -> Result<()> {
+    let what = &what;
+    std::thread::scope(|scope| {
+        let doing: Vec<_> = hosts.into_iter().map(|host| scope.spawn(move || what(host))).collect();
+        doing.into_iter().try_for_each(|done| done.join().map_err(|_| anyhow!("a thread panicked"))?)
+    })
 }
 
 impl Drop for Fleet {

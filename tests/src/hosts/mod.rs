@@ -11,6 +11,7 @@ pub mod base;
 pub mod command;
 pub mod fleet;
 pub mod host;
+pub mod interrupt;
 pub mod listen;
 pub mod machine;
 pub mod netns;
@@ -20,7 +21,7 @@ pub mod wait;
 
 pub use base::Base;
 pub use command::Output;
-pub use fleet::{Fleet, FleetOptions, Operator};
+pub use fleet::{Fleet, FleetOptions, Operator, on_all};
 pub use host::Host;
 pub use machine::Machine;
 pub use wait::wait_until;

@@ -1,8 +1,11 @@
 //! Where the things under test lie: binaries and packages that `make build` and `make deb` left in the target folder.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+
+use super::command::must;
 
 /// The target folder of this build.
 #[must_use]
@@ -22,12 +25,46 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A program of the tests' own package: it was built with whatever runs now, and lies beside it.
+///
+/// # Errors
+/// When it is not there.
+pub fn helper(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell which program this is")?;
+    // Tests lie one folder deeper than programs.
+    let beside = own.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    beside.into_iter().find(|path| path.is_file()).with_context(|| format!("no {name} beside {}", own.display()))
+}
+
 /// The newest deb of a package, such as `mainstay-agent`.
 ///
 /// # Errors
 /// When there is none; says how to make it.
 pub fn deb(package: &str) -> Result<PathBuf> {
     newest(&target_dir().join("debian"), &format!("{package}_"), ".deb").context("make it with: make deb")
+}
+
+/// The same package under a higher version, as the next release would be; made in `folder`.
+///
+/// # Errors
+/// When dpkg-deb cannot take it apart or put it together.
+pub fn next_version(deb: &Path, folder: &Path) -> Result<PathBuf> {
+    let tree = folder.join("next");
+    let newer = folder.join("mainstay-agent_next.deb");
+    must("dpkg-deb", &["-R", &deb.to_string_lossy(), &tree.to_string_lossy()])?;
+    let control = tree.join("DEBIAN/control");
+    let text = fs::read_to_string(&control)?;
+    let bumped = text.lines().map(|line| match line.strip_prefix("Version: ") {
+        Some(version) => format!("Version: {version}+next\n"),
+        None => format!("{line}\n"),
+    });
+    fs::write(&control, bumped.collect::<String>())?;
+    // Quick to pack: it is thrown away again.
+    must(
+        "dpkg-deb",
+        &["-Zgzip", "-z1", "--root-owner-group", "-b", &tree.to_string_lossy(), &newer.to_string_lossy()],
+    )?;
+    Ok(newer)
 }
 
 /// The newest rpm of a package.
@@ -39,7 +76,7 @@ pub fn rpm(package: &str) -> Result<PathBuf> {
 }
 
 fn newest(dir: &Path, prefix: &str, suffix: &str) -> Result<PathBuf> {
-    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {

@@ -4,8 +4,10 @@
 //! benchmarks all stand on the documented way in.
 
 mod answers;
+pub mod learning;
 pub mod services;
 mod wire;
+pub mod workload;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::hosts::sweep::remove_run;
+use super::sweep::remove_run;
 
 /// Exit status of a shell's command that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
@@ -14,7 +14,7 @@ const INTERRUPTED: i32 = 130;
 ///
 /// # Errors
 /// When no thread can be started.
-pub(super) fn clean_up_on_signal(dir: PathBuf) -> Result<()> {
+pub fn clean_up_on_signal(dir: PathBuf) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot wait for signals")?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
