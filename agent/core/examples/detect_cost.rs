@@ -11,6 +11,9 @@
 //! - `leak`: the leak detector of one unit;
 //! - `none`: the noise alone, for 300 metrics, to be subtracted.
 
+// A program around the core, not a part of it: it has arguments, and looks how long it ran.
+#![allow(clippy::disallowed_methods)]
+
 use std::io::{self, Write};
 
 use mainstay_core::detect::forecast::Forecaster;

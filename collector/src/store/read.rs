@@ -435,6 +435,9 @@ struct Cursor<'v> {
     is_placed: bool,
 }
 
+/// A key with its value.
+type Entry<'a> = (&'a [u8], &'a [u8]);
+
 impl<'v> Cursor<'v> {
     fn new(view: &'v View<'_>, column: Column) -> Self {
         let iter = view.snapshot.raw_iterator_cf_opt(family(view.store.db(), column), ReadOptions::default());
@@ -442,7 +445,7 @@ impl<'v> Cursor<'v> {
     }
 
     /// The first key from `from` on, if it begins with `prefix`, with its value.
-    fn find(&mut self, from: &[u8], prefix: &[u8]) -> Result<Option<(&[u8], &[u8])>, StoreError> {
+    fn find(&mut self, from: &[u8], prefix: &[u8]) -> Result<Option<Entry<'_>>, StoreError> {
         let is_ahead = self.is_placed && self.from.as_slice() <= from;
         let mut steps = 0;
         while is_ahead && steps < STEPS_MAX && self.iter.key().is_some_and(|key| key < from) {

@@ -34,11 +34,11 @@ pub(super) fn place(slot: u32) -> (u32, u8) {
     (slot / SLOTS_PER_HOUR, u8::try_from(slot % SLOTS_PER_HOUR).unwrap_or(0))
 }
 
+/// An open row with its schema, or `None` where that is not known; or what is wrong with its bytes.
+pub(super) type OpenRow = Result<Option<(Arc<Schema>, Row)>, BadBlock>;
+
 /// The schema of an open row, whichever version wrote it, and its bytes as a row.
-pub(super) fn open_row(
-    store: &Store,
-    bytes: &[u8],
-) -> Result<Result<Option<(Arc<Schema>, Row)>, BadBlock>, StoreError> {
+pub(super) fn open_row(store: &Store, bytes: &[u8]) -> Result<OpenRow, StoreError> {
     if bytes.first() == Some(&block1::VERSION) {
         let block = match Block::open(bytes) {
             Ok(block) => block,

@@ -187,7 +187,7 @@ mod tests {
         for n in 0..FILES_MAX + 5 {
             fs::write(root.path().join(format!("f{n:05}")), "x").unwrap();
         }
-        fs::write(root.path().join("a-long"), vec![b'x'; (FILE_BYTES_MAX + 1) as usize]).unwrap();
+        fs::write(root.path().join("a-long"), vec![b'x'; usize::try_from(FILE_BYTES_MAX).unwrap() + 1]).unwrap();
         let walk = walk(root.path(), &["/*".to_owned()], &Baseline::default());
         assert!(walk.is_cut && walk.files.len() == FILES_MAX);
         assert_eq!(walk.files[&b"/a-long"[..]].hash, None);

@@ -88,7 +88,7 @@ impl Journal {
                 let lines = follower.lines();
                 let state = follower.round(clock::now().wall_ms);
                 quiet = if follower.lines() > lines { 0 } else { quiet + 1 };
-                let is_due = state.is_ok() && quiet % QUIET_ROUNDS == 0;
+                let is_due = state.is_ok() && quiet.is_multiple_of(QUIET_ROUNDS);
                 hand_over(&shared, is_due.then(|| follower.reading(clock::now().wall_ms)), state);
                 match asked.recv_timeout(EVERY) {
                     Ok(Ask::Save) => lock(&shared).saved = Some(follower.snapshot()),
@@ -137,7 +137,6 @@ impl Journal {
     }
 
     /// What is followed, in words, or why nothing is known.
-    #[must_use]
     pub fn describe(&self) -> Result<String, String> {
         lock(&self.slot).state.clone().unwrap_or_else(|| Err("not read yet".to_owned()))
     }

@@ -142,8 +142,8 @@ proptest! {
                 let mut seed = head.stamp.to_be_bytes().to_vec();
                 seed.push(0);
                 if let Ok(part) = Part::open(&sealed(&seed, zstd::bulk::compress(&frame, 1).unwrap()), &head, 0) {
-                    for at in 0..24 {
-                        let _ = part.cells(&head, at, gauge[at]);
+                    for (at, is_gauge) in gauge.iter().enumerate().take(24) {
+                        let _ = part.cells(&head, at, *is_gauge);
                         let _ = part.each_value(&head, at, Which::Mean, &mut |_, _| {});
                     }
                 }
@@ -179,7 +179,7 @@ proptest! {
 fn wandering(n: u32, series: u32) -> Row {
     let cell = |s: u32| {
         let value = f64::from(n * (s + 1) * 37 + n * n % 13);
-        if s % 3 == 0 {
+        if s.is_multiple_of(3) {
             Point::Gauge { last: value, min: value - 3.0, max: value + 4.0, mean: value + 0.5 }
         } else {
             Point::Counter(value / 100.0)
