@@ -29,17 +29,15 @@ async fn main() -> Result<()> {
         .map_err(|problems| anyhow!("the agent's settings: {problems:?}"))?;
     let samples = record::record(seconds, probes, settings.filesystems).await?;
     let began = Instant::now();
-    let log_is_read = samples.iter().any(|sample| sample.log.is_some());
     let lesson = teach(History::new(&samples, days, seed)?, seed)?;
     std::fs::write(out, &lesson.state).with_context(|| format!("cannot write {out}"))?;
     println!(
-        "learned {} samples of {days} days in {:.1} s: {} subjects, {} bytes, opened {:?}, log {}",
+        "learned {} samples of {days} days in {:.1} s: {} subjects, {} bytes, opened {:?}",
         lesson.samples,
         began.elapsed().as_secs_f64(),
         lesson.subjects,
         lesson.state.len(),
         lesson.opened,
-        if log_is_read { "read" } else { "not read" },
     );
     Ok(())
 }

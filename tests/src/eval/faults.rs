@@ -20,12 +20,9 @@ pub struct Fault {
     pub begin_peer: &'static str,
     /// Minutes for which it is waited that the detectors speak.
     pub minutes: u64,
-    /// Whether the agent has to read the log.
-    pub needs_log: bool,
 }
 
-const NONE: Fault =
-    Fault { name: "", blame: WORKER, kinds: &[], begin: "true", begin_peer: "true", minutes: 5, needs_log: false };
+const NONE: Fault = Fault { name: "", blame: WORKER, kinds: &[], begin: "true", begin_peer: "true", minutes: 5 };
 
 /// Those that take an hour by their nature: each on a host of its own, all at once.
 pub const SLOW_FAULTS: [Fault; 3] = [
@@ -95,7 +92,6 @@ pub const QUICK_FAULTS: [Fault; 6] = [
         kinds: &["log.burst", "log.pattern"],
         begin: "echo 20 > /run/fault/errors",
         minutes: 3,
-        needs_log: true,
         ..NONE
     },
 ];

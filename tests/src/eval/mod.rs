@@ -9,7 +9,6 @@
 mod faults;
 mod table;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -61,7 +60,7 @@ pub fn run(slow_minutes: u64) -> Result<Report> {
     all.extend([QUICK, QUIET, PEER]);
     let fleet = Fleet::boot_named(&all)?;
     interrupt::clean_up_on_signal(fleet.dir().to_owned())?;
-    let log_is_read = set_up(&fleet)?;
+    set_up(&fleet)?;
 
     let began = Instant::now();
     let began_ms = now_ms();
@@ -79,7 +78,7 @@ pub fn run(slow_minutes: u64) -> Result<Report> {
         slow.push((fleet.host(name), begin(&fleet, fleet.host(name), Fault { minutes: slow_minutes, ..fault })?));
     }
     let slow_began = Instant::now();
-    let mut rows = quick(&fleet, log_is_read)?;
+    let mut rows = quick(&fleet)?;
     for (host, row) in slow {
         let left = Duration::from_secs(slow_minutes * 60).saturating_sub(slow_began.elapsed());
         rows.push(wait(host, row, left)?);
@@ -92,11 +91,10 @@ pub fn run(slow_minutes: u64) -> Result<Report> {
     Ok(Report { rows, false_alarms, of_the_machine, quiet })
 }
 
-/// Services, packages, and days learned by every agent. Gives whether agents read the log.
-fn set_up(fleet: &Fleet) -> Result<bool> {
+/// Services, packages, and days learned by every agent.
+fn set_up(fleet: &Fleet) -> Result<()> {
     let peer = fleet.host(PEER);
     workload::start_sink(peer)?;
-    let log_is_read = AtomicBool::new(true);
     on_all(fleet.hosts().iter().filter(|host| host.name() != PEER), |host| {
         host.disk(DISK_MIB, "/srv/data")?;
         learning::prepare(host, PROBES)?;
@@ -107,22 +105,15 @@ fn set_up(fleet: &Fleet) -> Result<bool> {
         host.wait_unit("mainstay-agent.service", "active", START_MAX)?;
         let said = learn(host, PROBES, Rng::seed_of(host.name()))?;
         say(&format!("{}: {said}", host.name()));
-        log_is_read.fetch_and(said.ends_with("log read"), Ordering::Relaxed);
         Ok(())
-    })?;
-    Ok(log_is_read.into_inner())
+    })
 }
 
 /// The quick faults, one after the other.
-fn quick(fleet: &Fleet, log_is_read: bool) -> Result<Vec<Row>> {
+fn quick(fleet: &Fleet) -> Result<Vec<Row>> {
     let host = fleet.host(QUICK);
     let mut rows = Vec::new();
     for fault in QUICK_FAULTS {
-        if fault.needs_log && !log_is_read {
-            let skipped = Some("the log is not read yet");
-            rows.push(Row { fault, began_ms: 0, opened: Vec::new(), skipped });
-            continue;
-        }
         recall(host)?;
         pass(BETWEEN)?;
         let row = begin(fleet, host, fault)?;
@@ -140,7 +131,7 @@ fn begin(fleet: &Fleet, host: &Host, fault: Fault) -> Result<Row> {
     let began_ms = now_ms();
     fleet.host(PEER).must(&fault.begin_peer.replace("HOST", &host.address()))?;
     host.must(fault.begin)?;
-    Ok(Row { fault, began_ms, opened: Vec::new(), skipped: None })
+    Ok(Row { fault, began_ms, opened: Vec::new() })
 }
 
 /// Waits until every detector that is there for the fault has spoken, or the time is over.

@@ -14,8 +14,6 @@ pub struct Row {
     pub began_ms: i64,
     /// What opened since then on its host.
     pub opened: Vec<Opened>,
-    /// Why it was not tried.
-    pub skipped: Option<&'static str>,
 }
 
 impl Row {
@@ -37,9 +35,6 @@ impl Row {
 
     fn line(&self) -> String {
         let name = self.fault.name;
-        if let Some(why) = self.skipped {
-            return format!("| {name} | {why} | – | – | – | – |");
-        }
         let Some(first) = self.about().next() else {
             let minutes = self.fault.minutes;
             return format!("| {name} | not in {minutes} min | – | – | – | {} |", self.others());
@@ -98,20 +93,18 @@ mod tests {
             found("finding.flapping", "host", "", 90_000),
             found("process.runaway", "worker.service", "used more", 361_000),
         ];
-        let mut row = Row { fault: QUICK_FAULTS[0], began_ms: 1_000, opened, skipped: None };
+        let mut row = Row { fault: QUICK_FAULTS[0], began_ms: 1_000, opened };
         let wanted = "| runaway: one CPU, all the time | 60 s | metric.anomalous | yes | process.runaway 6 min 0 s \
                       | finding.flapping host 89 s |";
         assert_eq!(row.line(), wanted);
         row.opened.retain(|found| found.kind == "cpu.saturated");
         assert_eq!(row.line(), "| runaway: one CPU, all the time | not in 8 min | – | – | – | – |");
-        row.skipped = Some("not read yet");
-        assert!(row.line().contains("| not read yet | – |"));
     }
 
     #[test]
     fn what_blames_another_unit_is_not_right() {
         let opened = vec![found("metric.anomalous", "host", r#"unit_cpus{unit="slow.service"} is 0.9, at"#, 61_000)];
-        let row = Row { fault: QUICK_FAULTS[0], began_ms: 1_000, opened, skipped: None };
+        let row = Row { fault: QUICK_FAULTS[0], began_ms: 1_000, opened };
         assert!(row.line().contains("| no |"), "{}", row.line());
     }
 }
