@@ -80,9 +80,10 @@ fn what_people_do_by_hand_is_listed_and_what_mainstay_does_is_not() -> Result<()
     let deployed = told(&site, "deploy", "shop 1.42")?;
     assert_eq!((deployed["by"].as_str(), deployed["text"].as_str()), (Some("ops"), Some("commit 1a2b")), "{deployed}");
 
-    // Two hosts alike fail: that is an incident, and it shows what was done before. Mainstay restarts the one that its
-    // rule names.
+    // One service fails on both hosts, and stays so: that is an incident, and it shows what was done before. Mainstay
+    // restarts another that its rule names.
     services::kill(other, "sleeper.service")?;
+    services::kill(host, "sleeper.service")?;
     services::kill(host, "counted.service")?;
     site.wait_decision("web-1", "a restart that helped", Duration::from_secs(90), |decision| {
         decision.is_about("service.failed", "counted.service") && decision.helped()
@@ -93,7 +94,7 @@ fn what_people_do_by_hand_is_listed_and_what_mainstay_does_is_not() -> Result<()
     let id = wait_until(TOLD_MAX, "the incident", || {
         let listed = site.mainstay(&["-o", "json", "incidents", "--all"])?.ok()?;
         let incidents: Vec<Value> = serde_json::from_str(&listed)?;
-        let ours = incidents.iter().find(|incident| incident.to_string().contains("counted.service"));
+        let ours = incidents.iter().find(|incident| incident.to_string().contains("sleeper.service"));
         Ok(ours.and_then(|incident| incident["id"].as_str()).map(str::to_owned))
     })?;
     let shown = site.mainstay(&["incidents", "show", &id])?.ok()?;
