@@ -29,7 +29,7 @@ fn samples() -> Vec<Sample> {
         let ends_ms = u64::try_from(samples.len()).unwrap() * 1_000 + 999;
         while let Some((_, said)) = lines.next_if(|(at_ms, _)| *at_ms <= ends_ms) {
             match said {
-                Said::Unit(name, unit) => drop(units.insert(name, unit)),
+                Said::Unit(name, unit) => drop(units.insert(name, *unit)),
                 Said::Cpu(times, stall) => {
                     (cpu, pressure) = (Some(times), Some(Pressure { some: stall, full: None }));
                 }
@@ -44,7 +44,7 @@ fn samples() -> Vec<Sample> {
 }
 
 enum Said {
-    Unit(UnitName, Unit),
+    Unit(UnitName, Box<Unit>),
     Cpu(CpuTimes, Stall),
 }
 
@@ -92,7 +92,7 @@ fn line(line: &str) -> (u64, Said) {
             stopped_on_request: active == ActiveState::Inactive && fields[5] == "crash.service",
             ..Unit::default()
         };
-        Said::Unit(fields[5].parse().unwrap(), unit)
+        Said::Unit(fields[5].parse().unwrap(), Box::new(unit))
     };
     (number(0), said)
 }
