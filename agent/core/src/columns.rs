@@ -99,12 +99,14 @@ fn read_ints_of(bytes: &mut &[u8], mode: u8, count: usize) -> Option<Vec<i64>> {
 }
 
 /// Each less the one before it; the first less zero.
-fn differences(values: &[i64]) -> Vec<i64> {
+#[must_use]
+pub fn differences(values: &[i64]) -> Vec<i64> {
     let mut before = 0;
     values.iter().map(|v| v.wrapping_sub(std::mem::replace(&mut before, *v))).collect()
 }
 
-fn sum_up(values: &mut [i64]) {
+/// Undoes [`differences`].
+pub fn sum_up(values: &mut [i64]) {
     let mut sum = 0i64;
     for value in values {
         sum = sum.wrapping_add(*value);
@@ -112,7 +114,9 @@ fn sum_up(values: &mut [i64]) {
     }
 }
 
-fn cost(values: &[i64]) -> u32 {
+/// Bits that numbers take, roughly: which of two ways to write them is shorter.
+#[must_use]
+pub fn cost(values: &[i64]) -> u32 {
     values.iter().map(|v| 64 - zigzag(*v).leading_zeros()).sum()
 }
 
@@ -126,10 +130,14 @@ pub fn write_column(out: &mut Vec<u8>, values: &[f64]) {
         return;
     }
     out.push(MODE_XOR);
+    write_xor(out, values);
+}
+
+/// Writes the bits of numbers of any kind, eight bytes each: those that hardly change stand together for zstd.
+pub fn write_xor(out: &mut Vec<u8>, values: &[f64]) {
     let mut before = 0;
     let mixed: Vec<[u8; 8]> =
         values.iter().map(|v| (v.to_bits() ^ std::mem::replace(&mut before, v.to_bits())).to_be_bytes()).collect();
-    // Byte by byte over all values: the bytes that hardly change stand together for zstd.
     for byte in 0..8 {
         out.extend(mixed.iter().map(|bytes| bytes[byte]));
     }
@@ -148,6 +156,11 @@ pub fn read_column(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
         let whole = read_ints_of(bytes, mode, count)?;
         return Some(whole.into_iter().map(|v| v as f64 / scale).collect());
     }
+    read_xor(bytes, count)
+}
+
+/// Reads `count` numbers that [`write_xor`] wrote, and moves on behind them.
+pub fn read_xor(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
     let mixed = bytes.get(..count.checked_mul(8)?)?;
     *bytes = &bytes[mixed.len()..];
     let mut before = 0;

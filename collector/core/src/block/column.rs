@@ -13,7 +13,9 @@
 //! what a busy host sends). A few values that do not are exceptions, so that one odd window in an hour costs nine bytes and
 //! not the whole column.
 
-use mainstay_core::columns::{read_varint, unzigzag, whole, write_varint, zigzag};
+use mainstay_core::columns::{
+    cost, differences, read_varint, read_xor, sum_up, unzigzag, whole, write_varint, write_xor, zigzag,
+};
 
 const XOR: u8 = 0;
 const DELTA: u8 = 1;
@@ -65,18 +67,10 @@ pub(super) fn write(out: &mut Vec<u8>, values: &[f64]) {
     }
     match wholes(values) {
         Some(wholes) => write_wholes(out, &wholes),
-        None => write_xor(out, values),
-    }
-}
-
-fn write_xor(out: &mut Vec<u8>, values: &[f64]) {
-    out.push(XOR);
-    let mut before = 0;
-    let mixed: Vec<[u8; 8]> =
-        values.iter().map(|v| (v.to_bits() ^ std::mem::replace(&mut before, v.to_bits())).to_be_bytes()).collect();
-    // Byte by byte over all values: the bytes that hardly change stand together for zstd.
-    for byte in 0..8 {
-        out.extend(mixed.iter().map(|bytes| bytes[byte]));
+        None => {
+            out.push(XOR);
+            write_xor(out, values);
+        }
     }
 }
 
@@ -140,16 +134,6 @@ fn read_planes(bytes: &mut &[u8], count: usize) -> Option<Vec<u64>> {
     Some(values)
 }
 
-/// Each less the one before it; the first less zero.
-fn differences(values: &[i64]) -> Vec<i64> {
-    let mut before = 0;
-    values.iter().map(|v| v.wrapping_sub(std::mem::replace(&mut before, *v))).collect()
-}
-
-fn cost(values: &[i64]) -> u32 {
-    values.iter().map(|v| 64 - zigzag(*v).leading_zeros()).sum()
-}
-
 /// What [`write_wholes`] wrote, read back.
 pub(super) struct Ints {
     pub(super) factor: f64,
@@ -187,14 +171,6 @@ fn read_ints(bytes: &mut &[u8], mode: u8, count: usize) -> Option<Vec<i64>> {
     Some(values)
 }
 
-fn sum_up(values: &mut [i64]) {
-    let mut sum = 0i64;
-    for value in values {
-        sum = sum.wrapping_add(*value);
-        *value = sum;
-    }
-}
-
 fn read_exceptions(bytes: &mut &[u8], count: usize) -> Option<Vec<(usize, u64)>> {
     let some = usize::try_from(read_varint(bytes)?).ok().filter(|some| *some <= count / ONE_IN)?;
     let mut exceptions = Vec::with_capacity(some);
@@ -224,19 +200,4 @@ pub(super) fn read(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
         values[at] = f64::from_bits(bits);
     }
     Some(values)
-}
-
-fn read_xor(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
-    let mixed = bytes.get(..count.checked_mul(8)?)?;
-    *bytes = &bytes[mixed.len()..];
-    let mut before = 0;
-    let value = |n: usize| {
-        let mut bits = [0; 8];
-        for (byte, to) in bits.iter_mut().enumerate() {
-            *to = mixed[byte * count + n];
-        }
-        before ^= u64::from_be_bytes(bits);
-        f64::from_bits(before)
-    };
-    Some((0..count).map(value).collect())
 }
