@@ -41,11 +41,11 @@ lint: ## formatting, clippy, licences and banned crates
 eval: ## detectors and forecasts scored on labelled data in $EVAL_DATA, beside the goals
 	@tests/scripts/eval
 
-eval-hosts: ## faults on real hosts: what is found, when, and whom it blames; needs root. MINUTES=N for the slow ones
+eval-hosts: ## faults on real hosts: what is found, when, and whom it blames; needs root. MINUTES=N for the slow ones, ONLY=words for some
 	@tests/scripts/install-missing build hosts deb
 	@$(MAKE) deb
 	@cargo build --locked --quiet -p mainstay-tests --bin eval-hosts --bin learn-by-replay
-	@"$(CARGO_TARGET_DIR)/debug/eval-hosts" $(MINUTES)
+	@"$(CARGO_TARGET_DIR)/debug/eval-hosts" "$(or $(MINUTES),75)" "$(ONLY)"
 
 deb: ## Debian packages, in $CARGO_TARGET_DIR/debian
 	@tests/scripts/install-missing build deb

@@ -19,6 +19,7 @@ use crate::enrol::identity::Role;
 use crate::hub::Hub;
 use crate::services::changes;
 use crate::services::command::Commands;
+use crate::words;
 
 /// Where it is.
 pub const PATH: &str = "/hooks/deploy";
@@ -55,7 +56,7 @@ struct Deployment {
 /// Answers one request: what to say, and how.
 pub async fn answer(hub: &Arc<Hub>, request: Request<Incoming>) -> (StatusCode, String) {
     match take(hub, request).await {
-        Ok(hosts) => (StatusCode::OK, format!("marked on {hosts} hosts\n")),
+        Ok(hosts) => (StatusCode::OK, format!("marked on {}\n", words::hosts(hosts))),
         Err((status, why)) => (status, why + "\n"),
     }
 }
@@ -94,7 +95,7 @@ async fn take(hub: &Arc<Hub>, request: Request<Incoming>) -> Result<u32, (Status
     } else {
         Err(tonic::Status::invalid_argument("`by` has at most 128 bytes of one line"))
     };
-    let said = marked.as_ref().map(|answer| format!("marked on {} hosts", answer.hosts));
+    let said = marked.as_ref().map(|answer| format!("marked on {}", words::hosts(answer.hosts)));
     let recorded = said.as_ref().map(String::as_str).map_err(|status| *status);
     Commands::new(hub.clone()).record_of(OPERATOR, Role::Operator, &format!("event deploy {name}"), recorded).await;
     marked.map(|answer| answer.hosts).map_err(|status| (http_status(status.code()), status.message().to_owned()))

@@ -24,3 +24,4 @@ pub mod services;
 pub mod store;
 pub mod supervise;
 pub mod web;
+mod words;

@@ -10,6 +10,7 @@ use crate::random;
 use crate::store::keys::TokenKey;
 use crate::store::values::TokenRow;
 use crate::store::{Batch, Store, StoreError};
+use crate::words;
 
 /// Longest life of a token: a month.
 pub const TTL_MS_MAX: u64 = 31 * 86_400_000;
@@ -23,7 +24,7 @@ pub enum Refused {
     #[error("the token is unknown; an admin can make one with `mainstay token create`")]
     Unknown,
     /// It has been used as often as it could.
-    #[error("the token {id} is spent: it was for {uses} hosts, and all of them have come")]
+    #[error("the token {id} is spent: it was for {}, and all of them have come", words::hosts(*uses))]
     Spent {
         /// Which.
         id: String,

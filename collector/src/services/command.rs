@@ -22,7 +22,7 @@ use crate::metrics::count;
 use crate::store::Batch;
 use crate::store::keys::{CommandKey, HostKey, OperatorKey, TokenKey};
 use crate::store::values::{CommandRow, OperatorRow, TokenRow};
-use crate::{clock, random};
+use crate::{clock, random, words};
 
 /// Most labels that a token gives.
 const LABELS_MAX: usize = 32;
@@ -87,7 +87,7 @@ impl Commands {
         tracing::info!(operator, %role, command, result, "command");
         let mut batch = Batch::default();
         let row = CommandRow { operator, role: role.to_string(), command, result };
-        batch.put(&CommandKey { at_ms: clock::wall_ms(), id: random::number() }, &row);
+        batch.put(&CommandKey { at_ms: clock::wall_ms(), id: random::ascending() }, &row);
         if let Err(error) = self.hub.store.commit(batch).await {
             tracing::error!(%error, command = row.command, "a command could not be recorded");
         }
@@ -202,7 +202,7 @@ impl CommandService for Commands {
         let order = self.begin(&r, Role::Admin, "policy push".to_owned()).await?;
         let pushed = policy::push(&self.hub, r.into_inner().policy, &order.operator).await;
         let result = pushed.map(|answer| {
-            let text = format!("generation {} for {} hosts", answer.generation, answer.hosts);
+            let text = format!("generation {} for {}", answer.generation, words::hosts(answer.hosts));
             (answer, text)
         });
         self.end(order, result).await
@@ -213,7 +213,7 @@ impl CommandService for Commands {
         let order = self.begin(&r, Role::Operator, format!("{kind} {host}").trim_end().to_owned()).await?;
         let submitted = orders::submit(&self.hub, r.into_inner()).await;
         let result = submitted.map(|answer| {
-            let text = format!("{} of {} hosts reached. {}", answer.connected, answer.hosts, answer.text);
+            let text = format!("{} of {} reached. {}", answer.connected, words::hosts(answer.hosts), answer.text);
             (answer, text.trim_end().to_owned())
         });
         self.end(order, result).await
@@ -231,7 +231,7 @@ impl CommandService for Commands {
         let command = format!("event {} {}", r.get_ref().kind, r.get_ref().name);
         let order = self.begin(&r, Role::Operator, command).await?;
         let result = changes::mark(&self.hub, r.into_inner(), &order.operator).await;
-        let result = result.map(|answer| (answer, format!("marked on {} hosts", answer.hosts)));
+        let result = result.map(|answer| (answer, format!("marked on {}", words::hosts(answer.hosts))));
         self.end(order, result).await
     }
 

@@ -19,6 +19,7 @@ use crate::hub::Hub;
 use crate::random;
 use crate::store::Batch;
 use crate::store::keys::{DecisionKey, HoldKey, OrderKey};
+use crate::words;
 
 /// Longest wait for a single host's answer.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -67,7 +68,8 @@ pub async fn submit(hub: &Arc<Hub>, request: v1::SubmitRequest) -> Result<v1::Su
         }
     } else if connected < hosts.len() {
         let away = hosts.len() - connected;
-        response.text = format!("{away} of {} hosts are not connected and get it when they come back", hosts.len());
+        response.text =
+            format!("{away} of {} not connected; they get it when they come back", words::hosts(number(hosts.len())));
         response.done = hosts.len() > 1;
     } else {
         response.done = true;

@@ -191,7 +191,7 @@ async fn a_pipeline_marks_its_deployments_with_its_token_and_can_do_nothing_else
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {answer}");
     }
     let answer = posted(&world, Some(TOKEN), body).await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("marked on 1 hosts\n"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("marked on 1 host\n"), "{answer}");
     let request = v1::ListChangesRequest { kind: "deploy".to_owned(), ..Default::default() };
     let marks = world.queries(&ops).await.list_changes(request).await.unwrap().into_inner().changes;
     assert_eq!(marks.len(), 1, "{marks:?}");

@@ -21,7 +21,7 @@ async fn a_spent_wrong_or_expired_token_is_refused_and_leaves_nothing() {
     tokio::time::sleep(std::time::Duration::from_millis(5)).await; // longer than the token lives
     let before = hosts(&world);
     for (secret, said) in [
-        (once.secret.as_str(), "is spent: it was for 1 hosts"),
+        (once.secret.as_str(), "is spent: it was for 1 host,"),
         ("0000", "unknown"),
         (expired.secret.as_str(), "has expired"),
     ] {

@@ -76,6 +76,14 @@ impl Program {
         let length = notified.recv(&mut buffer).expect("the program says that it is ready");
         assert!(buffer[..length].starts_with(b"READY=1"));
         let ready_after = started.elapsed();
+        if let Some(library) = site.preload {
+            // The loader goes on without a library that it cannot find.
+            let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
+            assert!(
+                maps.contains(library),
+                "{library} is not loaded: `tests/scripts/install-missing test` installs it"
+            );
+        }
         let token = v1::CreateTokenRequest { uses: 1, ttl_ms: 1_000, labels: Vec::new() };
         let address = local(&site.socket()).await.create_token(token).await.unwrap().into_inner().address;
         Self { child, site: site.clone(), address, ready_after }

@@ -1,4 +1,5 @@
-//! `eval-hosts [MINUTES]`: faults on real hosts and what is found of them, as a table. MINUTES are for the slow faults (default 75).
+//! `eval-hosts [MINUTES [WORDS]]`: faults on real hosts and what is found of them, as a table. MINUTES are for the slow faults
+//! (default 75); only faults with WORDS in their names are tried.
 
 use anyhow::{Context, Result};
 use mainstay_tests::eval;
@@ -11,7 +12,8 @@ fn main() -> Result<()> {
         Some(text) => text.parse().with_context(|| format!("`{text}` is no number of minutes"))?,
         None => SLOW_MINUTES,
     };
-    let report = eval::run(minutes)?;
+    let words = std::env::args().nth(2).unwrap_or_default();
+    let report = eval::run(minutes, &words)?;
     println!("{}", eval::table(&report.rows));
     let minutes = report.quiet.as_secs() / 60;
     println!("false alarms in {minutes} quiet minutes of hosts: {}", report.false_alarms.len());

@@ -11,7 +11,7 @@ mod table;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::hosts::{Fleet, Host, interrupt, on_all, packages, wait_until};
 use crate::sim::rng::Rng;
@@ -50,12 +50,18 @@ pub struct Report {
     pub quiet: Duration,
 }
 
-/// Boots the hosts and runs all of it, with so many minutes for the slow faults.
+/// Boots the hosts and runs all of it, with so many minutes for the slow faults, or only the faults that have some words in
+/// their names.
 ///
 /// # Errors
-/// When something fails that has nothing to do with detection.
-pub fn run(slow_minutes: u64) -> Result<Report> {
-    let names: Vec<String> = (1..=SLOW_FAULTS.len()).map(|number| format!("slow-{number}")).collect();
+/// When no fault has these words, or something fails that has nothing to do with detection.
+pub fn run(slow_minutes: u64, words: &str) -> Result<Report> {
+    let is_meant = |fault: &Fault| fault.name.contains(words);
+    let (slow_faults, quick_faults): (Vec<Fault>, Vec<Fault>) =
+        (SLOW_FAULTS.into_iter().filter(is_meant).collect(), QUICK_FAULTS.into_iter().filter(is_meant).collect());
+    let known = || SLOW_FAULTS.iter().chain(&QUICK_FAULTS).map(|fault| fault.name).collect::<Vec<_>>().join("\n  ");
+    ensure!(slow_faults.len() + quick_faults.len() > 0, "no fault has `{words}` in its name:\n  {}", known());
+    let names: Vec<String> = (1..=slow_faults.len()).map(|number| format!("slow-{number}")).collect();
     let mut all: Vec<&str> = names.iter().map(String::as_str).collect();
     all.extend([QUICK, QUIET, PEER]);
     let fleet = Fleet::boot_named(&all)?;
@@ -74,11 +80,11 @@ pub fn run(slow_minutes: u64) -> Result<Report> {
     let mut quiet = BEFORE * u32::try_from(watched.len() - 1)?;
 
     let mut slow = Vec::new();
-    for (name, fault) in names.iter().zip(SLOW_FAULTS) {
+    for (name, fault) in names.iter().zip(slow_faults) {
         slow.push((fleet.host(name), begin(&fleet, fleet.host(name), Fault { minutes: slow_minutes, ..fault })?));
     }
     let slow_began = Instant::now();
-    let mut rows = quick(&fleet)?;
+    let mut rows = quick(&fleet, &quick_faults)?;
     for (host, row) in slow {
         let left = Duration::from_secs(slow_minutes * 60).saturating_sub(slow_began.elapsed());
         rows.push(wait(host, row, left)?);
@@ -110,13 +116,13 @@ fn set_up(fleet: &Fleet) -> Result<()> {
 }
 
 /// The quick faults, one after the other.
-fn quick(fleet: &Fleet) -> Result<Vec<Row>> {
+fn quick(fleet: &Fleet, faults: &[Fault]) -> Result<Vec<Row>> {
     let host = fleet.host(QUICK);
     let mut rows = Vec::new();
-    for fault in QUICK_FAULTS {
+    for fault in faults {
         recall(host)?;
         pass(BETWEEN)?;
-        let row = begin(fleet, host, fault)?;
+        let row = begin(fleet, host, *fault)?;
         rows.push(wait(host, row, Duration::from_secs(fault.minutes * 60))?);
         host.must(LOSE_NO_MORE)?;
         fleet.host(PEER).must(LOSE_NO_MORE)?;

@@ -34,7 +34,10 @@ leak_watch::detector! {
 
 impl InodeLeak {
     pub(crate) fn observe(&mut self, sample: &Sample, settings: &Settings, round: &mut Round<'_>) {
-        self.0.retain(|mount| sample.filesystems.iter().any(|fs| fs.mount == *mount));
+        // None at all is a reading that failed.
+        if !sample.filesystems.is_empty() {
+            self.0.retain(|mount| sample.filesystems.iter().any(|fs| fs.mount == *mount));
+        }
         for fs in sample.filesystems.iter().filter(|fs| !fs.read_only) {
             self.0.observe(&fs.mount, None, fs.usage.as_ref().and_then(reading), settings, round);
         }

@@ -174,6 +174,23 @@ impl LeakModel {
         self.leak
     }
 
+    /// What it grew by on average at the hours of a leak on the days of the week before, and how many days those are:
+    /// what of the growth the time of day explains. `None` where none is known, and of what has grown for more than a day.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+    pub fn at_other_days(&self, leak: &Leak) -> Option<(f64, u32)> {
+        const DAY: i64 = 24;
+        let now = self.hours.current?;
+        let span = (leak.seconds / 3_600.0).ceil() as i64;
+        let floor = |hour: i64| self.hours.least(hour, hour + 1);
+        let of_day = |day: i64| Some(floor(now - DAY * day)? - floor(now - span - DAY * day)?);
+        let days = || (1..=HOURS as i64 / DAY).filter_map(of_day);
+        let (sum, count) = days().fold((0.0, 0), |(sum, count), grown| (sum + grown, count + 1));
+        // Whole hours are known, of which the leak's window is a part.
+        let part = leak.seconds / (span as f64 * 3_600.0);
+        (span <= DAY && count > 0).then(|| (part * sum / f64::from(count), count))
+    }
+
     /// For how long it has been watched, in milliseconds.
     #[must_use]
     pub fn watched(&self) -> Millis {
@@ -413,6 +430,36 @@ mod tests {
     fn a_fast_leak_is_found_within_an_hour_and_a_half() {
         let found = found(76, |h| daily(h) + (h - 72.0).max(0.0) / 10.0);
         assert!(found.first().is_some_and(|hour| (72..=73).contains(hour)), "{found:?}");
+    }
+
+    #[test]
+    fn what_the_time_of_day_explains_of_a_leak_is_told_apart() {
+        let mut model = LeakModel::new();
+        let slope = 1.0 / 20.0;
+        for minute in 0..78 * 60 {
+            let hour = f64::from(minute) / 60.0;
+            let used = daily(hour) + (hour - 72.0).max(0.0) * slope;
+            model.observe(Millis::from(minute) * MINUTE, used, 1.0 - used);
+        }
+        let leak = model.leak().unwrap();
+        let (usual, days) = model.at_other_days(&leak).unwrap();
+        assert_eq!(days, 3);
+        // What is left is the leak's own, but for the sawtooth, and for hours that are not cut as the window is.
+        let own = leak.grown - usual;
+        let expected = slope * leak.seconds / 3_600.0;
+        assert!((own / expected - 1.0).abs() < 0.1, "{own} {expected} {leak:?} {usual}");
+        assert!(usual.abs() > 0.1 * leak.grown, "{usual} {leak:?}");
+    }
+
+    #[test]
+    fn nothing_is_told_of_other_days_where_there_are_none() {
+        let mut model = LeakModel::new();
+        for minute in 0..20 * 60 {
+            let used = f64::from(minute) / 2_400.0;
+            model.observe(Millis::from(minute) * MINUTE, used, 1.0 - used);
+        }
+        let leak = model.leak().unwrap();
+        assert_eq!(model.at_other_days(&leak), None);
     }
 
     #[test]

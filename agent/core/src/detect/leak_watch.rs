@@ -16,7 +16,7 @@ use super::learned::{Learned, LearnedModel, LearnedSubject, Since, Subjects, siz
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::snapshot::Part;
-use super::words::{duration, measured, percent, seconds};
+use super::words::{duration, measured, percent, said, seconds};
 use crate::finding::{FindingKind, Severity};
 use crate::subject::{PathBytes, UnitName};
 
@@ -401,20 +401,32 @@ impl Growth {
             by(leak.slope_high.max(leak.slope)),
             by(leak.slope_low.min(leak.slope)),
         );
+        let mut evidence = vec![
+            measured(text, "time_to_limit_seconds", to_limit, None),
+            measured(format!("{} of that limit is used", percent(used_ratio)), resource.used_measure, used_ratio, None),
+        ];
+        evidence.extend(self.usual_growth(leak, resource).map(said));
         Verdict::Holds(Case {
             severity: if to_limit < CRITICAL.as_secs_f64() { Severity::Critical } else { Severity::Warning },
             confidence: if self.past.watched(t) < WARM_AFTER { 0.7 } else { 0.9 },
-            evidence: vec![
-                measured(text, "time_to_limit_seconds", to_limit, None),
-                measured(
-                    format!("{} of that limit is used", percent(used_ratio)),
-                    resource.used_measure,
-                    used_ratio,
-                    None,
-                ),
-            ],
+            evidence,
             raise_after: Duration::ZERO,
         })
+    }
+
+    /// What the time of day explains of a leak, in words.
+    fn usual_growth(&self, leak: &Leak, resource: &Resource) -> Option<String> {
+        let Past::Model(model) = &self.past else { return None };
+        let (usual, days) = model.at_other_days(leak)?;
+        let (amount, of_days) = ((resource.show)(usual.abs()), if days == 1 { "day" } else { "days" });
+        let of_those = if usual.abs() < leak.grown / 100.0 {
+            "hardly changed".to_owned()
+        } else if usual > 0.0 {
+            format!("grew by {amount}, the time of day's part of it")
+        } else {
+            format!("fell by {amount}")
+        };
+        Some(format!("on the {days} {of_days} before it {of_those} at these hours"))
     }
 }
 

@@ -208,7 +208,7 @@ impl MetricAnomalous {
 }
 
 impl Kept for MetricAnomalous {
-    const PART: Part = Part { tag: 7, versions: (2, 3), name: "metric.anomalous" };
+    const PART: Part = Part { tag: 7, versions: (2, 4), name: "metric.anomalous" };
 
     fn save(&self, writer: &mut Writer) {
         writer.len(self.table.len());
@@ -225,7 +225,7 @@ impl Kept for MetricAnomalous {
         self.model.save(writer);
     }
 
-    /// Reads what version 2 or 3 wrote: 3 says since when each metric is learned.
+    /// Reads what versions 2 to 4 wrote: 3 says since when each metric is learned, 4 at which times of the day it is in trouble.
     fn load(version: u8, reader: &mut Reader<'_>) -> Option<Self> {
         let mut table = SeriesTable::default();
         let mut cells = Vec::new();
@@ -238,7 +238,7 @@ impl Kept for MetricAnomalous {
             }
             cells.push(Cell { since_ms: if version >= 3 { reader.i64()? } else { 0 }, ..Cell::default() });
         }
-        Some(Self { table, cells, model: HostModel::load(reader)?, ..Self::default() })
+        Some(Self { table, cells, model: HostModel::load(reader, version >= 4)?, ..Self::default() })
     }
 }
 

@@ -53,6 +53,10 @@ const BUCKETS: usize = 96;
 const BUCKET: f64 = 0.15;
 const LEAST: f64 = 1e-4;
 
+/// A probe that is no more is forgotten after so long. After a start of the agent and after a change of the policies it takes
+/// a while until each has been answered for the first time.
+const KEPT_FOR: Duration = Duration::from_secs(86_400);
+
 /// How long answers to one probe took.
 #[derive(Debug, Clone, PartialEq)]
 struct Usual {
@@ -60,6 +64,8 @@ struct Usual {
     buckets: [f32; BUCKETS],
     seconds: f64,
     answers: u32,
+    /// When there was such a probe last.
+    seen: Option<Millis>,
     /// When the last one came, by the detectors' clock and by its own.
     last: Option<Millis>,
     last_ns: u64,
@@ -77,6 +83,7 @@ impl Default for Usual {
             buckets: [0.0; BUCKETS],
             seconds: 0.0,
             answers: 0,
+            seen: None,
             last: None,
             last_ns: 0,
             invocation: None,
@@ -99,14 +106,21 @@ impl ServiceSlow {
             round.judge_rest(FindingKind::ServiceSlow, &Verdict::Unknown);
             return;
         };
-        self.usual.retain(|name, _| sample.probes.contains_key(name));
+        self.usual.retain(|name, usual| {
+            if sample.probes.contains_key(name) {
+                usual.seen = Some(round.t);
+            }
+            round.t.saturating_sub(*usual.seen.get_or_insert(round.t)) < millis(KEPT_FOR)
+        });
         let starved = is_starved(sample);
         // The probes of one unit speak together: the first that is slow is named.
         let mut verdicts: BTreeMap<&UnitName, Verdict> = BTreeMap::new();
         for (name, probe) in &sample.probes {
             if !self.usual.contains_key(name) {
                 if self.usual.len() >= PROBES_MAX {
-                    continue;
+                    let gone = self.usual.keys().find(|name| !sample.probes.contains_key(*name)).cloned();
+                    let Some(gone) = gone else { continue };
+                    self.usual.remove(&gone);
                 }
                 self.usual.insert(name.clone(), Usual::default());
             }
@@ -316,6 +330,16 @@ mod tests {
         seconds: std::ops::Range<u64>,
         latency_ms: impl Fn(u64) -> Option<u64>,
     ) -> Vec<(u64, Change)> {
+        run_from(detectors, seconds, 0, latency_ms)
+    }
+
+    /// The same, with a probe that was not run before some second.
+    fn run_from(
+        detectors: &mut Detectors,
+        seconds: std::ops::Range<u64>,
+        first: u64,
+        latency_ms: impl Fn(u64) -> Option<u64>,
+    ) -> Vec<(u64, Change)> {
         let name: UnitName = "web.service".parse().unwrap();
         let unit = Unit { active: ActiveState::Active, invocation: Some([1; 16]), ..Unit::default() };
         let mut seen = Vec::new();
@@ -332,7 +356,7 @@ mod tests {
             let sample = Sample {
                 at: now,
                 units: Some(BTreeMap::from([(name.clone(), unit.clone())])),
-                probes: BTreeMap::from([("web".to_owned(), probe)]),
+                probes: (second >= first).then(|| ("web".to_owned(), probe)).into_iter().collect(),
                 ..Sample::default()
             };
             let mut events = detectors.observe_sample(&sample, now);
@@ -369,6 +393,20 @@ mod tests {
         let at = Now { boot_ns: 2 * DAY * 1_000_000_000, wall_ms: 2 * 86_400_000 };
         let mut again = Detectors::restore(&learned().snapshot(), Settings::default(), 2, at).unwrap();
         assert_eq!(run(&mut again, 2 * DAY..2 * DAY + 600, |_| Some(400)), [(2 * DAY + 120, Change::Opened)]);
+    }
+
+    #[test]
+    fn it_survives_until_the_probe_is_run_for_the_first_time_but_not_for_ever() {
+        let at = Now { boot_ns: 2 * DAY * 1_000_000_000, wall_ms: 2 * 86_400_000 };
+        let snapshot = learned().snapshot();
+        let after = |silence: u64| {
+            let mut again = Detectors::restore(&snapshot, Settings::default(), 2, at).unwrap();
+            let first = 2 * DAY + silence;
+            (first, run_from(&mut again, 2 * DAY..first + 600, first, |_| Some(400)))
+        };
+        let (first, seen) = after(120);
+        assert_eq!(seen, [(first + 120, Change::Opened)]);
+        assert_eq!(after(DAY + 60).1, [], "learned anew");
     }
 
     #[test]

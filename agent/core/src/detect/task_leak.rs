@@ -97,7 +97,9 @@ mod tests {
                 ..Sample::default()
             }
         });
-        let text = events.first().map_or(String::new(), |(_, event)| event.finding.evidence[0].text.clone());
+        let text = events.first().map_or(String::new(), |(_, event)| {
+            event.finding.evidence.iter().map(|seen| seen.text.as_str()).collect::<Vec<_>>().join("; ")
+        });
         (events.iter().map(|(hour, _)| *hour).collect(), text)
     }
 
@@ -110,6 +112,7 @@ mod tests {
             text.contains("threads and processes grew by") && text.contains("its limit of 1000 (pids.max)"),
             "{text}"
         );
+        assert!(text.ends_with("on the 2 days before it hardly changed at these hours"), "{text}");
     }
 
     #[test]

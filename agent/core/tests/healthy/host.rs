@@ -59,7 +59,8 @@ const SERVICES: [Nature; 10] = [
         name: "web.service",
         cpus: (0.05, 0.6),
         memory: (120.0, 80.0),
-        fds: (60.0, 500.0),
+        // On the busiest of its days, in its largest version, nine tenths of its 1024.
+        fds: (60.0, 250.0),
         tasks: (9.0, 0.0),
         deploys: 0.5,
         ..REST

@@ -5,7 +5,7 @@ super::key! {
     CommandKey in Meta as 7 {
         /// When, on the collector's clock.
         at_ms: i64,
-        /// Tells commands of one millisecond apart.
+        /// Tells commands of one millisecond apart, and which came first.
         id: u64,
     }
 }

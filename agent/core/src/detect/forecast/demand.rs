@@ -22,6 +22,9 @@ const SHAPE_MIN: f64 = 0.05;
 const LEVELS: usize = 11;
 /// The first so many are seen in slots, the others in hours.
 const IN_SLOTS: usize = 4;
+/// Slots of the longest of these, and hours of the longest of all.
+const LONGEST_IN_SLOTS: usize = 6 << (IN_SLOTS - 1);
+const LONGEST: usize = 1 << (LEVELS - 2);
 /// Parts into which a window is cut; the median of their means is weighed with the mean of all, so
 /// that a burst counts, but not for more than it is.
 const PARTS: usize = 5;
@@ -48,8 +51,8 @@ pub(super) struct Demand {
     levels: [f64; LEVELS],
     /// Bytes an hour that the shape was learned at.
     base: f64,
-    /// The same as a median, which a storm of some days does not move.
-    calm: f64,
+    /// Windows, the shortest first, that are all many times what is calm: a median, which a storm of some days does not move.
+    stormy: usize,
 }
 
 impl Demand {
@@ -61,9 +64,10 @@ impl Demand {
         let mut shape = [1.0; WEEK];
         learn_shape(hours, newest, hour, &mut shape[..period]);
         let usual_hour = usual * SLOTS_PER_HOUR;
-        let week = WEEK as i64;
+        let to = newest + 1;
+        let week = to - WEEK as i64;
         let (mean, calm) =
-            means_of(newest - week + 1, newest + 1, |h| hours.get(h)).unwrap_or((usual_hour, usual_hour));
+            Sums::<{ WEEK + 1 }>::new(week, hours.range(week, to)).means(week, to).unwrap_or((usual_hour, usual_hour));
         let base = f64::midpoint(mean, calm);
         let mut demand = Self {
             into_hour: (now - hour * HOUR) as f64 / HOUR as f64,
@@ -71,38 +75,49 @@ impl Demand {
             period,
             levels: [usual_hour; LEVELS],
             base,
-            calm,
+            stormy: 0,
         };
         let shape_at = |h: i64| shape[usize::try_from((h - hour).rem_euclid(period as i64)).unwrap_or(0)];
         let current = slots.current();
-        let in_slot = |slot: i64| {
-            let amount = quiet_amount(slots, slot, usual)?;
+        let in_slot = |(slot, amount): (i64, Option<f64>)| {
+            let amount = quiet_amount(slots, slot, amount?, usual);
             Some(demand.plain(amount * SLOTS_PER_HOUR, shape_at((slot * slots.step()).div_euclid(HOUR))))
         };
-        let in_hour = |h: i64| Some(demand.plain(hours.get(h)?, shape_at(h)));
+        let from = current - LONGEST_IN_SLOTS as i64;
+        let in_slots =
+            Sums::<{ LONGEST_IN_SLOTS + 1 }>::new(from, (from..current).zip(slots.range(from, current)).map(in_slot));
+        let from = to - LONGEST as i64;
+        let mut place = usize::try_from((from - hour).rem_euclid(period as i64)).unwrap_or(0);
+        let in_hours = hours.range(from, to).map(|amount| {
+            let shape = shape[place];
+            place = if place + 1 < period { place + 1 } else { 0 };
+            Some(demand.plain(amount?, shape))
+        });
+        let in_hours = Sums::<{ LONGEST + 1 }>::new(from, in_hours);
         let mut levels = demand.levels;
         for n in 0..LEVELS {
-            let level = if n < IN_SLOTS {
-                level_of(current - (6 << n), current, in_slot)
+            let means = if n < IN_SLOTS {
+                in_slots.means(current - (6 << n), current)
             } else {
-                level_of(newest + 1 - (1 << (n - 1)), newest + 1, in_hour)
+                in_hours.means(to - (1 << (n - 1)), to)
             };
-            levels[n] = level.unwrap_or(if n > 0 { levels[n - 1] } else { usual_hour });
+            let before = if n > 0 { levels[n - 1] } else { usual_hour };
+            levels[n] = means.map_or(before, |(mean, median)| f64::midpoint(mean, median));
         }
         demand.levels = levels;
+        demand.stormy = levels.iter().take_while(|level| **level > STORM_RATIO * calm).count();
         demand
     }
 
-    /// Bytes an hour, so many hours ahead.
+    /// Bytes an hour at a lead.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    pub(super) fn rate(&self, lead: f64) -> f64 {
-        let mut level = self.level(WINDOW_PER_LEAD * lead + WINDOW_MIN);
-        let lasts = lead / STORM_LASTS;
-        let is_within = |n: usize| window(n) <= lasts.max(1.0);
-        if (0..LEVELS).filter(|n| is_within(*n)).all(|n| self.levels[n] > STORM_RATIO * self.calm) {
-            level = level.max(self.level(lasts));
+    pub(super) fn rate(&self, lead: &Lead) -> f64 {
+        let mut level = self.level(lead.window);
+        // Every window up to the one that it must have lasted for is of the storm.
+        if lead.storms < self.stormy {
+            level = level.max(self.level(lead.storm));
         }
-        let shape = self.shape[(self.into_hour + lead) as usize % self.period];
+        let shape = self.shape[(self.into_hour + lead.hours) as usize % self.period];
         if level <= self.base { level * shape } else { level + (shape - 1.0) * self.base }
     }
 
@@ -122,14 +137,40 @@ impl Demand {
         if level <= self.base { level } else { rate - (shape - 1.0) * self.base }
     }
 
-    /// The level over so many hours.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    fn level(&self, hours: f64) -> f64 {
-        let place = (hours / window(0)).log2().clamp(0.0, (LEVELS - 1) as f64);
-        let low = (place as usize).min(LEVELS - 2);
-        let part = place - low as f64;
+    fn level(&self, (low, part): (usize, f64)) -> f64 {
         self.levels[low] * (1.0 - part) + self.levels[low + 1] * part
     }
+}
+
+/// What is the same for a moment so far ahead, whatever the disk: where its windows lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lead {
+    hours: f64,
+    /// The window that foretells it: the one that is not longer, and how much of the way to the next one it is.
+    window: (usize, f64),
+    /// The same of the window that a storm must have lasted for, and the last that is not longer.
+    storm: (usize, f64),
+    storms: usize,
+}
+
+impl Lead {
+    pub(super) fn new(hours: f64) -> Self {
+        let lasts = hours / STORM_LASTS;
+        Self {
+            hours,
+            window: place(WINDOW_PER_LEAD * hours + WINDOW_MIN),
+            storm: place(lasts),
+            storms: (0..LEVELS).filter(|n| window(*n) <= lasts.max(1.0)).count().saturating_sub(1),
+        }
+    }
+}
+
+/// Where a window of so many hours lies among those that are kept: between two, mostly.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+fn place(hours: f64) -> (usize, f64) {
+    let place = (hours / window(0)).log2().clamp(0.0, (LEVELS - 1) as f64);
+    let low = (place as usize).min(LEVELS - 2);
+    (low, place - low as f64)
 }
 
 /// Length of a window in hours.
@@ -139,45 +180,64 @@ fn window(n: usize) -> f64 {
 
 /// The amount of a slot; where it is new and alone holds an hour's worth, it may yet turn out to be
 /// a step, and counts as usual.
-fn quiet_amount(slots: &Ring, slot: i64, usual: f64) -> Option<f64> {
-    let amount = slots.get(slot)?;
+fn quiet_amount(slots: &Ring, slot: i64, amount: f64, usual: f64) -> f64 {
     let current = slots.current();
     let limit = STEP_RATIO * usual;
     let is_alone =
         || (current - 6..current).all(|other| other == slot || slots.get(other).is_none_or(|o| o <= limit / 4.0));
-    Some(if slot >= current - super::OPEN && amount > limit && is_alone() { usual } else { amount })
+    if slot >= current - super::OPEN && amount > limit && is_alone() { usual } else { amount }
 }
 
-/// The mean and the median of means from slot `from` to before slot `to`; `None` where too little was seen.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)]
-fn means_of(from: i64, to: i64, rate: impl Fn(i64) -> Option<f64>) -> Option<(f64, f64)> {
-    let mut means = [0.0; PARTS];
-    let parts = PARTS as i64;
-    let mut len = 0;
-    for part in 0..parts {
-        let (mut sum, mut count) = (0.0, 0.0);
-        for rate in (from + (to - from) * part / parts..from + (to - from) * (part + 1) / parts).filter_map(&rate) {
-            sum += rate;
-            count += 1.0;
-        }
-        if count > 0.0 {
-            means[len] = sum / count;
-            len += 1;
-        }
-    }
-    if (len as i64) < parts.min(to - from) {
-        return None;
-    }
-    let means = &mut means[..len];
-    means.sort_unstable_by(f64::total_cmp);
-    let mean = means.iter().sum::<f64>() / len as f64;
-    let median = f64::midpoint(means[(len - 1) / 2], means[len / 2]);
-    Some((mean, median))
+/// Sums of rates up to each slot, so that the windows, which all end at the same one, need one pass.
+struct Sums<const N: usize> {
+    first: i64,
+    /// Of the slots before each, and before what comes after them: their sum, and how many of them were seen.
+    before: [(f64, u32); N],
 }
 
-/// The level from slot `from` to before slot `to`.
-fn level_of(from: i64, to: i64, rate: impl Fn(i64) -> Option<f64>) -> Option<f64> {
-    means_of(from, to, rate).map(|(mean, median)| f64::midpoint(mean, median))
+impl<const N: usize> Sums<N> {
+    /// Of the rates from slot `first` on, one less than there are sums.
+    fn new(first: i64, rates: impl Iterator<Item = Option<f64>>) -> Self {
+        let mut before = [(0.0, 0); N];
+        let (mut sum, mut count) = (0.0, 0);
+        for (place, rate) in before[1..].iter_mut().zip(rates) {
+            if let Some(rate) = rate {
+                sum += rate;
+                count += 1;
+            }
+            *place = (sum, count);
+        }
+        Self { first, before }
+    }
+
+    fn until(&self, slot: i64) -> (f64, u32) {
+        usize::try_from(slot - self.first).ok().and_then(|at| self.before.get(at)).copied().unwrap_or((0.0, 0))
+    }
+
+    /// The mean and the median of means from slot `from` to before slot `to`; `None` where too little was seen.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)]
+    fn means(&self, from: i64, to: i64) -> Option<(f64, f64)> {
+        let mut means = [0.0; PARTS];
+        let parts = PARTS as i64;
+        let mut len = 0;
+        let mut last = self.until(from);
+        for part in 1..=parts {
+            let next = self.until(from + (to - from) * part / parts);
+            if next.1 > last.1 {
+                means[len] = (next.0 - last.0) / f64::from(next.1 - last.1);
+                len += 1;
+            }
+            last = next;
+        }
+        if (len as i64) < parts.min(to - from) {
+            return None;
+        }
+        let means = &mut means[..len];
+        means.sort_unstable_by(f64::total_cmp);
+        let mean = means.iter().sum::<f64>() / len as f64;
+        let median = f64::midpoint(means[(len - 1) / 2], means[len / 2]);
+        Some((mean, median))
+    }
 }
 
 /// Learns the habit of one period; `first` is the hour that stands first in it. Every period is

@@ -4,8 +4,11 @@
 //! of the time to full; a rotated disk has several likely times in it, one before each rotation.
 //! The answer is the time that most of it is near to, late answers counted against it.
 
+use std::sync::LazyLock;
+
 use super::cycle::Cycle;
-use super::demand::Demand;
+use super::demand::{Demand, Lead};
+use super::track::Place;
 use super::{Forecast, Forecaster, HOUR, HOURS, Millis};
 
 /// Points of the path: quarter hours for two days, then hours until two weeks.
@@ -66,6 +69,23 @@ fn begins(at: usize) -> f64 {
     if at <= FINE { at as f64 / 4.0 } else { FINE as f64 / 4.0 + (at - FINE) as f64 }
 }
 
+/// What is the same of a point for every disk and at every time: worked out once, because it is made of logarithms.
+struct Point {
+    start: f64,
+    end: f64,
+    /// Its middle, as what is written is foretold there.
+    lead: Lead,
+    /// Its end, as what was foretold is believed there.
+    place: Place,
+}
+
+static POINT: LazyLock<[Point; POINTS]> = LazyLock::new(|| {
+    std::array::from_fn(|at| {
+        let (start, end) = (begins(at), begins(at + 1));
+        Point { start, end, lead: Lead::new(f64::midpoint(start, end)), place: Place::new(end) }
+    })
+});
+
 impl Path {
     #[allow(clippy::cast_precision_loss)]
     pub(super) fn new(learned: &Forecaster, now: Millis) -> Self {
@@ -85,14 +105,15 @@ impl Path {
             written: learned.falls.grown(),
             cycle,
         };
+        let spreads = learned.track.spreads();
+        let each = net.max(0.0) / count.max(0.5);
         let mut come = 0.0;
-        for at in 0..POINTS {
-            let (start, end) = (begins(at), begins(at + 1));
-            path.flow[at] = demand.rate((start + end) / 2.0);
-            let by_then = (count / seen * end - STEPS_FEWER).max(0.0) * net.max(0.0) / count.max(0.5);
+        for (at, Point { start, end, lead, place }) in POINT.iter().enumerate() {
+            path.flow[at] = demand.rate(lead);
+            let by_then = (count / seen * end - STEPS_FEWER).max(0.0) * each;
             path.steps[at] = (by_then - come) / (end - start);
             come = by_then;
-            path.spread[at] = learned.track.spread(end);
+            path.spread[at] = spreads.at(*place);
         }
         path
     }
@@ -100,11 +121,10 @@ impl Path {
     /// What is expected to be added until each of the leads, in hours.
     pub(super) fn growth_until<const N: usize>(&self, leads: [i64; N]) -> [f64; N] {
         let mut growth = [0.0; N];
-        for at in 0..POINTS {
-            let (start, end) = (begins(at), begins(at + 1));
+        for (at, Point { start, end, .. }) in POINT.iter().enumerate() {
             for (growth, lead) in growth.iter_mut().zip(leads) {
                 #[allow(clippy::cast_precision_loss)]
-                if end <= lead as f64 {
+                if *end <= lead as f64 {
                     *growth += (self.flow[at] + self.steps[at]) * (end - start);
                 }
             }
@@ -117,18 +137,40 @@ impl Path {
         // Speeds are one step apart: each factor is the one before times the same. The fastest is followed first: where it
         // does not get there no slower one does, and most disks are not filling.
         let (fastest, _) = SPEEDS[SPEEDS.len() - 1];
+        if used + self.most(fastest) < capacity {
+            return Forecast::NEVER;
+        }
         let mut step = None;
-        let mut factor = self.spread.map(|spread| (fastest * spread).exp());
+        let mut factor = self.factors(fastest);
         let mut times = [f64::INFINITY; SPEEDS.len()];
         for time in times.iter_mut().rev() {
             *time = self.follow(used, capacity, &factor);
             if time.is_infinite() {
                 break;
             }
-            let step = step.get_or_insert_with(|| self.spread.map(|spread| (-SPEED_STEP * spread).exp()));
+            let step = step.get_or_insert_with(|| self.factors(-SPEED_STEP));
             factor.iter_mut().zip(&*step).for_each(|(factor, step)| *factor *= step);
         }
         Forecast { low: quantile(&times, 0.1), expected: most_likely(&times), high: quantile(&times, 0.9) }
+    }
+
+    /// No less than what can be added at a speed if nothing is ever cut.
+    fn most(&self, speed: f64) -> f64 {
+        let factor = (speed * self.spread.iter().copied().fold(0.0, f64::max)).exp();
+        let added = self.flow.iter().zip(&self.steps).zip(POINT.iter());
+        added.map(|((flow, steps), Point { start, end, .. })| (flow * factor + steps).max(0.0) * (end - start)).sum()
+    }
+
+    /// By how much writing differs at each point at a speed.
+    fn factors(&self, speed: f64) -> [f64; POINTS] {
+        let mut last = (f64::NAN, f64::NAN);
+        self.spread.map(|spread| {
+            // Beyond a week it stays the same.
+            if spread.to_bits() != last.0.to_bits() {
+                last = (spread, (speed * spread).exp());
+            }
+            last.1
+        })
     }
 
     /// Follows the path with one factor on what is written at each point; gives the seconds until the capacity.
@@ -139,8 +181,8 @@ impl Path {
         let mut due = cycle.as_ref().map_or(f64::INFINITY, |cycle| hours(cycle.next(self.now) - self.now));
         let mut level = used;
         let mut written = self.written;
-        for (at, factor) in factor.iter().enumerate() {
-            let (mut start, end) = (begins(at), begins(at + 1));
+        for (at, (factor, Point { start, end, .. })) in factor.iter().zip(POINT.iter()).enumerate() {
+            let (mut start, end) = (*start, *end);
             let rate = self.flow[at] * factor + self.steps[at];
             while start < end {
                 let stop = due.clamp(start, end);

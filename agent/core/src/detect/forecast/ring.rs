@@ -39,11 +39,26 @@ impl Ring {
 
     /// The amount of a slot; `None` where it is out of reach or was not seen.
     pub(super) fn get(&self, slot: i64) -> Option<f64> {
+        self.at(slot, self.place(slot))
+    }
+
+    /// The amounts of the slots `from..to`, one after the other.
+    pub(super) fn range(&self, from: i64, to: i64) -> impl Iterator<Item = Option<f64>> {
+        let mut place = self.place(from);
+        (from..to).map(move |slot| {
+            let amount = self.at(slot, place);
+            place = if place + 1 < self.slots.len() { place + 1 } else { 0 };
+            amount
+        })
+    }
+
+    /// The amount of a slot, whose place is known.
+    fn at(&self, slot: i64, place: usize) -> Option<f64> {
         let back = self.current.checked_sub(slot).and_then(|back| usize::try_from(back).ok())?;
         if back >= self.slots.len() {
             return None;
         }
-        Some(f64::from(self.slots[self.place(slot)])).filter(|amount| !amount.is_nan())
+        Some(f64::from(self.slots[place])).filter(|amount| !amount.is_nan())
     }
 
     /// Puts another amount in a slot that stands.
@@ -80,7 +95,7 @@ impl Ring {
     pub(super) fn sum(&self, from: i64, to: i64) -> (f64, usize) {
         let mut sum = 0.0;
         let mut count = 0;
-        for amount in (from..to).filter_map(|slot| self.get(slot)) {
+        for amount in self.range(from, to).flatten() {
             sum += amount;
             count += 1;
         }
@@ -154,6 +169,8 @@ mod tests {
         ring.add(40, 50, 7.0);
         assert_eq!([ring.get(0), ring.get(4), ring.get(5)], [None, Some(7.0), None]);
         assert_eq!(ring.sum(0, 5), (8.0, 2));
+        let one_by_one: Vec<_> = (-3..9).map(|slot| ring.get(slot)).collect();
+        assert_eq!(ring.range(-3, 9).collect::<Vec<_>>(), one_by_one);
     }
 
     #[test]

@@ -80,22 +80,15 @@ impl Track {
         }
     }
 
-    /// The deviation of growth until so many hours ahead, as a logarithm.
-    pub(super) fn spread(&self, lead: f64) -> f64 {
+    /// The deviations of growth until each lead, as logarithms.
+    pub(super) fn spreads(&self) -> Spreads {
         let of = |lead: usize, first: f64| {
             let (sum, weight) = self.errors[lead];
             (sum / MEAN_OF_NORMAL + first * FIRST_WEIGHT) / (weight + FIRST_WEIGHT)
         };
-        let (hour, day) = (of(0, FIRST), of(1, FIRST));
-        if lead <= 1.0 {
-            hour
-        } else if lead <= 24.0 {
-            hour + (day - hour) * lead.ln() / 24f64.ln()
-        } else {
-            // A week is off as a day is, until it is known better.
-            let week = of(2, day);
-            day + (week - day) * ((lead / 24.0).ln() / 7f64.ln()).min(1.0)
-        }
+        let day = of(1, FIRST);
+        // A week is off as a day is, until it is known better.
+        Spreads([of(0, FIRST), day, of(2, day)])
     }
 
     pub(super) fn save(&self, writer: &mut Writer) {
@@ -113,5 +106,34 @@ impl Track {
             *pair = (reader.f64()?, reader.f64()?);
         }
         Some(loaded)
+    }
+}
+
+/// How far off growth will be until each of the leads, as logarithms.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spreads([f64; 3]);
+
+impl Spreads {
+    pub(super) fn at(self, place: Place) -> f64 {
+        let (from, to) = (self.0[place.lead], self.0[place.lead + 1]);
+        from + (to - from) * place.share
+    }
+}
+
+/// Where a moment lies between two leads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// The lead before it, unless it is nearer than all.
+    lead: usize,
+    /// How much of the way to the next one it is, in logarithms.
+    share: f64,
+}
+
+impl Place {
+    #[allow(clippy::cast_precision_loss)]
+    pub(super) fn new(hours: f64) -> Self {
+        let lead = usize::from(hours > LEADS[1] as f64);
+        let (from, to) = (LEADS[lead] as f64, LEADS[lead + 1] as f64);
+        Self { lead, share: ((hours / from).ln() / (to / from).ln()).clamp(0.0, 1.0) }
     }
 }

@@ -30,11 +30,11 @@ pub struct Blame {
 
 /// Ranks the metrics that are unusual at this step.
 pub(super) fn rank(deviations: &[Deviation], values: &[Option<f64>], residuals: &[Residual], at: f64) -> Vec<Blame> {
-    let unusual = deviations.iter().zip(values).enumerate().filter(|(_, (off, _))| off.distance >= UNUSUAL);
+    let unusual = deviations.iter().zip(values).enumerate().filter(|(_, (off, _))| off.beyond_habit >= UNUSUAL);
     let mut ranked: Vec<Blame> = unusual
         .filter_map(|(metric, (off, value))| {
             let (value, residual) = ((*value)?, residuals.get(metric)?);
-            let Deviation { distance, expected, scale } = *off;
+            let Deviation { beyond_habit: distance, expected, scale, .. } = *off;
             let raw = (value - expected).abs() / scale;
             let (share, seconds) = (residual.share_beyond(raw), residual.unusual_seconds());
             let (limit, parts) = (residual.limit(scale), Some(residual.parts(at)));

@@ -9,7 +9,7 @@
 
 use super::alarm::{Alarm, AlarmState};
 use super::blame::{self, Blame};
-use super::joint::{self, Joint};
+use super::joint::{self, Evidence, Joint};
 use super::residual::{Deviation, Residual, Usual};
 use super::single::Single;
 use crate::detect::Learning;
@@ -62,7 +62,8 @@ impl HostModel {
             let value = value.filter(|value| value.is_finite());
             value.map_or_else(Deviation::default, |value| residual.observe(value, at, dt, learning))
         }));
-        let evidence = self.deviations.iter().map(|off| joint::evidence(off.distance)).sum();
+        let sum = |of: fn(&Deviation) -> f64| self.deviations.iter().map(|off| joint::evidence(of(off))).sum();
+        let evidence = Evidence { all: sum(|off| off.distance), beyond_habit: sum(|off| off.beyond_habit) };
         let worth = self.joint.observe(evidence, dt, learning);
         let limit = self.joint.limit(alarms_per_week);
         let alarm = self.alarm.observe(worth.now, worth.faded, limit, dt);
@@ -71,7 +72,7 @@ impl HostModel {
         } else {
             Vec::new()
         };
-        HostScore { score: worth.faded, limit, alarm, blame }
+        HostScore { score: worth.score, limit, alarm, blame }
     }
 
     /// Freezes what is usual, or lets it be learned again. A series on its own ([`Single`]) always
@@ -137,13 +138,14 @@ impl HostModel {
         self.residuals.iter().for_each(|residual| residual.save(writer));
     }
 
-    pub(crate) fn load(reader: &mut Reader<'_>) -> Option<Self> {
-        let (joint, alarm) = (Joint::load(reader)?, Alarm::load(reader)?);
+    /// Reads what [`HostModel::save`] wrote; earlier versions knew no habits.
+    pub(crate) fn load(reader: &mut Reader<'_>, has_habits: bool) -> Option<Self> {
+        let (joint, alarm) = (Joint::load(reader, has_habits)?, Alarm::load(reader)?);
         let single = match reader.u8()? {
             0 => None,
             _ => Some(Box::new(Single::load(reader)?)),
         };
-        let residuals = (0..reader.len()?).map(|_| Residual::load(reader)).collect::<Option<_>>()?;
+        let residuals = (0..reader.len()?).map(|_| Residual::load(reader, has_habits)).collect::<Option<_>>()?;
         Some(Self { residuals, joint, alarm, single, ..Self::default() })
     }
 }

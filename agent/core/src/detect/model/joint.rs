@@ -77,7 +77,9 @@ pub(super) struct Joint {
     passed: f64,
     /// Seconds seen, as far as they matter.
     seen: f64,
+    /// What has not faded of how bad it was beyond habit, and of all.
     faded: f64,
+    score: f64,
 }
 
 impl Default for Joint {
@@ -91,33 +93,50 @@ impl Default for Joint {
             passed: 0.0,
             seen: 0.0,
             faded: 0.0,
+            score: 0.0,
         }
     }
+}
+
+/// The evidence of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Evidence {
+    /// Of everything that is unusual: what is learned, and told as the score.
+    pub(super) all: f64,
+    /// Without what is usual trouble at this time of the day: what an alarm is made of.
+    pub(super) beyond_habit: f64,
 }
 
 /// What the evidence of one step is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Worth {
-    /// Of this step alone.
+    /// How unusual it is, with what has not yet faded of the steps before.
+    pub(super) score: f64,
+    /// What is beyond habit, of this step alone.
     pub(super) now: f64,
-    /// With what has not yet faded of the steps before.
+    /// The same, with what has not yet faded of the steps before.
     pub(super) faded: f64,
 }
 
 impl Joint {
     /// Judges the evidence of a step of `dt` seconds by the hours before, then learns it if it may.
-    pub(super) fn observe(&mut self, evidence: f64, dt: f64, learning: Learning) -> Worth {
-        let now = if self.hours >= HOURS_MIN { evidence / (self.usual + AT_LEAST) } else { 0.0 };
-        self.faded = (self.faded * (-1.0 / FADE_STEPS).exp()).max(now);
+    pub(super) fn observe(&mut self, evidence: Evidence, dt: f64, learning: Learning) -> Worth {
+        let is_known = self.hours >= HOURS_MIN;
+        let worth = |evidence: f64| if is_known { evidence / (self.usual + AT_LEAST) } else { 0.0 };
+        let (all, now) = (worth(evidence.all), worth(evidence.beyond_habit));
+        let fade = (-1.0 / FADE_STEPS).exp();
+        self.score = (self.score * fade).max(all);
+        self.faded = (self.faded * fade).max(now);
+        let worth = Worth { score: self.score, now, faded: self.faded };
         if learning == Learning::Frozen {
-            return Worth { now, faded: self.faded };
+            return worth;
         }
         if self.seen < WARM {
             self.seen += dt;
         } else {
-            self.learn(evidence, dt);
+            self.learn(evidence.all, dt);
         }
-        Worth { now, faded: self.faded }
+        worth
     }
 
     /// The score that this host's own hours reach as often as `alarms_per_week` accepts.
@@ -130,7 +149,9 @@ impl Joint {
         if self.hours < TAIL_HOURS_MIN {
             return gross;
         }
-        (level / (self.usual + AT_LEAST)).clamp(LIMIT_MIN, gross)
+        let hour = self.usual + AT_LEAST;
+        // What one hour in ten reaches is how this host is, however gross.
+        (level / hour).clamp(LIMIT_MIN, gross).max(self.seldom / hour)
     }
 
     /// For how many more seconds it learns before it says anything.
@@ -172,21 +193,23 @@ impl Joint {
 
     pub(super) fn save(&self, writer: &mut Writer) {
         self.worst_hours.iter().for_each(|hours| writer.f32(*hours));
-        let Self { hours, usual, seldom, worst, passed, seen, faded, .. } = *self;
-        for value in [hours, usual, seldom, worst, passed, seen, faded] {
+        let Self { hours, usual, seldom, worst, passed, seen, faded, score, .. } = *self;
+        for value in [hours, usual, seldom, worst, passed, seen, faded, score] {
             writer.f64(value);
         }
     }
 
-    pub(super) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn load(reader: &mut Reader<'_>, has_habits: bool) -> Option<Self> {
         let mut loaded = Self::default();
         for hours in &mut loaded.worst_hours {
             *hours = reader.f32().filter(|hours| hours.is_finite() && *hours >= 0.0)?;
         }
-        let Self { hours, usual, seldom, worst, passed, seen, faded, .. } = &mut loaded;
-        for value in [hours, usual, seldom, worst, passed, seen, faded] {
-            *value = reader.f64().filter(|value| value.is_finite() && *value >= 0.0)?;
+        let Self { hours, usual, seldom, worst, passed, seen, faded, score, .. } = &mut loaded;
+        let mut number = || reader.f64().filter(|value| value.is_finite() && *value >= 0.0);
+        for value in [hours, usual, seldom, worst, passed, seen, &mut *faded] {
+            *value = number()?;
         }
+        *score = if has_habits { number()? } else { *faded };
         Some(loaded)
     }
 }

@@ -6,6 +6,7 @@
 
 mod alarm;
 mod blame;
+mod habits;
 mod host;
 mod joint;
 mod metric;

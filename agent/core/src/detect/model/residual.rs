@@ -9,11 +9,12 @@
 //! Everything learned is clipped at a few scales: hours of trouble hardly move it. Only a shift
 //! that lasts for a day without a break is taken for the new usual at once.
 
+use super::habits::Habits;
 use crate::detect::Learning;
 use crate::detect::codec::{Reader, Writer};
 
 /// Bins of a day: quarter-hours.
-const BINS: usize = 96;
+pub(super) const BINS: usize = 96;
 const DAY: f64 = 86_400.0;
 #[allow(clippy::cast_precision_loss)]
 const BIN: f64 = DAY / BINS as f64;
@@ -69,6 +70,8 @@ pub(super) const UNUSUAL: f64 = 3.0;
 pub(super) struct Deviation {
     /// In scales, held against the metric's own extremes; 0 while it learns.
     pub(super) distance: f64,
+    /// The same, held against its usual trouble at this time of the day as well.
+    pub(super) beyond_habit: f64,
     /// What was expected.
     pub(super) expected: f64,
     /// The usual distance from it.
@@ -120,6 +123,7 @@ pub(super) struct Residual {
     /// Its scale is never below this.
     floor: f64,
     extremes: Extremes,
+    habits: Habits,
 }
 
 impl Default for Residual {
@@ -135,6 +139,7 @@ impl Default for Residual {
             unusual: 0.0,
             floor: ABSOLUTE_FLOOR,
             extremes: Extremes::default(),
+            habits: Habits::default(),
         }
     }
 }
@@ -154,13 +159,16 @@ impl Residual {
         let is_warm = self.seen >= WARM;
         let distance = if is_warm { (raw * AT_EXTREME / self.extremes.edge()).min(raw).min(DISTANCE_MAX) } else { 0.0 };
         self.unusual = if distance >= UNUSUAL { self.unusual + dt } else { 0.0 };
+        let beyond_habit = self.habits.held(raw, bin).map_or(distance, |held| held.min(distance));
         if learning == Learning::On {
-            if is_warm && self.unusual <= BURST_STEPS * dt {
+            let is_burst = self.unusual <= BURST_STEPS * dt;
+            if is_warm && is_burst {
                 self.extremes.add(raw, dt);
             }
+            self.habits.note((!is_burst).then_some(raw), bin);
             self.learn(value, off, (bin, dt), scale);
         }
-        Deviation { distance, expected, scale }
+        Deviation { distance, beyond_habit, expected, scale }
     }
 
     /// What is usual at `at` (unix seconds).
@@ -263,9 +271,10 @@ impl Residual {
             writer.f64(value);
         }
         self.extremes.save(writer);
+        self.habits.save(writer);
     }
 
-    pub(super) fn load(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn load(reader: &mut Reader<'_>, has_habits: bool) -> Option<Self> {
         let mut loaded = Self::default();
         for value in loaded.levels.iter_mut().chain(&mut loaded.seconds) {
             *value = reader.f32().filter(|value| value.is_finite())?;
@@ -275,6 +284,9 @@ impl Residual {
             *value = reader.f64().filter(|value| value.is_finite())?;
         }
         loaded.extremes = Extremes::load(reader)?;
+        if has_habits {
+            loaded.habits = Habits::load(reader)?;
+        }
         Some(loaded)
     }
 }

@@ -152,22 +152,49 @@ fn what_is_no_number_or_missing_does_no_harm() {
     }
 }
 
+/// A host on which something runs at three every night from the tenth day on, so many minutes; `times` tells how large it is.
+/// Gives the days on which alarms opened.
+fn nightly(days: usize, minutes: usize, times: impl Fn(usize) -> f64) -> Vec<usize> {
+    let opened = opened(days, 8, |step, values| {
+        let (day, minute) = (step / STEPS_PER_DAY, step % STEPS_PER_DAY);
+        if day >= 10 && (180..180 + minutes).contains(&minute) {
+            values[1..8].iter_mut().for_each(|value| *value *= times(day));
+        }
+    });
+    opened.into_iter().map(|(step, _)| step / STEPS_PER_DAY).filter(|day| *day >= 10).collect()
+}
+
+#[test]
+fn an_hour_of_every_night_is_told_until_it_is_a_habit_and_when_it_grows() {
+    let days = nightly(30, 60, |day| if day == 26 { 20.0 } else { 3.0 });
+    let first: Vec<_> = days.iter().copied().take_while(|day| *day < 26).collect();
+    assert!(first.first() == Some(&10) && first.iter().all(|day| *day <= 14), "{days:?}");
+    assert_eq!(days[first.len()..], [26], "{days:?}");
+}
+
+#[test]
+fn a_moment_of_every_night_is_no_habit() {
+    let days = nightly(30, 2, |_| 3.0);
+    assert!(days.len() >= 18, "{days:?}");
+}
+
 #[test]
 fn what_was_saved_goes_on_with_the_very_same_answers() {
     let (mut host, mut model) = (Host::new(6), HostModel::default());
     let mut next = |step: usize| -> Vec<_> {
-        let gross = if step.is_multiple_of(97) { 3.0 } else { 1.0 };
+        // Seldom for a moment, and every night for half an hour.
+        let gross = if step.is_multiple_of(97) || step % STEPS_PER_DAY < 30 { 3.0 } else { 1.0 };
         host.next().into_iter().map(|value| Some(value * gross)).collect()
     };
-    for step in 0..3 * STEPS_PER_DAY {
+    for step in 0..8 * STEPS_PER_DAY + 20 {
         model.observe(&next(step), at(step), MINUTE, KNOB);
     }
     let mut writer = Writer::default();
     writer.section(1, 1, |w| model.save(w));
     let bytes = writer.finish();
     let mut reader = Reader::open(&bytes).unwrap();
-    let mut again = HostModel::load(&mut reader.section().unwrap().body).unwrap();
-    for step in 3 * STEPS_PER_DAY..4 * STEPS_PER_DAY {
+    let mut again = HostModel::load(&mut reader.section().unwrap().body, true).unwrap();
+    for step in 8 * STEPS_PER_DAY + 20..10 * STEPS_PER_DAY {
         let values = next(step);
         let want = model.observe(&values, at(step), MINUTE, KNOB);
         assert_eq!(again.observe(&values, at(step), MINUTE, KNOB), want, "{step}");
