@@ -28,6 +28,7 @@ pub mod log;
 pub mod parse;
 pub mod plan;
 pub mod policy;
+pub mod processes;
 pub mod readings;
 pub mod record;
 pub mod recording;

@@ -6,9 +6,11 @@
 
 pub mod arp;
 pub mod cgroup;
+pub mod cgroup_path;
 pub mod conntrack;
 pub mod cpu_list;
 pub mod diskstats;
+pub mod fdinfo;
 pub mod file_nr;
 pub mod ipvs;
 pub mod journal;
@@ -187,6 +189,9 @@ mod tests {
         let _ = cgroup::memory_stat_anon(bytes);
         let _ = cgroup::value(bytes);
         let _ = cgroup::pids(bytes).count();
+        let _ = cgroup_path::v2(bytes);
+        let _ = cgroup_path::unit(&String::from_utf8_lossy(bytes));
+        let _ = fdinfo::mount_id(bytes);
         let _ = diskstats::parse(bytes, |_| true);
         let _ = file_nr::parse(bytes);
         let _ = loadavg::parse(bytes);
@@ -199,7 +204,7 @@ mod tests {
         let _ = vmstat::parse(bytes);
     }
 
-    const FIXTURES: [&[u8]; 37] = [
+    const FIXTURES: [&[u8]; 40] = [
         include_bytes!("fixtures/arp.txt"),
         include_bytes!("fixtures/conntrack.4.19.txt"),
         include_bytes!("fixtures/conntrack.6.1.txt"),
@@ -229,10 +234,13 @@ mod tests {
         include_bytes!("fixtures/udp.txt"),
         include_bytes!("fixtures/xfs.txt"),
         include_bytes!("fixtures/diskstats.6.18.txt"),
+        include_bytes!("fixtures/fdinfo.6.18.txt"),
         include_bytes!("fixtures/loadavg.6.18.txt"),
         include_bytes!("fixtures/meminfo.6.18.txt"),
         include_bytes!("fixtures/mountinfo.txt"),
         include_bytes!("fixtures/net_dev.6.18.txt"),
+        include_bytes!("fixtures/pid_cgroup.hybrid.txt"),
+        include_bytes!("fixtures/pid_cgroup.v2.txt"),
         include_bytes!("fixtures/pid_stat.6.18.txt"),
         include_bytes!("fixtures/pressure.6.18.txt"),
         include_bytes!("fixtures/stat.6.18.txt"),
