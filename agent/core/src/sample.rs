@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::id::BootId;
 use crate::log::LogReading;
+use crate::processes::Held;
 use crate::subject::{PathBytes, UnitName};
 use crate::time::Now;
 
@@ -58,6 +59,9 @@ pub struct Sample {
     pub probes: BTreeMap<String, Probe>,
     /// What the journal came to; `None` while it cannot be read.
     pub log: Option<Arc<LogReading>>,
+    /// Who holds deleted files open, largest first. Looked at while a filesystem is short of room; `None` otherwise, and
+    /// where it cannot be seen.
+    pub held: Option<Arc<Vec<Held>>>,
 }
 
 /// CPU time since boot, in clock ticks (`USER_HZ`, 100 a second), of all CPUs together or of one.
