@@ -11,6 +11,7 @@ pub mod file;
 pub mod filesystems;
 pub mod handles;
 pub mod journal;
+pub mod look;
 pub mod probes;
 pub mod proc;
 pub mod processes;
@@ -22,8 +23,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use mainstay_core::processes::Held;
+use mainstay_core::processes::top::Before;
 use mainstay_core::sample::{Probe, Sample, Unit};
-use mainstay_core::subject::UnitName;
+use mainstay_core::subject::{PathBytes, UnitName};
 use mainstay_core::time::Now;
 
 use cgroups::Cgroups;
@@ -65,6 +68,8 @@ pub struct Host {
     units: Option<BTreeMap<UnitName, UnitState>>,
     probes: BTreeMap<String, Probe>,
     journal: Option<Journal>,
+    held: Option<Arc<Vec<Held>>>,
+    cpus: Option<u32>,
     buffer: Vec<u8>,
     errors: ReadErrors,
 }
@@ -81,6 +86,8 @@ impl Host {
             units: None,
             probes: BTreeMap::new(),
             journal: None,
+            held: None,
+            cpus: None,
             buffer: Vec::new(),
             errors: ReadErrors::default(),
         }
@@ -129,7 +136,42 @@ impl Host {
             }
         };
         sample.filesystems = self.filesystems.collect(now);
+        sample.held.clone_from(&self.held);
+        self.cpus = sample.cpus;
         sample
+    }
+
+    /// Takes who holds deleted files into its samples from now on; `None` where that is not known.
+    pub fn set_held(&mut self, held: Option<Vec<Held>>) {
+        self.held = held.map(Arc::new);
+    }
+
+    /// CPU times of all processes, as they were when they were last looked at.
+    #[must_use]
+    pub fn before(&self) -> Before {
+        self.processes.before()
+    }
+
+    /// CPUs that were online in the last sample.
+    #[must_use]
+    pub fn cpus(&self) -> Option<u32> {
+        self.cpus
+    }
+
+    /// Filesystems that are watched, by device number.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<((u32, u32), PathBytes)> {
+        self.filesystems.numbers().to_vec()
+    }
+
+    /// Tasks of units as their cgroups count them, and how many each may have.
+    #[must_use]
+    pub fn tasks(&self) -> BTreeMap<String, (Option<u64>, Option<u64>)> {
+        let tasks = |name: &UnitName| {
+            let cgroup = self.cgroups.last(name)?;
+            Some((name.as_str().to_owned(), (cgroup.tasks, cgroup.tasks_max)))
+        };
+        self.units.iter().flat_map(BTreeMap::keys).filter_map(tasks).collect()
     }
 
     /// What the last sample held of units, probes, processes and the log, without reading anything.

@@ -22,6 +22,7 @@ impl Shell {
         match query {
             HostQuery::Models(query) => self.uplink.reply(id, Ok(HostReply::Models(self.models(&query)))),
             HostQuery::Record(query) => self.record(id, query),
+            HostQuery::Top(query) => self.answer_top(id, query),
         }
     }
 

@@ -142,6 +142,8 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         said: Said::default(),
         snapshots,
         reading_records: 0,
+        looks: Arc::new(Semaphore::new(top::LOOKS_MAX)),
+        held: top::HeldLook::default(),
         told,
         _changes: changes,
         causes: Causes::default(),

@@ -1,8 +1,10 @@
 //! Processes: who uses what, and who holds files that are deleted.
 //!
 //! The unprivileged agent sees most of a process ([`ProcessSeen`]); what only root may read, its I/O and where its
-//! descriptors lead, are counts of the actuator ([`Inspected`], the verb `processes`).
+//! descriptors lead, are counts of the actuator ([`Inspected`], the verb `processes`). Both are joined by [`top::top`].
 //! What cannot be seen is `None`, and why is said beside it.
+
+pub mod top;
 
 use crate::subject::PathBytes;
 

@@ -2,6 +2,7 @@
 
 mod models;
 mod record;
+mod top;
 
 use mainstay_core::host_query::{HostQuery, HostReply};
 
@@ -13,6 +14,7 @@ impl From<&HostQuery> for v1::host_query::What {
         match query {
             HostQuery::Models(query) => Self::Models(query.into()),
             HostQuery::Record(query) => Self::Record(query.into()),
+            HostQuery::Top(query) => Self::Top(query.into()),
         }
     }
 }
@@ -28,6 +30,9 @@ impl TryFrom<v1::host_query::What> for HostQuery {
             v1::host_query::What::Record(query) => {
                 Self::Record(query.try_into().map_err(|error: ConvertError| error.inside("record"))?)
             }
+            v1::host_query::What::Top(query) => {
+                Self::Top(query.try_into().map_err(|error: ConvertError| error.inside("top"))?)
+            }
         })
     }
 }
@@ -37,6 +42,7 @@ impl From<&HostReply> for v1::host_reply::What {
         match reply {
             HostReply::Models(reply) => Self::Models(reply.into()),
             HostReply::Record(reply) => Self::Record(reply.into()),
+            HostReply::Top(reply) => Self::Top(reply.into()),
         }
     }
 }
@@ -53,6 +59,9 @@ impl TryFrom<v1::host_reply::What> for HostReply {
             }
             v1::host_reply::What::Record(reply) => {
                 Self::Record(reply.try_into().map_err(|error: ConvertError| error.inside("record"))?)
+            }
+            v1::host_reply::What::Top(reply) => {
+                Self::Top(reply.try_into().map_err(|error: ConvertError| error.inside("top"))?)
             }
         })
     }
