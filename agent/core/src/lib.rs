@@ -15,6 +15,7 @@ pub mod canonical;
 pub mod change;
 pub mod columns;
 pub mod config;
+pub mod connections;
 pub mod decide;
 pub mod decision;
 pub mod detect;

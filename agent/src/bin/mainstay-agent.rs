@@ -11,8 +11,8 @@ use mainstay_agent::host::scrape::Scraper;
 use mainstay_agent::run::{self, Ending, Paths};
 use mainstay_agent::{actuate, log};
 use mainstay_core::exposition::Format;
-use mainstay_core::host_query::TopQuery;
 use mainstay_core::host_query::top::TopBy;
+use mainstay_core::host_query::{ConnectionsQuery, TopQuery};
 use mainstay_core::policy::Glob;
 
 /// Watches this host and repairs what policy allows.
@@ -47,6 +47,15 @@ enum Command {
         by: TopBy,
         /// Most processes and most units.
         #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: u32,
+        /// Only units that this glob matches.
+        #[arg(long, default_value = "", value_name = "GLOB")]
+        unit: String,
+    },
+    /// Show who listens on this host, and who talks to whom and how slowly.
+    Connections {
+        /// Most peers; 0 is as many as the agent says at once.
+        #[arg(long, default_value_t = 40, value_name = "N")]
         limit: u32,
         /// Only units that this glob matches.
         #[arg(long, default_value = "", value_name = "GLOB")]
@@ -102,6 +111,10 @@ async fn command(command: Command, paths: Paths, settings: Settings) -> anyhow::
         Command::Top { by, limit, unit } => {
             let query = TopQuery { by, unit: Glob::new(&unit), limit };
             print!("{}", run::ask_top(&paths, &query).await?);
+        }
+        Command::Connections { limit, unit } => {
+            let query = ConnectionsQuery { unit: Glob::new(&unit), limit };
+            print!("{}", run::ask_connections(&paths, &query).await?);
         }
         Command::Metrics { root } => {
             let text = Scraper::at(root).scrape(&settings.filesystems).await;

@@ -6,6 +6,7 @@
 pub mod cgroups;
 pub mod changes;
 pub mod clock;
+pub mod connections;
 pub mod facts;
 pub mod file;
 pub mod filesystems;

@@ -26,7 +26,7 @@ use anyhow::{Context as _, bail};
 use mainstay_core::agent::{Agent, Input, OrderId, StepStatus};
 use mainstay_core::change::Change;
 use mainstay_core::finding::Finding;
-use mainstay_core::host_query::{HostReply, RecordReply, TopQuery};
+use mainstay_core::host_query::{ConnectionsQuery, HostReply, RecordReply, TopQuery};
 use mainstay_core::id::{ActionId, FindingId};
 use mainstay_core::processes::Held;
 use mainstay_core::record::{Ended, Outcome};
@@ -40,6 +40,7 @@ use tracing::{error, info, warn};
 use crate::actuate::{self, Actuator};
 use crate::config::{Files, Settings};
 use crate::host::changes::Changes;
+use crate::host::connections::Connections;
 use crate::host::journal::Journal;
 use crate::host::probes::{Probed, Probes};
 use crate::host::sd_notify::SdNotify;
@@ -165,6 +166,7 @@ struct Shell {
     looks: Arc<Semaphore>,
     held: top::HeldLook,
     told: changes::Told,
+    connections: Connections,
     /// The thread that looks for changes, where it is wanted.
     _changes: Option<Changes>,
     causes: Causes,
@@ -411,6 +413,10 @@ impl Shell {
             Asked::Models(glob, answer) => {
                 let _ = answer.send(Ok(self.models_page(glob)));
             }
+            Asked::Connections(query, answer) => {
+                let reply = self.connections.reply(&query, clock::now());
+                let _ = answer.send(reply.map(|reply| reply.page()));
+            }
             Asked::Top(query, answer) => {
                 let look = self.top(query);
                 tokio::spawn(async move {
@@ -519,6 +525,14 @@ pub async fn ask_status(paths: &Paths) -> anyhow::Result<String> {
 /// Where no agent answers.
 pub async fn ask_top(paths: &Paths, query: &TopQuery) -> anyhow::Result<String> {
     status::ask(&paths.status_socket(), &status::top_question(query)).await
+}
+
+/// Shows who listens, and who talks to whom and how slowly: `mainstay-agent connections`.
+///
+/// # Errors
+/// Where no agent answers.
+pub async fn ask_connections(paths: &Paths, query: &ConnectionsQuery) -> anyhow::Result<String> {
+    status::ask(&paths.status_socket(), &status::connections_question(query)).await
 }
 
 /// Shows what the running agent has learned, of the metrics, mount points and units that a glob

@@ -119,6 +119,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     if settings.journal.follow {
         host.follow(follow_journal(&paths, &settings, now)?);
     }
+    let connections = Connections::follow(&paths.root).context("cannot start a thread")?;
     let changes = settings.changes.watch.then(|| watch_changes(&paths, &settings, &events)).transpose()?;
     let told = changes::Told::new(agent.status().in_force.generation());
     let watch = Watch::new(&paths.etc, &paths.actuator_socket(), &state);
@@ -145,6 +146,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         looks: Arc::new(Semaphore::new(top::LOOKS_MAX)),
         held: top::HeldLook::default(),
         told,
+        connections,
         _changes: changes,
         causes: Causes::default(),
         counts: Counts::default(),

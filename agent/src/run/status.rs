@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mainstay_core::agent::PolicyState;
 use mainstay_core::decision::{Choice, Decision};
-use mainstay_core::host_query::TopQuery;
+use mainstay_core::host_query::{ConnectionsQuery, TopQuery};
 use mainstay_core::id::FindingId;
 use mainstay_core::policy::Glob;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -28,6 +28,9 @@ const DECISIONS_MAX: usize = 256;
 
 /// The question for what was learned; a glob may stand behind it.
 pub(super) const MODELS: &str = "models";
+
+/// The question for who talks to whom; a number of rows and a glob stand behind it.
+const CONNECTIONS: &str = "connections";
 
 /// The question for who uses most; its order, a number of rows and a glob stand behind it.
 const TOP: &str = "top";
@@ -177,6 +180,10 @@ async fn page(question: &str, questions: &mpsc::Sender<Asked>) -> Result<String,
             let query = read_top(rest)?;
             ask_loop(questions, |answer| Asked::Top(query, answer)).await
         }
+        CONNECTIONS => {
+            let (unit, limit) = read_choice(rest)?;
+            ask_loop(questions, |answer| Asked::Connections(ConnectionsQuery { unit, limit }, answer)).await
+        }
         _ => ask_loop(questions, Asked::Status).await,
     };
     answer?
@@ -188,12 +195,22 @@ pub(super) fn top_question(query: &TopQuery) -> String {
     format!("{TOP} {} {} {glob}", query.by.as_str(), query.limit)
 }
 
+/// The question for who talks to whom, as it is sent.
+pub(super) fn connections_question(query: &ConnectionsQuery) -> String {
+    format!("{CONNECTIONS} {} {}", query.limit, query.unit.as_ref().map_or("", Glob::as_str))
+}
+
 fn read_top(text: &str) -> Result<TopQuery, String> {
-    let mut words = text.splitn(3, ' ');
-    let by = words.next().unwrap_or_default().parse()?;
-    let limit = words.next().unwrap_or_default();
+    let (by, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let (unit, limit) = read_choice(rest)?;
+    Ok(TopQuery { by: by.parse()?, unit, limit })
+}
+
+/// A number of rows, and a glob where there is one.
+fn read_choice(text: &str) -> Result<(Option<Glob>, u32), String> {
+    let (limit, glob) = text.split_once(' ').unwrap_or((text, ""));
     let limit = limit.parse().map_err(|_| format!("`{limit}` is no number of rows"))?;
-    Ok(TopQuery { by, unit: Glob::new(words.next().unwrap_or_default().trim()), limit })
+    Ok((Glob::new(glob.trim()), limit))
 }
 
 /// Asks the agent that runs for a page: nothing, or [`MODELS`].
@@ -223,6 +240,9 @@ mod tests {
             let (word, rest) = question.trim().split_once(' ').unwrap();
             assert_eq!((word, read_top(rest)), (TOP, Ok(query)));
         }
+        let query = ConnectionsQuery { unit: Glob::new("a b*"), limit: 7 };
+        assert_eq!(connections_question(&query), "connections 7 a b*");
+        assert_eq!(read_choice("7 a b*"), Ok((query.unit, 7)));
         assert!(read_top("luck 3").unwrap_err().contains("`luck` is none of cpu"));
         assert!(read_top("cpu many").unwrap_err().contains("`many`"));
     }

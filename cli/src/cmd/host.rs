@@ -5,6 +5,7 @@ use mainstay_core::agent::LEARNING_SECONDS;
 use mainstay_proto::v1::{GetHostRequest, GetHostResponse, RevokeHostRequest, SeriesKey};
 use serde::Serialize;
 
+use super::connections::{self, ConnectionsArgs};
 use super::decisions::DecisionRow;
 use super::findings::FindingRow;
 use super::hosts::{HostRow, painted_state, policy_word};
@@ -33,6 +34,8 @@ pub(crate) enum HostCommand {
     Record(RecordArgs),
     /// Show which processes and units use most, which are stuck, and who holds deleted files
     Top(TopArgs),
+    /// Show who listens on it, and who talks to whom and how slowly
+    Connections(ConnectionsArgs),
     /// Refuse this host's certificate from now on
     Revoke {
         /// Name, id or the beginning of an id
@@ -49,7 +52,7 @@ impl HostCommand {
         match self {
             Self::Show { .. } => true,
             Self::Models(args) => args.only_looks(),
-            Self::Record(_) | Self::Top(_) => true,
+            Self::Record(_) | Self::Top(_) | Self::Connections(_) => true,
             Self::Revoke { .. } => false,
         }
     }
@@ -80,6 +83,7 @@ pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit
         HostCommand::Models(args) => models::run(args, context).await,
         HostCommand::Record(args) => record::run(args, context).await,
         HostCommand::Top(args) => top::run(args, context).await,
+        HostCommand::Connections(args) => connections::run(args, context).await,
         HostCommand::Revoke { host } => {
             let request = RevokeHostRequest { host: host.clone() };
             connect::commands(context).await?.revoke_host(request).await?;

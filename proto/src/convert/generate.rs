@@ -1,15 +1,19 @@
 //! Values of every domain type, for the property tests.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::change::{Change, ChangeKind};
+use mainstay_core::connections::{Direction, Listening, Peer, Traffic};
 use mainstay_core::decision::{Choice, Decision, Guard, HoldReason, Mode, PolicyRef, Verdict};
 use mainstay_core::detect::learned::{LearnedModel, LearnedSubject, SnapshotInfo};
 use mainstay_core::finding::{Evidence, Finding, FindingKind, FindingState, Measure, Severity};
+use mainstay_core::host_query::connections::{EdgeRow, ListenerRow};
 use mainstay_core::host_query::top::{ProcessRow, TopBy, UnitRow};
 use mainstay_core::host_query::{
-    HostQuery, HostReply, ModelsQuery, ModelsReply, RecordQuery, RecordReply, TopQuery, TopReply,
+    ConnectionsQuery, ConnectionsReply, HostQuery, HostReply, ModelsQuery, ModelsReply, RecordQuery, RecordReply,
+    TopQuery, TopReply,
 };
 use mainstay_core::id::{ActionId, BootId, DecisionId, FindingId};
 use mainstay_core::plan::{
@@ -277,7 +281,50 @@ pub(crate) fn host_query() -> impl Strategy<Value = HostQuery> {
         .prop_map(|(series, last, [from, limit])| HostQuery::Record(RecordQuery { last, series, from, limit }));
     let top = (select(&TopBy::ALL[..]), glob(), any::<u32>())
         .prop_map(|(by, unit, limit)| HostQuery::Top(TopQuery { by, unit, limit }));
-    prop_oneof![models, record, top]
+    let connections =
+        (glob(), any::<u32>()).prop_map(|(unit, limit)| HostQuery::Connections(ConnectionsQuery { unit, limit }));
+    prop_oneof![models, record, top, connections]
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
+}
+
+prop_compose! {
+    fn listener_row()(
+        unit in text(), (address, port) in (address(), any::<u16>()), [waiting, waiting_max] in any::<[u32; 2]>(),
+    ) -> ListenerRow {
+        let listening = Listening { local: SocketAddr::new(address, port), waiting, waiting_max };
+        ListenerRow { unit, listening }
+    }
+}
+
+prop_compose! {
+    fn edge_row()(
+        (unit, address, port, is_in) in (text(), address(), any::<u16>(), any::<bool>()),
+        [open, opening, half_closed, rtt_of, rtt_us_max] in any::<[u32; 5]>(),
+        [rtt_us_sum, retransmitted, segments_sent, sent_bytes, received_bytes] in any::<[u64; 5]>(),
+        (known_for, last_seen) in (duration(), duration()),
+    ) -> EdgeRow {
+        let direction = if is_in { Direction::In } else { Direction::Out };
+        let traffic = Traffic {
+            open, opening, half_closed, rtt_us_sum, rtt_of, rtt_us_max, retransmitted, segments_sent, sent_bytes,
+            received_bytes,
+        };
+        EdgeRow { unit, peer: Peer { direction, address, port }, traffic, known_for, last_seen }
+    }
+}
+
+prop_compose! {
+    fn connections_reply()(
+        (age, notes) in (duration(), vec(text(), 0..3)),
+        [connections, listeners_more, edges_more] in any::<[u32; 3]>(),
+        (listeners, edges) in (vec(listener_row(), 0..3), vec(edge_row(), 0..3)),
+    ) -> HostReply {
+        HostReply::Connections(ConnectionsReply {
+            age, connections, listeners, listeners_more, edges, edges_more, notes,
+        })
+    }
 }
 
 fn io() -> impl Strategy<Value = Option<(u64, u64)>> {
@@ -402,7 +449,7 @@ prop_compose! {
 pub(crate) fn host_reply() -> impl Strategy<Value = HostReply> {
     let record = (recording(), any::<u32>(), of(any::<u32>()))
         .prop_map(|(recording, matching, next)| HostReply::Record(RecordReply { recording, matching, next }));
-    prop_oneof![models_reply(), record, top_reply()]
+    prop_oneof![models_reply(), record, top_reply(), connections_reply()]
 }
 
 prop_compose! {

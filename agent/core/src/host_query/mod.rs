@@ -9,18 +9,20 @@
 //! `proto/src/convert/host_query/`, one message in `session.proto`, and its answer in the shell's
 //! `run/asked.rs`; the compiler shows every place.
 
+pub mod connections;
 pub mod models;
 mod page;
 pub mod record;
 pub mod top;
 
+pub use connections::{ConnectionsQuery, ConnectionsReply};
 pub use models::{ModelsQuery, ModelsReply};
 pub use record::{RecordQuery, RecordReply};
 pub use top::{TopQuery, TopReply};
 
 /// Every question by its name, in the order of the variants. An agent says in its Hello which of
 /// them it can answer, so that an older one is not asked what it does not know.
-pub const NAMES: [&str; 3] = ["models", "record", "top"];
+pub const NAMES: [&str; 4] = ["models", "record", "top", "connections"];
 
 /// What stands before a question's name in the capabilities of a session.
 const CAPABILITY_PREFIX: &str = "host_query.";
@@ -34,6 +36,8 @@ pub enum HostQuery {
     Record(RecordQuery),
     /// Which processes and units use most.
     Top(TopQuery),
+    /// Who talks to whom.
+    Connections(ConnectionsQuery),
 }
 
 /// What is answered.
@@ -45,6 +49,8 @@ pub enum HostReply {
     Record(RecordReply),
     /// To [`HostQuery::Top`].
     Top(TopReply),
+    /// To [`HostQuery::Connections`].
+    Connections(ConnectionsReply),
 }
 
 impl HostQuery {
@@ -55,6 +61,7 @@ impl HostQuery {
             Self::Models(_) => "models",
             Self::Record(_) => "record",
             Self::Top(_) => "top",
+            Self::Connections(_) => "connections",
         }
     }
 
@@ -80,6 +87,7 @@ mod tests {
             HostQuery::Models(ModelsQuery::default()),
             HostQuery::Record(RecordQuery::default()),
             HostQuery::Top(TopQuery::default()),
+            HostQuery::Connections(ConnectionsQuery::default()),
         ];
         let said: Vec<_> = capabilities().collect();
         assert_eq!(said, questions.iter().map(HostQuery::capability).collect::<Vec<_>>());

@@ -29,6 +29,7 @@ pub mod pid_stat;
 pub mod pressure;
 pub mod schedstat;
 pub mod sensor;
+pub mod sock_diag;
 pub mod sockstat;
 pub mod softnet;
 pub mod stat;
@@ -174,6 +175,7 @@ mod tests {
         let _ = schedstat::parse(bytes);
         let _ = sensor::split(&String::from_utf8_lossy(bytes));
         let _ = sensor::clean(&String::from_utf8_lossy(bytes));
+        let _ = sock_diag::datagram(bytes, |_| {});
         let _ = sockstat::parse(bytes);
         let _ = softnet::parse(bytes);
         let _ = stat::guests(bytes);
@@ -204,7 +206,7 @@ mod tests {
         let _ = vmstat::parse(bytes);
     }
 
-    const FIXTURES: [&[u8]; 40] = [
+    const FIXTURES: [&[u8]; 43] = [
         include_bytes!("fixtures/arp.txt"),
         include_bytes!("fixtures/conntrack.4.19.txt"),
         include_bytes!("fixtures/conntrack.6.1.txt"),
@@ -226,6 +228,9 @@ mod tests {
         include_bytes!("fixtures/os-release.txt"),
         include_bytes!("fixtures/schedstat.txt"),
         include_bytes!("fixtures/snmp6.txt"),
+        include_bytes!("fixtures/sock_diag_tcp.4.19.bin"),
+        include_bytes!("fixtures/sock_diag_tcp.6.18.bin"),
+        include_bytes!("fixtures/sock_diag_tcp6.6.18.bin"),
         include_bytes!("fixtures/sockstat.4.19.txt"),
         include_bytes!("fixtures/sockstat.6.1.txt"),
         include_bytes!("fixtures/softnet.4.19.txt"),

@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-use mainstay_core::host_query::models::GLOB_BYTES_MAX;
 use mainstay_core::host_query::top::{ProcessRow, TopBy, UnitRow};
 use mainstay_core::host_query::{TopQuery, TopReply};
-use mainstay_core::policy::Glob;
 use mainstay_core::processes::Held;
 use mainstay_core::subject::PathBytes;
 
-use super::super::{ConvertError, Problem, all, finite, listed, optional_finite};
+use super::super::{ConvertError, all, finite, listed, optional_finite};
+use super::{glob_from_wire, glob_to_wire, millis};
 use crate::v1;
 
 impl From<&TopQuery> for v1::TopQuery {
     fn from(query: &TopQuery) -> Self {
-        let unit = query.unit.as_ref().map_or_else(String::new, |glob| glob.as_str().to_owned());
+        let unit = glob_to_wire(query.unit.as_ref());
         Self { by: query.by.as_str().to_owned(), unit, limit: query.limit }
     }
 }
@@ -23,18 +22,9 @@ impl TryFrom<v1::TopQuery> for TopQuery {
     type Error = ConvertError;
 
     fn try_from(query: v1::TopQuery) -> Result<Self, ConvertError> {
-        let found = query.unit.len();
-        if found > GLOB_BYTES_MAX {
-            let expected = format!("at most {GLOB_BYTES_MAX}").into();
-            return Err(ConvertError::new("unit", Problem::Length { expected, found }));
-        }
         let by = listed("by", &query.by, &TopBy::ALL, TopBy::as_str)?;
-        Ok(Self { by, unit: Glob::new(&query.unit), limit: query.limit })
+        Ok(Self { by, unit: glob_from_wire("unit", &query.unit)?, limit: query.limit })
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl From<&TopReply> for v1::TopReply {
