@@ -169,7 +169,7 @@ impl Host {
     #[must_use]
     pub fn tasks(&self) -> BTreeMap<String, (Option<u64>, Option<u64>)> {
         let tasks = |name: &UnitName| {
-            let cgroup = self.cgroups.last(name)?;
+            let cgroup = self.cgroups.last(name.as_str())?;
             Some((name.as_str().to_owned(), (cgroup.tasks, cgroup.tasks_max)))
         };
         self.units.iter().flat_map(BTreeMap::keys).filter_map(tasks).collect()
@@ -179,7 +179,7 @@ impl Host {
     #[must_use]
     pub fn shown(&self) -> Sample {
         let unit = |(name, state): (&UnitName, &UnitState)| {
-            (name.clone(), Unit { cgroup: self.cgroups.last(name), ..state.unit.clone() })
+            (name.clone(), Unit { cgroup: self.cgroups.last(name.as_str()), ..state.unit.clone() })
         };
         Sample {
             processes: self.processes.last(),
@@ -194,7 +194,7 @@ impl Host {
         self.cgroups.next_round();
         let (cgroups, processes, buffer) = (&mut self.cgroups, &self.processes, &mut self.buffer);
         let read = |(name, state): (&UnitName, &UnitState)| {
-            let cgroup = cgroups.read(name, &state.control_group, processes, buffer);
+            let cgroup = cgroups.read(name.as_str(), &state.control_group, processes, buffer);
             (name.clone(), Unit { cgroup, ..state.unit.clone() })
         };
         self.units.as_ref().map(|units| units.iter().map(read).collect())
