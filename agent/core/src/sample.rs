@@ -55,6 +55,8 @@ pub struct Sample {
     pub clock: Option<ClockSync>,
     /// systemd's units, with their cgroups. `None` while D-Bus cannot be asked.
     pub units: Option<BTreeMap<UnitName, Unit>>,
+    /// Containers that run, with their cgroups.
+    pub containers: Vec<Container>,
     /// The latest result of every probe, by the name of the probe.
     pub probes: BTreeMap<String, Probe>,
     /// What the journal came to; `None` while it cannot be read.
@@ -349,6 +351,21 @@ pub struct Unit {
     /// Whether the last stop was asked for by a job (somebody stopped it), not an end of its own.
     pub stopped_on_request: bool,
     /// What its cgroup says; `None` where it has none.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// A container, with what its cgroup says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Container {
+    /// Who runs it (`docker`, `podman` …).
+    pub runtime: &'static str,
+    /// Its id, as far as people use it.
+    pub id: String,
+    /// Its name; the id where it is not known.
+    pub name: String,
+    /// Its image; empty where it is not known.
+    pub image: String,
+    /// What its cgroup says.
     pub cgroup: Option<Cgroup>,
 }
 

@@ -5,6 +5,7 @@
 //! nothing before it is asked for. What only root may read is asked of the actuator; without it it is unknown, and the
 //! answer says why.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ impl Shell {
     pub(super) fn top(&self, query: TopQuery) -> impl Future<Output = Result<TopReply, String>> + Send + use<> {
         let (root, actuator, looks) = (self.paths.root.clone(), self.actuator.clone(), Arc::clone(&self.looks));
         let (before, mounts, tasks) = (self.host.before(), self.host.mounts(), self.host.tasks());
-        let cpus = self.host.cpus().unwrap_or(0);
+        let (cpus, containers) = (self.host.cpus().unwrap_or(0), self.host.container_labels());
         async move {
             let _look = begin(&looks)?;
             let first = actuator.processes().await;
@@ -70,8 +71,18 @@ impl Shell {
             let looked = tokio::task::spawn_blocking(move || {
                 let (seen, unseen) = Looker::at(&root).ok_or_else(no_proc)?.all();
                 let ticks_per_second = rustix::param::clock_ticks_per_second();
-                let look =
-                    Look { at: clock::now(), before, ticks_per_second, cpus, seen, unseen, counted, mounts, tasks };
+                let look = Look {
+                    at: clock::now(),
+                    before,
+                    ticks_per_second,
+                    cpus,
+                    seen,
+                    unseen,
+                    counted,
+                    mounts,
+                    containers,
+                    tasks,
+                };
                 Ok(top(&look, &query))
             });
             looked.await.unwrap_or_else(|lost| Err(lost.to_string()))
@@ -91,9 +102,9 @@ impl Shell {
         }
         self.held = HeldLook { asked: Some(Instant::now()), is_under_way: true };
         let (root, actuator, events) = (self.paths.root.clone(), self.actuator.clone(), self.events.clone());
-        let mounts = self.host.mounts();
+        let (mounts, containers) = (self.host.mounts(), self.host.container_labels());
         tokio::spawn(async move {
-            let holders = holders(actuator, root, mounts).await;
+            let holders = holders(actuator, root, mounts, containers).await;
             let _ = events.send(Event::Held(holders)).await;
         });
     }
@@ -118,12 +129,17 @@ pub(super) fn begin(looks: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphor
 }
 
 /// Asks the actuator for holders of deleted files, and looks whose they are.
-async fn holders(actuator: Actuator, root: PathBuf, mounts: Vec<((u32, u32), PathBytes)>) -> Result<Vec<Held>, String> {
+async fn holders(
+    actuator: Actuator,
+    root: PathBuf,
+    mounts: Vec<((u32, u32), PathBytes)>,
+    containers: BTreeMap<String, String>,
+) -> Result<Vec<Held>, String> {
     let inspected = actuator.processes().await?;
     let looked = tokio::task::spawn_blocking(move || {
         let pids: Vec<u32> = inspected.deleted.iter().map(|deleted| deleted.pid).collect();
         let (seen, _) = Looker::at(&root).ok_or_else(no_proc)?.some(&pids);
-        Ok(held(&inspected, &seen, &mounts))
+        Ok(held(&inspected, &seen, &mounts, &containers))
     });
     looked.await.unwrap_or_else(|lost| Err(lost.to_string()))
 }

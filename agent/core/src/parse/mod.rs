@@ -8,6 +8,7 @@ pub mod arp;
 pub mod cgroup;
 pub mod cgroup_path;
 pub mod conntrack;
+pub mod container;
 pub mod cpu_list;
 pub mod diskstats;
 pub mod fdinfo;

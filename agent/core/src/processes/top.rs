@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{HELD_MAX, Held, Inspected, ProcessSeen, mount_of};
 use crate::host_query::top::{ProcessRow, ROWS_MAX, STUCK_MAX, TopBy, TopQuery, TopReply, UnitRow};
+use crate::parse::container::container;
 use crate::subject::PathBytes;
 use crate::time::Now;
 
@@ -51,6 +52,8 @@ pub struct Look {
     pub counted: Result<Counted, String>,
     /// Where filesystems are mounted, by device number.
     pub mounts: Vec<((u32, u32), PathBytes)>,
+    /// What containers are called, by the paths of their cgroups.
+    pub containers: BTreeMap<String, String>,
     /// Tasks of units, and how many each may have.
     pub tasks: BTreeMap<String, (Option<u64>, Option<u64>)>,
 }
@@ -68,7 +71,7 @@ pub fn top(look: &Look, query: &TopQuery) -> TopReply {
         zombies: count(look.seen.iter().filter(|process| process.state == 'Z').count()),
         uninterruptible: count(look.seen.iter().filter(|process| process.state == 'D').count()),
         notes: notes(look),
-        held: look.counted.as_ref().ok().map(|counted| held(&counted.last, &look.seen, &look.mounts)),
+        held: look.counted.as_ref().ok().map(|counted| held(&counted.last, &look.seen, &look.mounts, &look.containers)),
         ..TopReply::default()
     };
     if let Some(glob) = &query.unit {
@@ -92,7 +95,12 @@ pub fn top(look: &Look, query: &TopQuery) -> TopReply {
 
 /// Holders of deleted files, most space first, with the names of what only has numbers.
 #[must_use]
-pub fn held(inspected: &Inspected, seen: &[ProcessSeen], mounts: &[((u32, u32), PathBytes)]) -> Vec<Held> {
+pub fn held(
+    inspected: &Inspected,
+    seen: &[ProcessSeen],
+    mounts: &[((u32, u32), PathBytes)],
+    containers: &BTreeMap<String, String>,
+) -> Vec<Held> {
     let by_pid: BTreeMap<u32, &ProcessSeen> = seen.iter().map(|process| (process.pid, process)).collect();
     let mut held: Vec<Held> = inspected
         .deleted
@@ -102,7 +110,7 @@ pub fn held(inspected: &Inspected, seen: &[ProcessSeen], mounts: &[((u32, u32), 
             Held {
                 mount: mount_of(deleted.device, mounts),
                 // One that ended meanwhile holds nothing any more, or its child does.
-                unit: process.map_or_else(|| "?".to_owned(), |process| process.unit().to_owned()),
+                unit: process.map_or_else(|| "?".to_owned(), |process| owner(process, containers)),
                 pid: deleted.pid,
                 name: process.map_or_else(|| "?".to_owned(), |process| process.name.clone()),
                 files: deleted.files,
@@ -113,6 +121,12 @@ pub fn held(inspected: &Inspected, seen: &[ProcessSeen], mounts: &[((u32, u32), 
     held.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.pid.cmp(&b.pid)));
     held.truncate(HELD_MAX);
     held
+}
+
+/// What a process belongs to: its container by the name that it has, its unit otherwise.
+fn owner(process: &ProcessSeen, containers: &BTreeMap<String, String>) -> String {
+    let named = container(&process.cgroup).and_then(|found| containers.get(found.cgroup));
+    named.cloned().unwrap_or_else(|| process.unit().to_owned())
 }
 
 fn notes(look: &Look) -> Vec<String> {
@@ -152,7 +166,7 @@ fn rows(look: &Look) -> Vec<ProcessRow> {
             pid: process.pid,
             ppid: process.ppid,
             name: process.name.clone(),
-            unit: process.unit().to_owned(),
+            unit: owner(process, &look.containers),
             state: process.state,
             cpu: per_second(rise) / float(look.ticks_per_second.max(1)),
             rss_bytes: process.rss_bytes,

@@ -51,6 +51,7 @@ fn look() -> Look {
         unseen: 0,
         counted: Ok(Counted { first, window: Duration::from_secs(2), last }),
         mounts: vec![((8, 1), PathBytes::from("/srv"))],
+        containers: BTreeMap::new(),
         tasks: BTreeMap::from([("b.service".to_owned(), (Some(4), Some(512)))]),
     }
 }
@@ -129,6 +130,22 @@ fn what_is_stuck_is_listed_within_a_bound() {
     assert_eq!(reply.stuck.iter().map(|row| (row.pid, row.state)).collect::<Vec<_>>(), [(900, 'D')]);
     let reply = top(&look, &TopQuery::default());
     assert_eq!((reply.stuck.len(), reply.zombies, reply.uninterruptible), (STUCK_MAX, 200, 1));
+}
+
+#[test]
+fn processes_of_a_container_go_by_its_name() {
+    let scope = format!("docker-{}.scope", "3a".repeat(32));
+    let mut look = look();
+    look.seen.push(ProcessSeen { cgroup: format!("/system.slice/{scope}/init"), ..process(99, "", 0, 0) });
+    let unit = |look: &Look| {
+        let reply = top(look, &TopQuery::default());
+        let row = reply.processes.iter().find(|row| row.pid == 99).unwrap();
+        assert_eq!(reply.held.unwrap().last().unwrap().unit, row.unit);
+        row.unit.clone()
+    };
+    assert_eq!(unit(&look), scope);
+    look.containers.insert(format!("/system.slice/{scope}"), "web (docker)".to_owned());
+    assert_eq!(unit(&look), "web (docker)");
 }
 
 #[test]
