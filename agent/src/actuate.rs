@@ -11,6 +11,7 @@ use mainstay_actuator::client::{Client, ClientError};
 use mainstay_core::agent::StepStatus;
 use mainstay_core::id::{ActionId, DecisionId};
 use mainstay_core::plan::Step;
+use mainstay_core::processes::Inspected;
 use mainstay_core::record::{Ended, Outcome};
 use mainstay_core::scene::UnitScene;
 use mainstay_core::subject::UnitName;
@@ -29,6 +30,9 @@ const DISK_DEADLINE: Duration = Duration::from_secs(900);
 
 /// Longest wait for an answer to a question.
 const QUESTION_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Longest wait for counts of all processes: whoever asked for them waits twice as long, and the session 15 s.
+const LOOK_DEADLINE: Duration = Duration::from_secs(4);
 
 /// The way to the actuator.
 #[derive(Debug, Clone)]
@@ -117,6 +121,20 @@ impl Actuator {
             Reply::Refused(refusal) => Err(refusal.text),
             Reply::Failed(failure) => Err(failure.text),
             other => Err(format!("unexpected reply to scene: {other:?}")),
+        }
+    }
+
+    /// Counts process by process what only root may read.
+    ///
+    /// # Errors
+    /// Why it is not known, in words.
+    pub async fn processes(&self) -> Result<Inspected, String> {
+        let request = Request::new(ActionId::default(), Verb::Processes);
+        match self.call(request, LOOK_DEADLINE).await.map_err(|error| chain(&error))? {
+            Reply::Done(Detail::Processes(inspected)) => Ok(inspected),
+            Reply::Refused(refusal) => Err(refusal.text),
+            Reply::Failed(failure) => Err(failure.text),
+            other => Err(format!("unexpected reply to processes: {other:?}")),
         }
     }
 

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mainstay_core::exposition::{Exposition, FamilyKind, Format};
+use mainstay_core::host_query::{ConnectionsQuery, TopQuery};
 use mainstay_core::policy::Glob;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -42,6 +43,10 @@ pub enum Asked {
     Status(oneshot::Sender<Answer>),
     /// What it has learned, of the subjects that a glob matches, for a person.
     Models(Option<Glob>, oneshot::Sender<Answer>),
+    /// Who talks to whom, for a person.
+    Connections(ConnectionsQuery, oneshot::Sender<Answer>),
+    /// Who uses most, for a person.
+    Top(TopQuery, oneshot::Sender<Answer>),
 }
 
 /// What the loop adds to a scrape.
@@ -187,9 +192,11 @@ mod tests {
                         own.text.gauge("mainstay_agent_units", "Units that are followed.", 3.0);
                         answer.send(own).unwrap();
                     }
-                    Asked::Ready(answer) | Asked::Status(answer) | Asked::Models(_, answer) => {
-                        answer.send(Err("no D-Bus".to_owned())).unwrap()
-                    }
+                    Asked::Ready(answer)
+                    | Asked::Status(answer)
+                    | Asked::Models(_, answer)
+                    | Asked::Connections(_, answer)
+                    | Asked::Top(_, answer) => answer.send(Err("no D-Bus".to_owned())).unwrap(),
                 }
             }
         });

@@ -16,7 +16,7 @@ use crate::load::{self, Ownership};
 use crate::reclaim::{self, Context, Places};
 use crate::settings::Settings;
 use crate::units::UnitControl;
-use crate::{clock, inspect, limits, log, probe, scene};
+use crate::{clock, inspect, limits, log, probe, processes, scene};
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -116,6 +116,7 @@ impl Actuator {
                 let seen = folder.map(|folder| scene::take(&self.paths.proc, &folder)).unwrap_or_default();
                 Ok(Reply::Done(Detail::Scene(seen)))
             }
+            Verb::Processes => Ok(Reply::Done(Detail::Processes(processes::look(&self.paths.proc)))),
             Verb::PurgeExpired => self.purge(),
             Verb::ProbeCommand { name } => {
                 let settings = self.checked(&request.verb)?;

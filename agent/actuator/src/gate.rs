@@ -68,7 +68,12 @@ pub fn check(settings: &Settings, verb: &Verb) -> Result<(), Refusal> {
         | Verb::Scene { unit } => check_unit(settings, unit),
         Verb::DiskReclaim(reclaim) => check_reclaim(settings, reclaim),
         Verb::ProbeCommand { name } => check_name("probe", name),
-        Verb::Undo { .. } | Verb::PurgeExpired | Verb::Status { .. } | Verb::Inspect | Verb::Ping => Ok(()),
+        Verb::Undo { .. }
+        | Verb::PurgeExpired
+        | Verb::Status { .. }
+        | Verb::Inspect
+        | Verb::Ping
+        | Verb::Processes => Ok(()),
     }
 }
 
@@ -307,9 +312,8 @@ mod tests {
     fn root_may_undo_and_ask_but_not_act_through_the_socket() {
         assert!(check_peer(Peer::Root, &restart("nginx.service")).is_err());
         assert!(check_peer(Peer::Root, &reclaim(vec![])).is_err());
-        for verb in
-            [Verb::PurgeExpired, Verb::Inspect, Verb::Ping, Verb::Undo { action: mainstay_core::id::ActionId(1) }]
-        {
+        let undo = Verb::Undo { action: mainstay_core::id::ActionId(1) };
+        for verb in [Verb::PurgeExpired, Verb::Inspect, Verb::Ping, Verb::Processes, undo] {
             assert!(check_peer(Peer::Root, &verb).is_ok());
         }
         assert!(check_peer(Peer::Agent, &restart("nginx.service")).is_ok());

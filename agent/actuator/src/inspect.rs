@@ -39,7 +39,7 @@ pub fn inspect(proc: &Path) -> Inspection {
     Inspection { units, unread_processes, omitted_units }
 }
 
-fn processes(proc: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+pub(crate) fn processes(proc: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();
     let is_pid = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
     entries.filter(is_pid).map(|entry| entry.path())
@@ -94,7 +94,7 @@ fn cgroup_of(text: &[u8]) -> Option<Vec<u8>> {
     lines(text).find_map(|line| line.strip_prefix(b"0::")).map(<[u8]>::to_vec)
 }
 
-fn number_field(text: &[u8], key: &[u8]) -> Option<u64> {
+pub(crate) fn number_field(text: &[u8], key: &[u8]) -> Option<u64> {
     let rest = lines(text).find_map(|line| line.strip_prefix(key))?;
     let digits: Vec<u8> = rest.iter().copied().skip_while(|b| *b == b' ').take_while(u8::is_ascii_digit).collect();
     std::str::from_utf8(&digits).ok()?.parse().ok()
@@ -105,7 +105,7 @@ fn kib_field(text: &[u8], key: &[u8]) -> Option<u64> {
 }
 
 /// The soft limit of `Max open files`; `None` if it is unlimited.
-fn fd_limit(text: &[u8]) -> Option<u64> {
+pub(crate) fn fd_limit(text: &[u8]) -> Option<u64> {
     number_field(text, b"Max open files")
 }
 

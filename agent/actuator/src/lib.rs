@@ -7,7 +7,7 @@
 //!
 //! Modules in reading order: [`client`] (the other side's half, all that the agent and the CLI link), [`settings`] (root's
 //! file), [`gate`] (may it be done), [`limits`] and [`journal`] (was it done before, how often), [`units`], [`reclaim`],
-//! [`journald`], [`probe`], [`inspect`], [`scene`] (the verbs), [`dispatch`] (verb to module) and [`server`] (socket to dispatch).
+//! [`journald`], [`probe`], [`inspect`], [`processes`], [`scene`] (the verbs), [`dispatch`] (verb to module) and [`server`] (socket to dispatch).
 //!
 //! Unsafe code stands in [`sys`] alone.
 
@@ -37,6 +37,8 @@ pub mod load;
 pub mod log;
 #[cfg(feature = "server")]
 pub mod probe;
+#[cfg(feature = "server")]
+pub mod processes;
 #[cfg(feature = "server")]
 pub mod protect;
 #[cfg(feature = "server")]

@@ -7,8 +7,8 @@
 
 use crate::log::{LogCounts, LogReading};
 use crate::sample::{
-    ActiveState, Cgroup, ClockSync, CpuTimes, Disk, Filesystem, Interface, KernelCounters, Memory, Pressures, Probe,
-    Sample, TcpCounters, Unit, VmCounters,
+    ActiveState, Cgroup, ClockSync, Container, CpuTimes, Disk, Filesystem, Interface, KernelCounters, Memory,
+    Pressures, Probe, Sample, TcpCounters, Unit, VmCounters,
 };
 
 /// Clock ticks in a second of `/proc/stat` (`USER_HZ`, the same on every architecture we build for).
@@ -86,6 +86,9 @@ pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
     }
     for (name, u) in sample.units.iter().flatten() {
         unit(name.as_str(), u, &mut out);
+    }
+    for c in &sample.containers {
+        container(c, &mut out);
     }
     for (name, p) in &sample.probes {
         probe(name, p, &mut out);
@@ -307,32 +310,87 @@ fn unit(name: &str, unit: &Unit, out: &mut Out<'_>) {
         out.counter("mainstay_unit_restarts_total", f64::from(unit.n_restarts));
     }
     if let Some(of_unit) = &unit.cgroup {
-        cgroup(of_unit, &mut out);
+        cgroup(of_unit, &OF_UNIT, &mut out);
     }
 }
 
-fn cgroup(cgroup: &Cgroup, out: &mut Out<'_>) {
+fn container(container: &Container, out: &mut Out<'_>) {
+    let labels = [
+        ("container", container.name.as_str()),
+        ("id", container.id.as_str()),
+        ("image", container.image.as_str()),
+        ("runtime", container.runtime),
+    ];
+    if let Some(of_container) = &container.cgroup {
+        cgroup(of_container, &OF_CONTAINER, &mut out.with(&labels));
+    }
+}
+
+/// The names of the series of a cgroup.
+struct CgroupNames {
+    memory_bytes: &'static str,
+    memory_max_bytes: &'static str,
+    tasks: &'static str,
+    tasks_max: &'static str,
+    open_fds: &'static str,
+    max_fds: &'static str,
+    oom_kills: &'static str,
+    cpu_seconds: &'static str,
+    cpu_throttled_seconds: &'static str,
+    io_read_bytes: &'static str,
+    io_written_bytes: &'static str,
+}
+
+const OF_UNIT: CgroupNames = CgroupNames {
+    memory_bytes: "mainstay_unit_memory_bytes",
+    memory_max_bytes: "mainstay_unit_memory_max_bytes",
+    tasks: "mainstay_unit_tasks",
+    tasks_max: "mainstay_unit_tasks_max",
+    open_fds: "mainstay_unit_open_fds",
+    max_fds: "mainstay_unit_max_fds",
+    oom_kills: "mainstay_unit_oom_kills_total",
+    cpu_seconds: "mainstay_unit_cpu_seconds_total",
+    cpu_throttled_seconds: "mainstay_unit_cpu_throttled_seconds_total",
+    io_read_bytes: "mainstay_unit_io_read_bytes_total",
+    io_written_bytes: "mainstay_unit_io_written_bytes_total",
+};
+
+const OF_CONTAINER: CgroupNames = CgroupNames {
+    memory_bytes: "mainstay_container_memory_bytes",
+    memory_max_bytes: "mainstay_container_memory_max_bytes",
+    tasks: "mainstay_container_tasks",
+    tasks_max: "mainstay_container_tasks_max",
+    open_fds: "mainstay_container_open_fds",
+    max_fds: "mainstay_container_max_fds",
+    oom_kills: "mainstay_container_oom_kills_total",
+    cpu_seconds: "mainstay_container_cpu_seconds_total",
+    cpu_throttled_seconds: "mainstay_container_cpu_throttled_seconds_total",
+    io_read_bytes: "mainstay_container_io_read_bytes_total",
+    io_written_bytes: "mainstay_container_io_written_bytes_total",
+};
+
+fn cgroup(cgroup: &Cgroup, names: &CgroupNames, out: &mut Out<'_>) {
     let mut gauge = |name, value: Option<u64>| {
         if let Some(value) = value {
             out.gauge(name, count(value));
         }
     };
-    gauge("mainstay_unit_memory_bytes", cgroup.memory_current_bytes.or(cgroup.rss_bytes));
-    gauge("mainstay_unit_memory_max_bytes", cgroup.memory_max_bytes);
-    gauge("mainstay_unit_tasks", cgroup.tasks);
-    gauge("mainstay_unit_tasks_max", cgroup.tasks_max);
-    gauge("mainstay_unit_open_fds", cgroup.fds);
-    gauge("mainstay_unit_max_fds", cgroup.fds_max);
+    gauge(names.memory_bytes, cgroup.memory_current_bytes.or(cgroup.rss_bytes));
+    gauge(names.memory_max_bytes, cgroup.memory_max_bytes);
+    gauge(names.tasks, cgroup.tasks);
+    gauge(names.tasks_max, cgroup.tasks_max);
+    gauge(names.open_fds, cgroup.fds);
+    gauge(names.max_fds, cgroup.fds_max);
     let mut counter = |name, value: Option<u64>, per_unit: f64| {
         if let Some(value) = value {
             out.counter(name, count(value) / per_unit);
         }
     };
-    counter("mainstay_unit_oom_kills_total", cgroup.memory_events_oom_kill, 1.0);
-    counter("mainstay_unit_cpu_seconds_total", cgroup.cpu_usage_us, 1e6);
-    counter("mainstay_unit_cpu_throttled_seconds_total", cgroup.cpu_throttled_us, 1e6);
-    counter("mainstay_unit_io_read_bytes_total", cgroup.io_read_bytes, 1.0);
-    counter("mainstay_unit_io_written_bytes_total", cgroup.io_written_bytes, 1.0);
+    counter(names.oom_kills, cgroup.memory_events_oom_kill, 1.0);
+    counter(names.cpu_seconds, cgroup.cpu_usage_us, 1e6);
+    counter(names.cpu_throttled_seconds, cgroup.cpu_throttled_us, 1e6);
+    counter(names.io_read_bytes, cgroup.io_read_bytes, 1.0);
+    counter(names.io_written_bytes, cgroup.io_written_bytes, 1.0);
 }
 
 fn probe(name: &str, probe: &Probe, out: &mut Out<'_>) {
@@ -410,6 +468,28 @@ mod tests {
                 r#"mainstay_log_lines_total{priority="info",unit="app.service"} 5"#,
                 r#"mainstay_log_errors_total{unit="app.service"} 3"#,
                 "mainstay_log_lines_skipped_total 7",
+            ]
+        );
+    }
+
+    #[test]
+    fn containers_have_the_series_of_units_under_their_own_names() {
+        let cgroup = Cgroup { memory_current_bytes: Some(9), cpu_usage_us: Some(1_500_000), ..Cgroup::default() };
+        let container = Container {
+            runtime: "docker",
+            id: "0f1e2d3c4b5a".into(),
+            name: "web".into(),
+            image: "nginx:1.27".into(),
+            cgroup: Some(cgroup),
+        };
+        let gone = Container { cgroup: None, ..container.clone() };
+        let sample = Sample { containers: vec![container, gone], ..Sample::default() };
+        let labels = r#"{container="web",id="0f1e2d3c4b5a",image="nginx:1.27",runtime="docker"}"#;
+        assert_eq!(
+            lines(&sample),
+            [
+                format!("mainstay_container_memory_bytes{labels} 9"),
+                format!("mainstay_container_cpu_seconds_total{labels} 1.5"),
             ]
         );
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::id::BootId;
 use crate::log::LogReading;
+use crate::processes::Held;
 use crate::subject::{PathBytes, UnitName};
 use crate::time::Now;
 
@@ -54,10 +55,15 @@ pub struct Sample {
     pub clock: Option<ClockSync>,
     /// systemd's units, with their cgroups. `None` while D-Bus cannot be asked.
     pub units: Option<BTreeMap<UnitName, Unit>>,
+    /// Containers that run, with their cgroups.
+    pub containers: Vec<Container>,
     /// The latest result of every probe, by the name of the probe.
     pub probes: BTreeMap<String, Probe>,
     /// What the journal came to; `None` while it cannot be read.
     pub log: Option<Arc<LogReading>>,
+    /// Who holds deleted files open, largest first. Looked at while a filesystem is short of room; `None` otherwise, and
+    /// where it cannot be seen.
+    pub held: Option<Arc<Vec<Held>>>,
 }
 
 /// CPU time since boot, in clock ticks (`USER_HZ`, 100 a second), of all CPUs together or of one.
@@ -345,6 +351,21 @@ pub struct Unit {
     /// Whether the last stop was asked for by a job (somebody stopped it), not an end of its own.
     pub stopped_on_request: bool,
     /// What its cgroup says; `None` where it has none.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// A container, with what its cgroup says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Container {
+    /// Who runs it (`docker`, `podman` …).
+    pub runtime: &'static str,
+    /// Its id, as far as people use it.
+    pub id: String,
+    /// Its name; the id where it is not known.
+    pub name: String,
+    /// Its image; empty where it is not known.
+    pub image: String,
+    /// What its cgroup says.
     pub cgroup: Option<Cgroup>,
 }
 

@@ -8,6 +8,7 @@
 //! A frame is a big-endian `u32` length, then that many bytes: version, kind (request or reply), fields in order.
 
 mod codec;
+mod counts;
 mod reply;
 mod show;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use crate::subject::UnitName;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// Acting verbs are carried out at most once under this id. Undo and purge act under an id of their own too; the
-    /// asking verbs (`status`, `inspect`, `ping`, `probe`, `scene`) do not use it.
+    /// asking verbs (`status`, `inspect`, `ping`, `probe`, `scene`, `processes`) do not use it.
     pub action: ActionId,
     /// The decision behind it, for the actuator's journal; `None` when a person asked.
     pub decision: Option<DecisionId>,
@@ -105,6 +106,9 @@ pub enum Verb {
         /// The unit.
         unit: UnitName,
     },
+    /// Counts process by process what only root may read: I/O, open descriptors, and the space of deleted files that
+    /// they hold open. Counts only, like [`Verb::Inspect`].
+    Processes,
 }
 
 impl Verb {
@@ -141,6 +145,7 @@ impl Verb {
             Self::Inspect => "inspect",
             Self::Ping => "ping",
             Self::Scene { .. } => "scene",
+            Self::Processes => "processes",
         }
     }
 
@@ -160,7 +165,8 @@ impl Verb {
             | Self::ProbeCommand { .. }
             | Self::Inspect
             | Self::Ping
-            | Self::Scene { .. } => false,
+            | Self::Scene { .. }
+            | Self::Processes => false,
         }
     }
 

@@ -11,6 +11,9 @@ use mainstay_agent::host::scrape::Scraper;
 use mainstay_agent::run::{self, Ending, Paths};
 use mainstay_agent::{actuate, log};
 use mainstay_core::exposition::Format;
+use mainstay_core::host_query::top::TopBy;
+use mainstay_core::host_query::{ConnectionsQuery, TopQuery};
+use mainstay_core::policy::Glob;
 
 /// Watches this host and repairs what policy allows.
 #[derive(Parser)]
@@ -36,6 +39,27 @@ enum Command {
         /// Only metrics with their labels, mount points and units that this glob matches.
         #[arg(long, default_value = "", value_name = "GLOB")]
         metric: String,
+    },
+    /// Show which processes and units use most, which are stuck, and who holds deleted files.
+    Top {
+        /// In which order: cpu, memory, io or fds.
+        #[arg(long, default_value = "cpu", value_name = "WHAT")]
+        by: TopBy,
+        /// Most processes and most units.
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: u32,
+        /// Only units that this glob matches.
+        #[arg(long, default_value = "", value_name = "GLOB")]
+        unit: String,
+    },
+    /// Show who listens on this host, and who talks to whom and how slowly.
+    Connections {
+        /// Most peers; 0 is as many as the agent says at once.
+        #[arg(long, default_value_t = 40, value_name = "N")]
+        limit: u32,
+        /// Only units that this glob matches.
+        #[arg(long, default_value = "", value_name = "GLOB")]
+        unit: String,
     },
     /// Show what `/metrics` shows of the host, read now.
     Metrics {
@@ -84,6 +108,14 @@ async fn command(command: Command, paths: Paths, settings: Settings) -> anyhow::
         Command::CheckConfig => {}
         Command::Status => print!("{}", run::ask_status(&paths).await?),
         Command::Models { metric } => print!("{}", run::ask_models(&paths, &metric).await?),
+        Command::Top { by, limit, unit } => {
+            let query = TopQuery { by, unit: Glob::new(&unit), limit };
+            print!("{}", run::ask_top(&paths, &query).await?);
+        }
+        Command::Connections { limit, unit } => {
+            let query = ConnectionsQuery { unit: Glob::new(&unit), limit };
+            print!("{}", run::ask_connections(&paths, &query).await?);
+        }
         Command::Metrics { root } => {
             let text = Scraper::at(root).scrape(&settings.filesystems).await;
             print!("{}", text.render(Format::Prometheus));

@@ -1,4 +1,4 @@
-//! The cgroup (v2) of every unit.
+//! The cgroup (v2) of every unit, or of every container.
 //!
 //! What changes fast and is cheap (`memory.current`, `cpu.stat`) is read at every sample, the rest
 //! (pressure, events, I/O, limits) every fifth one, spread evenly over the units, and the last
@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use mainstay_core::parse::{ParseError, cgroup, pressure};
 use mainstay_core::sample::Cgroup;
-use mainstay_core::subject::UnitName;
 use rustix::fs::{Mode, OFlags, open};
 
 use super::file::read_below;
@@ -51,7 +50,7 @@ const FILES: [&str; 13] = [
 #[derive(Debug)]
 pub struct Cgroups {
     root: PathBuf,
-    known: BTreeMap<UnitName, Known>,
+    known: BTreeMap<String, Known>,
     round: u64,
     handles: Handles,
     /// Processes of the unit in hand.
@@ -85,12 +84,12 @@ impl Cgroups {
 
     /// What the cgroup of one unit said when it was last read.
     #[must_use]
-    pub fn last(&self, unit: &UnitName) -> Option<Cgroup> {
+    pub fn last(&self, unit: &str) -> Option<Cgroup> {
         self.known.get(unit).map(|known| known.last)
     }
 
     /// Reads the cgroup of one unit; `None` where it has none (any more).
-    pub fn read(&mut self, unit: &UnitName, path: &str, processes: &Processes, buffer: &mut Vec<u8>) -> Option<Cgroup> {
+    pub fn read(&mut self, unit: &str, path: &str, processes: &Processes, buffer: &mut Vec<u8>) -> Option<Cgroup> {
         if path.is_empty() || path == "/" {
             return None;
         }
@@ -103,9 +102,9 @@ impl Cgroups {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let folder = open(folder, flags, Mode::empty()).ok()?;
             let known = Known { path: path.to_owned(), folder, absent: 0, last: Cgroup::default(), seen: 0 };
-            self.known.insert(unit.clone(), known);
+            self.known.insert(unit.to_owned(), known);
         }
-        let spread = unit.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        let spread = unit.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         let turn = self.round.wrapping_add(spread);
         let slow = is_new || turn.is_multiple_of(SLOW_EVERY);
         let seldom = is_new || turn.is_multiple_of(SELDOM_EVERY);
@@ -216,10 +215,6 @@ mod tests {
 
     use super::*;
 
-    fn unit() -> UnitName {
-        "app.service".parse().unwrap()
-    }
-
     struct Tree {
         root: tempfile::TempDir,
         cgroups: Cgroups,
@@ -242,7 +237,7 @@ mod tests {
         fn read(&mut self) -> Option<Cgroup> {
             self.cgroups.next_round();
             self.processes.read(&mut Vec::new(), Now::default());
-            self.cgroups.read(&unit(), "/system.slice/app.service", &self.processes, &mut Vec::new())
+            self.cgroups.read("app.service", "/system.slice/app.service", &self.processes, &mut Vec::new())
         }
     }
 

@@ -135,6 +135,7 @@ pub struct Filesystems {
     table: KeptFile,
     fallback: KeptFile,
     mounts: Vec<Filesystem>,
+    numbers: Vec<((u32, u32), PathBytes)>,
     dropped: u64,
     workers: Workers,
 }
@@ -156,6 +157,7 @@ impl Filesystems {
             table: KeptFile::new(proc.join("1/mountinfo")),
             fallback: KeptFile::new(proc.join("self/mountinfo")),
             mounts: Vec::new(),
+            numbers: Vec::new(),
             dropped: 0,
         }
     }
@@ -188,6 +190,12 @@ impl Filesystems {
         shown
     }
 
+    /// The filesystems that are watched, by device number.
+    #[must_use]
+    pub fn numbers(&self) -> &[((u32, u32), PathBytes)] {
+        &self.numbers
+    }
+
     /// How many mounts do not answer.
     #[must_use]
     pub fn stuck(&self) -> usize {
@@ -206,7 +214,10 @@ impl Filesystems {
             _ => self.fallback.read(buffer)?,
         };
         let mounts = mountinfo::parse(bytes.unwrap_or_default()).map_err(io::Error::other)?;
-        let mut watched = watched(&mounts, &self.settings);
+        let by_device = by_device(&mounts, &self.settings);
+        self.numbers = by_device.iter().map(|(number, mount)| (*number, mount.mount_point.clone())).collect();
+        self.numbers.truncate(FILESYSTEMS_MAX);
+        let mut watched = watched(by_device);
         self.dropped = watched.len().saturating_sub(FILESYSTEMS_MAX) as u64;
         watched.truncate(FILESYSTEMS_MAX);
         self.mounts = watched;
@@ -223,9 +234,9 @@ fn has_changed(table: &KeptFile) -> bool {
     poll(&mut fds, Some(&no_wait)).map_or(true, |_| fds[0].revents().intersects(PollFlags::PRI | PollFlags::ERR))
 }
 
-/// One entry for each filesystem that is to be watched: of several mounts of one device, the one
+/// One mount for each filesystem that is to be watched: of several mounts of one device, the one
 /// that shows its root, and of those the one with the shortest path.
-fn watched(mounts: &[Mount], settings: &FilesystemSettings) -> Vec<Filesystem> {
+fn by_device<'m>(mounts: &'m [Mount], settings: &FilesystemSettings) -> BTreeMap<(u32, u32), &'m Mount> {
     let mut by_device: BTreeMap<(u32, u32), &Mount> = BTreeMap::new();
     // A later mount on the same path hides an earlier one.
     let visible: BTreeMap<&PathBytes, &Mount> = mounts.iter().map(|mount| (&mount.mount_point, mount)).collect();
@@ -240,6 +251,10 @@ fn watched(mounts: &[Mount], settings: &FilesystemSettings) -> Vec<Filesystem> {
             })
             .or_insert(mount);
     }
+    by_device
+}
+
+fn watched(by_device: BTreeMap<(u32, u32), &Mount>) -> Vec<Filesystem> {
     let mut shown: Vec<Filesystem> = by_device
         .into_values()
         .map(|mount| Filesystem {
@@ -507,11 +522,11 @@ mod tests {
             33 28 0:60 / /var/lib/docker/overlay2/x/merged rw - overlay overlay rw\n";
         let mounts = mountinfo::parse(table).unwrap();
         let names = |settings: &FilesystemSettings| -> Vec<String> {
-            watched(&mounts, settings).iter().map(|f| f.mount.to_string()).collect()
+            watched(by_device(&mounts, settings)).iter().map(|f| f.mount.to_string()).collect()
         };
         let settings = FilesystemSettings::default();
         assert_eq!(names(&settings), ["/", "/srv/data"]);
-        assert!(watched(&mounts, &settings)[1].read_only);
+        assert!(watched(by_device(&mounts, &settings))[1].read_only);
         let network = FilesystemSettings { network: true, ..settings.clone() };
         assert_eq!(names(&network), ["/", "/mnt/nfs", "/srv/data"]);
         let ignoring = FilesystemSettings { ignore_mounts: vec!["/srv/".to_owned()], ..settings };

@@ -6,11 +6,14 @@
 pub mod cgroups;
 pub mod changes;
 pub mod clock;
+pub mod connections;
+pub mod containers;
 pub mod facts;
 pub mod file;
 pub mod filesystems;
 pub mod handles;
 pub mod journal;
+pub mod look;
 pub mod probes;
 pub mod proc;
 pub mod processes;
@@ -22,11 +25,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use mainstay_core::sample::{Probe, Sample, Unit};
-use mainstay_core::subject::UnitName;
+use mainstay_core::processes::Held;
+use mainstay_core::processes::top::Before;
+use mainstay_core::sample::{Container, Probe, Sample, Unit};
+use mainstay_core::subject::{PathBytes, UnitName};
 use mainstay_core::time::Now;
 
 use cgroups::Cgroups;
+use containers::{Containers, Found, Running};
 use filesystems::{FilesystemSettings, Filesystems};
 use journal::Journal;
 use proc::ProcReader;
@@ -61,10 +67,14 @@ pub struct Host {
     proc: ProcReader,
     processes: Processes,
     cgroups: Cgroups,
+    containers: Option<Containers>,
+    container_cgroups: Cgroups,
     filesystems: Filesystems,
     units: Option<BTreeMap<UnitName, UnitState>>,
     probes: BTreeMap<String, Probe>,
     journal: Option<Journal>,
+    held: Option<Arc<Vec<Held>>>,
+    cpus: Option<u32>,
     buffer: Vec<u8>,
     errors: ReadErrors,
 }
@@ -77,10 +87,14 @@ impl Host {
             proc: ProcReader::at(root),
             processes: Processes::at(root),
             cgroups: Cgroups::at(root),
+            containers: None,
+            container_cgroups: Cgroups::at(root),
             filesystems: Filesystems::new(&root.join("proc"), filesystems, Arc::new(filesystems::statfs)),
             units: None,
             probes: BTreeMap::new(),
             journal: None,
+            held: None,
+            cpus: None,
             buffer: Vec::new(),
             errors: ReadErrors::default(),
         }
@@ -102,6 +116,18 @@ impl Host {
         self.journal.as_ref()
     }
 
+    /// Takes the containers that run into its samples from now on.
+    pub fn follow_containers(&mut self, containers: Containers) {
+        self.containers = Some(containers);
+    }
+
+    /// How many containers run, and how many of them are not followed because there are too many.
+    #[must_use]
+    pub fn containers(&self) -> (usize, usize) {
+        let running = self.running();
+        (running.containers.len() + running.left_out, running.left_out)
+    }
+
     /// No longer follows the journal; gives what was learned of it.
     #[must_use]
     pub fn leave_journal(&mut self) -> Option<Vec<u8>> {
@@ -120,6 +146,7 @@ impl Host {
         sample.clock = clock::sync();
         sample.processes = self.processes.read(&mut self.buffer, now);
         sample.units = self.read_units();
+        sample.containers = self.read_containers();
         sample.probes = self.probes.clone();
         sample.log = match self.journal.as_mut().map_or(Ok(None), Journal::take) {
             Ok(log) => log,
@@ -129,29 +156,90 @@ impl Host {
             }
         };
         sample.filesystems = self.filesystems.collect(now);
+        sample.held.clone_from(&self.held);
+        self.cpus = sample.cpus;
         sample
+    }
+
+    /// Takes who holds deleted files into its samples from now on; `None` where that is not known.
+    pub fn set_held(&mut self, held: Option<Vec<Held>>) {
+        self.held = held.map(Arc::new);
+    }
+
+    /// CPU times of all processes, as they were when they were last looked at.
+    #[must_use]
+    pub fn before(&self) -> Before {
+        self.processes.before()
+    }
+
+    /// CPUs that were online in the last sample.
+    #[must_use]
+    pub fn cpus(&self) -> Option<u32> {
+        self.cpus
+    }
+
+    /// Filesystems that are watched, by device number.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<((u32, u32), PathBytes)> {
+        self.filesystems.numbers().to_vec()
+    }
+
+    /// Tasks of units and containers as their cgroups count them, and how many each may have.
+    #[must_use]
+    pub fn tasks(&self) -> BTreeMap<String, (Option<u64>, Option<u64>)> {
+        let of_unit = |name: &UnitName| Some((name.as_str().to_owned(), self.cgroups.last(name.as_str())?));
+        let units = self.units.iter().flat_map(BTreeMap::keys).filter_map(of_unit);
+        let of_container = |found: &Found| Some((found.label(), self.container_cgroups.last(&found.cgroup)?));
+        let running = self.running();
+        let all = units.chain(running.containers.iter().filter_map(of_container));
+        all.map(|(name, cgroup)| (name, (cgroup.tasks, cgroup.tasks_max))).collect()
+    }
+
+    /// What containers are called, by the paths of their cgroups.
+    #[must_use]
+    pub fn container_labels(&self) -> BTreeMap<String, String> {
+        self.running().containers.iter().map(|found| (found.cgroup.clone(), found.label())).collect()
+    }
+
+    fn running(&self) -> Arc<Running> {
+        self.containers.as_ref().map(Containers::running).unwrap_or_default()
     }
 
     /// What the last sample held of units, probes, processes and the log, without reading anything.
     #[must_use]
     pub fn shown(&self) -> Sample {
         let unit = |(name, state): (&UnitName, &UnitState)| {
-            (name.clone(), Unit { cgroup: self.cgroups.last(name), ..state.unit.clone() })
+            (name.clone(), Unit { cgroup: self.cgroups.last(name.as_str()), ..state.unit.clone() })
         };
         Sample {
             processes: self.processes.last(),
             units: self.units.as_ref().map(|units| units.iter().map(unit).collect()),
+            containers: self.shown_containers(),
             probes: self.probes.clone(),
             log: self.journal.as_ref().and_then(Journal::last),
             ..Sample::default()
         }
     }
 
+    fn read_containers(&mut self) -> Vec<Container> {
+        let Some(containers) = &self.containers else { return Vec::new() };
+        self.container_cgroups.next_round();
+        let running = containers.running();
+        let (cgroups, processes, buffer) = (&mut self.container_cgroups, &self.processes, &mut self.buffer);
+        let read = |found: &Found| found.sampled(cgroups.read(&found.cgroup, &found.cgroup, processes, buffer));
+        running.containers.iter().map(read).collect()
+    }
+
+    fn shown_containers(&self) -> Vec<Container> {
+        let running = self.running();
+        running.containers.iter().map(|found| found.sampled(self.container_cgroups.last(&found.cgroup))).collect()
+    }
+
     fn read_units(&mut self) -> Option<BTreeMap<UnitName, Unit>> {
         self.cgroups.next_round();
         let (cgroups, processes, buffer) = (&mut self.cgroups, &self.processes, &mut self.buffer);
         let read = |(name, state): (&UnitName, &UnitState)| {
-            let cgroup = cgroups.read(name, &state.control_group, processes, buffer);
+            let cgroup = cgroups.read(name.as_str(), &state.control_group, processes, buffer);
             (name.clone(), Unit { cgroup, ..state.unit.clone() })
         };
         self.units.as_ref().map(|units| units.iter().map(read).collect())
@@ -233,5 +321,29 @@ mod tests {
         assert!(host.sample(Now::default()).units.unwrap().contains_key(&name));
         host.units_changed(UnitsEvent::Lost("closed".to_owned()));
         assert!(host.sample(Now::default()).units.is_none());
+    }
+
+    #[test]
+    fn a_container_is_sampled_like_a_unit() {
+        let root = tempfile::tempdir().unwrap();
+        let cgroup = root.path().join("sys/fs/cgroup/docker").join("3a".repeat(32));
+        std::fs::create_dir_all(&cgroup).unwrap();
+        for (file, text) in [("cpu.stat", "usage_usec 500\n"), ("pids.current", "3\n"), ("pids.max", "100\n")] {
+            std::fs::write(cgroup.join(file), text).unwrap();
+        }
+        let mut host = Host::at(root.path(), FilesystemSettings::default());
+        assert!(host.sample(Now::default()).containers.is_empty(), "nobody looks for them yet");
+        host.follow_containers(Containers::follow(root.path()).unwrap());
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while host.containers() != (1, 0) {
+            assert!(std::time::Instant::now() < until, "the thread has not looked");
+            std::thread::yield_now();
+        }
+        let sample = host.sample(Now::default());
+        let container = &sample.containers[0];
+        assert_eq!((container.runtime, container.name.as_str()), ("docker", "3a3a3a3a3a3a"));
+        assert_eq!(container.cgroup.and_then(|cgroup| cgroup.cpu_usage_us), Some(500));
+        assert_eq!(host.shown().containers, sample.containers);
+        assert_eq!(host.tasks()["3a3a3a3a3a3a (docker)"], (Some(3), Some(100)));
     }
 }

@@ -1,4 +1,5 @@
-//! Counts over all processes, with the resident memory and threads of each, for cgroups that do not keep them.
+//! Counts over all processes, with the resident memory and threads of each, for cgroups that do not keep them, and their
+//! CPU times, for whoever asks who uses most.
 //!
 //! Looking at every process costs some 10 µs each, so it is done every ten seconds and the last
 //! result stands in between. Processes that end meanwhile are skipped.
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_core::parse::pid_stat;
+use mainstay_core::processes::top::Before;
 use mainstay_core::sample::ProcessCounts;
 use mainstay_core::time::Now;
 use rustix::fs::{Dir, Mode, OFlags, open};
@@ -26,8 +28,16 @@ const PROCESSES_MAX: u32 = 100_000;
 pub struct Processes {
     proc: PathBuf,
     last: Option<(Now, Option<ProcessCounts>)>,
-    /// Pages of the resident set and threads.
-    each: BTreeMap<u32, (u64, u32)>,
+    each: BTreeMap<u32, Each>,
+}
+
+/// What is kept of one process.
+#[derive(Debug, Clone, Copy)]
+struct Each {
+    rss_pages: u64,
+    threads: u32,
+    started_ticks: u64,
+    ticks: u64,
 }
 
 impl Processes {
@@ -58,13 +68,20 @@ impl Processes {
     /// The resident set of one process in bytes, as it was when they were last looked at.
     #[must_use]
     pub fn rss_bytes(&self, pid: u32) -> Option<u64> {
-        self.each.get(&pid).map(|(pages, _)| pages * rustix::param::page_size() as u64)
+        self.each.get(&pid).map(|each| each.rss_pages * rustix::param::page_size() as u64)
     }
 
     /// The threads of one process, as they were when they were last looked at.
     #[must_use]
     pub fn threads(&self, pid: u32) -> Option<u64> {
-        self.each.get(&pid).map(|(_, threads)| u64::from(*threads))
+        self.each.get(&pid).map(|each| u64::from(each.threads))
+    }
+
+    /// CPU times as they were when they were last looked at.
+    #[must_use]
+    pub fn before(&self) -> Before {
+        let ticks = self.each.iter().map(|(pid, each)| (*pid, (each.started_ticks, each.ticks)));
+        Before { at: self.last.map(|(at, _)| at).unwrap_or_default(), ticks: ticks.collect() }
     }
 
     fn look(&mut self, buffer: &mut Vec<u8>) -> Option<ProcessCounts> {
@@ -86,7 +103,13 @@ impl Processes {
             counts.threads += stat.num_threads;
             counts.zombies += u32::from(stat.state == b'Z');
             counts.uninterruptible += u32::from(stat.state == b'D');
-            self.each.insert(stat.pid, (stat.rss_pages, stat.num_threads));
+            let each = Each {
+                rss_pages: stat.rss_pages,
+                threads: stat.num_threads,
+                started_ticks: stat.starttime,
+                ticks: stat.utime.saturating_add(stat.stime),
+            };
+            self.each.insert(stat.pid, each);
             if counts.total >= PROCESSES_MAX {
                 return None;
             }
@@ -120,6 +143,8 @@ mod tests {
         assert_eq!(processes.rss_bytes(43), Some(20 * rustix::param::page_size() as u64));
         assert_eq!(processes.threads(43), Some(5));
         assert_eq!((processes.rss_bytes(9), processes.threads(9)), (None, None));
+        let before = processes.before();
+        assert_eq!((before.at, before.ticks.len(), before.ticks[&43]), (Now::default(), 3, (77, 11)));
 
         fs::remove_dir_all(root.path().join("proc/42")).unwrap();
         let soon = Now::default().plus(Duration::from_secs(9));

@@ -49,6 +49,10 @@ impl Shell {
             "Times that systemd could no longer be asked.",
             count(self.counts.bus_lost),
         );
+        let (containers, left_out) = self.host.containers();
+        text.gauge("mainstay_agent_containers", "Containers that run.", size(containers));
+        let help = "Containers that are not followed because there are too many.";
+        text.gauge("mainstay_agent_containers_dropped", help, size(left_out));
         text.gauge("mainstay_agent_units", "Units that are followed.", size(self.host.units().unwrap_or(0)));
     }
 

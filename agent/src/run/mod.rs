@@ -13,22 +13,26 @@ mod exposition;
 mod learned;
 mod restore;
 mod status;
+mod top;
 mod uplink;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use mainstay_core::agent::{Agent, Input, OrderId, StepStatus};
 use mainstay_core::change::Change;
 use mainstay_core::finding::Finding;
-use mainstay_core::host_query::RecordReply;
+use mainstay_core::host_query::{ConnectionsQuery, HostReply, RecordReply, TopQuery};
 use mainstay_core::id::{ActionId, FindingId};
+use mainstay_core::processes::Held;
 use mainstay_core::record::{Ended, Outcome};
 use mainstay_core::scene::Scene;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tracing::{error, info, warn};
@@ -36,6 +40,7 @@ use tracing::{error, info, warn};
 use crate::actuate::{self, Actuator};
 use crate::config::{Files, Settings};
 use crate::host::changes::Changes;
+use crate::host::connections::Connections;
 use crate::host::journal::Journal;
 use crate::host::probes::{Probed, Probes};
 use crate::host::sd_notify::SdNotify;
@@ -104,6 +109,8 @@ enum Event {
     Recorded { id: u64, reply: Result<RecordReply, String> },
     Scene(Box<Scene>),
     Changed(Vec<Change>),
+    Answered { id: u64, reply: Result<Box<HostReply>, String> },
+    Held(Result<Vec<Held>, String>),
 }
 
 /// What the loop listens to besides its tasks.
@@ -155,7 +162,11 @@ struct Shell {
     snapshots: Snapshots,
     /// Questions for the recording that the keeper is answering.
     reading_records: usize,
+    /// Looks at all processes that may still be made at this moment.
+    looks: Arc<Semaphore>,
+    held: top::HeldLook,
     told: changes::Told,
+    connections: Connections,
     /// The thread that looks for changes, where it is wanted.
     _changes: Option<Changes>,
     causes: Causes,
@@ -251,6 +262,7 @@ impl Shell {
         self.note_errors();
         self.counts.samples += 1;
         self.counts.sample_seconds = begun.elapsed().as_secs_f64();
+        self.look_for_held(&sample);
         self.feed(Input::Sample(Box::new(sample)));
         self.changed_by_now();
         if self.saved.elapsed() >= self.settings.state.save_every {
@@ -359,6 +371,8 @@ impl Shell {
                 self.keeper.scene(scene);
             }
             Event::Changed(changes) => self.changed(changes),
+            Event::Answered { id, reply } => self.uplink.reply(id, reply.map(|reply| *reply)),
+            Event::Held(holders) => self.held_found(holders),
         }
     }
 
@@ -398,6 +412,16 @@ impl Shell {
             }
             Asked::Models(glob, answer) => {
                 let _ = answer.send(Ok(self.models_page(glob)));
+            }
+            Asked::Connections(query, answer) => {
+                let reply = self.connections.reply(&query, clock::now());
+                let _ = answer.send(reply.map(|reply| reply.page()));
+            }
+            Asked::Top(query, answer) => {
+                let look = self.top(query);
+                tokio::spawn(async move {
+                    let _ = answer.send(look.await.map(|reply| reply.page()));
+                });
             }
         }
     }
@@ -493,6 +517,22 @@ fn ticks(every: Duration) -> Interval {
 /// Where no agent answers.
 pub async fn ask_status(paths: &Paths) -> anyhow::Result<String> {
     status::ask(&paths.status_socket(), "").await
+}
+
+/// Shows which processes and units use most, and who holds deleted files: `mainstay-agent top`.
+///
+/// # Errors
+/// Where no agent answers.
+pub async fn ask_top(paths: &Paths, query: &TopQuery) -> anyhow::Result<String> {
+    status::ask(&paths.status_socket(), &status::top_question(query)).await
+}
+
+/// Shows who listens, and who talks to whom and how slowly: `mainstay-agent connections`.
+///
+/// # Errors
+/// Where no agent answers.
+pub async fn ask_connections(paths: &Paths, query: &ConnectionsQuery) -> anyhow::Result<String> {
+    status::ask(&paths.status_socket(), &status::connections_question(query)).await
 }
 
 /// Shows what the running agent has learned, of the metrics, mount points and units that a glob

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::uplink::Enrolled;
 use super::*;
 use crate::host::changes::Looker;
+use crate::host::containers::Containers;
 use crate::host::facts;
 use crate::host::journal::Follower;
 use crate::host::scrape::Scraper;
@@ -119,6 +120,8 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     if settings.journal.follow {
         host.follow(follow_journal(&paths, &settings, now)?);
     }
+    host.follow_containers(Containers::follow(&paths.root).context("cannot start a thread")?);
+    let connections = Connections::follow(&paths.root).context("cannot start a thread")?;
     let changes = settings.changes.watch.then(|| watch_changes(&paths, &settings, &events)).transpose()?;
     let told = changes::Told::new(agent.status().in_force.generation());
     let watch = Watch::new(&paths.etc, &paths.actuator_socket(), &state);
@@ -142,7 +145,10 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         said: Said::default(),
         snapshots,
         reading_records: 0,
+        looks: Arc::new(Semaphore::new(top::LOOKS_MAX)),
+        held: top::HeldLook::default(),
         told,
+        connections,
         _changes: changes,
         causes: Causes::default(),
         counts: Counts::default(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mainstay_core::agent::PolicyState;
 use mainstay_core::decision::{Choice, Decision};
+use mainstay_core::host_query::{ConnectionsQuery, TopQuery};
 use mainstay_core::id::FindingId;
 use mainstay_core::policy::Glob;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,6 +28,12 @@ const DECISIONS_MAX: usize = 256;
 
 /// The question for what was learned; a glob may stand behind it.
 pub(super) const MODELS: &str = "models";
+
+/// The question for who talks to whom; a number of rows and a glob stand behind it.
+const CONNECTIONS: &str = "connections";
+
+/// The question for who uses most; its order, a number of rows and a glob stand behind it.
+const TOP: &str = "top";
 
 /// Longest question, and how long it may take. Who says nothing is asking for the status.
 const QUESTION_BYTES_MAX: u64 = 512;
@@ -153,16 +160,57 @@ pub(super) fn listen(path: &Path, questions: mpsc::Sender<Asked>) {
             let mut question = Vec::new();
             let mut asked = (&mut stream).take(QUESTION_BYTES_MAX);
             let _ = timeout(QUESTION_DEADLINE, asked.read_to_end(&mut question)).await;
-            let question = String::from_utf8_lossy(&question);
-            let page = match question.trim().strip_prefix(MODELS) {
-                Some(glob) => ask_loop(&questions, |answer| Asked::Models(Glob::new(glob.trim()), answer)).await,
-                None => ask_loop(&questions, Asked::Status).await,
-            };
-            let page = page.and_then(|answer| answer);
-            let page = page.unwrap_or_else(|error| error + "\n");
-            let _ = stream.write_all(page.as_bytes()).await;
+            let questions = questions.clone();
+            // One that takes its time holds up no other.
+            tokio::spawn(async move {
+                let page = page(&String::from_utf8_lossy(&question), &questions).await;
+                let page = page.unwrap_or_else(|error| error + "\n");
+                let _ = stream.write_all(page.as_bytes()).await;
+            });
         }
     });
+}
+
+/// Has the loop answer a question.
+async fn page(question: &str, questions: &mpsc::Sender<Asked>) -> Result<String, String> {
+    let (word, rest) = question.trim().split_once(' ').unwrap_or((question.trim(), ""));
+    let answer = match word {
+        MODELS => ask_loop(questions, |answer| Asked::Models(Glob::new(rest.trim()), answer)).await,
+        TOP => {
+            let query = read_top(rest)?;
+            ask_loop(questions, |answer| Asked::Top(query, answer)).await
+        }
+        CONNECTIONS => {
+            let (unit, limit) = read_choice(rest)?;
+            ask_loop(questions, |answer| Asked::Connections(ConnectionsQuery { unit, limit }, answer)).await
+        }
+        _ => ask_loop(questions, Asked::Status).await,
+    };
+    answer?
+}
+
+/// The question for who uses most, as it is sent.
+pub(super) fn top_question(query: &TopQuery) -> String {
+    let glob = query.unit.as_ref().map_or("", Glob::as_str);
+    format!("{TOP} {} {} {glob}", query.by.as_str(), query.limit)
+}
+
+/// The question for who talks to whom, as it is sent.
+pub(super) fn connections_question(query: &ConnectionsQuery) -> String {
+    format!("{CONNECTIONS} {} {}", query.limit, query.unit.as_ref().map_or("", Glob::as_str))
+}
+
+fn read_top(text: &str) -> Result<TopQuery, String> {
+    let (by, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let (unit, limit) = read_choice(rest)?;
+    Ok(TopQuery { by: by.parse()?, unit, limit })
+}
+
+/// A number of rows, and a glob where there is one.
+fn read_choice(text: &str) -> Result<(Option<Glob>, u32), String> {
+    let (limit, glob) = text.split_once(' ').unwrap_or((text, ""));
+    let limit = limit.parse().map_err(|_| format!("`{limit}` is no number of rows"))?;
+    Ok((Glob::new(glob.trim()), limit))
 }
 
 /// Asks the agent that runs for a page: nothing, or [`MODELS`].
@@ -174,4 +222,28 @@ pub(super) async fn ask(path: &Path, question: &str) -> anyhow::Result<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.with_context(no_agent)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_core::host_query::top::TopBy;
+
+    use super::*;
+
+    #[test]
+    fn a_question_for_who_uses_most_is_read_as_it_is_sent() {
+        for query in [
+            TopQuery { by: TopBy::Io, unit: Glob::new("a b*"), limit: 7 },
+            TopQuery { by: TopBy::Cpu, unit: None, limit: 0 },
+        ] {
+            let question = top_question(&query);
+            let (word, rest) = question.trim().split_once(' ').unwrap();
+            assert_eq!((word, read_top(rest)), (TOP, Ok(query)));
+        }
+        let query = ConnectionsQuery { unit: Glob::new("a b*"), limit: 7 };
+        assert_eq!(connections_question(&query), "connections 7 a b*");
+        assert_eq!(read_choice("7 a b*"), Ok((query.unit, 7)));
+        assert!(read_top("luck 3").unwrap_err().contains("`luck` is none of cpu"));
+        assert!(read_top("cpu many").unwrap_err().contains("`many`"));
+    }
 }

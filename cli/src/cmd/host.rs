@@ -5,11 +5,13 @@ use mainstay_core::agent::LEARNING_SECONDS;
 use mainstay_proto::v1::{GetHostRequest, GetHostResponse, RevokeHostRequest, SeriesKey};
 use serde::Serialize;
 
+use super::connections::{self, ConnectionsArgs};
 use super::decisions::DecisionRow;
 use super::findings::FindingRow;
 use super::hosts::{HostRow, painted_state, policy_word};
 use super::models::{self, ModelsArgs};
 use super::record::{self, RecordArgs};
+use super::top::{self, TopArgs};
 use crate::connect;
 use crate::context::Context;
 use crate::draw;
@@ -30,6 +32,10 @@ pub(crate) enum HostCommand {
     Models(ModelsArgs),
     /// Show its last minutes second by second, as its flight recorder has them
     Record(RecordArgs),
+    /// Show which processes and units use most, which are stuck, and who holds deleted files
+    Top(TopArgs),
+    /// Show who listens on it, and who talks to whom and how slowly
+    Connections(ConnectionsArgs),
     /// Refuse this host's certificate from now on
     Revoke {
         /// Name, id or the beginning of an id
@@ -46,7 +52,7 @@ impl HostCommand {
         match self {
             Self::Show { .. } => true,
             Self::Models(args) => args.only_looks(),
-            Self::Record(_) => true,
+            Self::Record(_) | Self::Top(_) | Self::Connections(_) => true,
             Self::Revoke { .. } => false,
         }
     }
@@ -76,6 +82,8 @@ pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit
         HostCommand::Show { host } => show(host, context).await,
         HostCommand::Models(args) => models::run(args, context).await,
         HostCommand::Record(args) => record::run(args, context).await,
+        HostCommand::Top(args) => top::run(args, context).await,
+        HostCommand::Connections(args) => connections::run(args, context).await,
         HostCommand::Revoke { host } => {
             let request = RevokeHostRequest { host: host.clone() };
             connect::commands(context).await?.revoke_host(request).await?;

@@ -13,6 +13,7 @@ pub(crate) mod backup;
 pub(crate) mod capacity;
 pub(crate) mod changes;
 pub(crate) mod check;
+pub(crate) mod connections;
 pub(crate) mod decisions;
 pub(crate) mod event;
 pub(crate) mod explain;
@@ -29,6 +30,7 @@ pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod record;
 pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod undo;
 
 /// Carries one command out, again and again with `--watch`.
@@ -36,8 +38,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
     let Some(every) = context.watch else { return once(&command, context).await };
     if !may_be_watched(&command) {
         return Err(Failure::usage(
-            "--watch goes with what only looks: hosts, host show, host models, query, findings, incidents, decisions, changes, \
-             explain, approvals list, holds, policy status, audit",
+            "--watch goes with what only looks: hosts, host show, host models, host top, host connections, query, findings, \
+             incidents, decisions, changes, explain, approvals list, holds, policy status, audit",
         ));
     }
     loop {

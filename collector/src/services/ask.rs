@@ -64,7 +64,7 @@ pub fn read(query: Option<&v1::HostQuery>) -> Result<(HostQuery, Role), Status> 
     let query = HostQuery::try_from(what)
         .map_err(|error| Status::invalid_argument(format!("the question cannot be read: {error}")))?;
     let role = match &query {
-        HostQuery::Models(_) | HostQuery::Record(_) => Role::Viewer,
+        HostQuery::Models(_) | HostQuery::Record(_) | HostQuery::Top(_) | HostQuery::Connections(_) => Role::Viewer,
     };
     Ok((query, role))
 }

@@ -1,18 +1,26 @@
 //! Values of every domain type, for the property tests.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::change::{Change, ChangeKind};
+use mainstay_core::connections::{Direction, Listening, Peer, Traffic};
 use mainstay_core::decision::{Choice, Decision, Guard, HoldReason, Mode, PolicyRef, Verdict};
 use mainstay_core::detect::learned::{LearnedModel, LearnedSubject, SnapshotInfo};
 use mainstay_core::finding::{Evidence, Finding, FindingKind, FindingState, Measure, Severity};
-use mainstay_core::host_query::{HostQuery, HostReply, ModelsQuery, ModelsReply, RecordQuery, RecordReply};
+use mainstay_core::host_query::connections::{EdgeRow, ListenerRow};
+use mainstay_core::host_query::top::{ProcessRow, TopBy, UnitRow};
+use mainstay_core::host_query::{
+    ConnectionsQuery, ConnectionsReply, HostQuery, HostReply, ModelsQuery, ModelsReply, RecordQuery, RecordReply,
+    TopQuery, TopReply,
+};
 use mainstay_core::id::{ActionId, BootId, DecisionId, FindingId};
 use mainstay_core::plan::{
     AgedFiles, DiskReclaim, Plan, PlannedStep, ReclaimPlace, ResetFailed, Risk, Step, Undo, Verify,
 };
 use mainstay_core::policy::Glob;
+use mainstay_core::processes::Held;
 use mainstay_core::readings::SeriesKind;
 use mainstay_core::record::{Author, Body, Ended, LearningChange, Outcome, Record, Verification};
 use mainstay_core::recording::{FindingRecording, Recorded, Recording};
@@ -265,16 +273,107 @@ pub(crate) fn summary() -> impl Strategy<Value = Summary> {
     )
 }
 
+pub(crate) fn host_query() -> impl Strategy<Value = HostQuery> {
+    let glob = || "[a-z*?]{0,12}".prop_map(|glob| Glob::new(&glob));
+    let models = (glob(), any::<[u32; 2]>())
+        .prop_map(|(metric, [from, limit])| HostQuery::Models(ModelsQuery { metric, from, limit }));
+    let record = (glob(), duration(), any::<[u32; 2]>())
+        .prop_map(|(series, last, [from, limit])| HostQuery::Record(RecordQuery { last, series, from, limit }));
+    let top = (select(&TopBy::ALL[..]), glob(), any::<u32>())
+        .prop_map(|(by, unit, limit)| HostQuery::Top(TopQuery { by, unit, limit }));
+    let connections =
+        (glob(), any::<u32>()).prop_map(|(unit, limit)| HostQuery::Connections(ConnectionsQuery { unit, limit }));
+    prop_oneof![models, record, top, connections]
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
+}
+
 prop_compose! {
-    pub(crate) fn host_query()(
-        (glob, last) in ("[a-z*?]{0,12}", duration()), from in any::<u32>(), limit in any::<u32>(), of in any::<bool>(),
-    ) -> HostQuery {
-        let glob = Glob::new(&glob);
-        if of {
-            HostQuery::Models(ModelsQuery { metric: glob, from, limit })
-        } else {
-            HostQuery::Record(RecordQuery { last, series: glob, from, limit })
-        }
+    fn listener_row()(
+        unit in text(), (address, port) in (address(), any::<u16>()), [waiting, waiting_max] in any::<[u32; 2]>(),
+    ) -> ListenerRow {
+        let listening = Listening { local: SocketAddr::new(address, port), waiting, waiting_max };
+        ListenerRow { unit, listening }
+    }
+}
+
+prop_compose! {
+    fn edge_row()(
+        (unit, address, port, is_in) in (text(), address(), any::<u16>(), any::<bool>()),
+        [open, opening, half_closed, rtt_of, rtt_us_max] in any::<[u32; 5]>(),
+        [rtt_us_sum, retransmitted, segments_sent, sent_bytes, received_bytes] in any::<[u64; 5]>(),
+        (known_for, last_seen) in (duration(), duration()),
+    ) -> EdgeRow {
+        let direction = if is_in { Direction::In } else { Direction::Out };
+        let traffic = Traffic {
+            open, opening, half_closed, rtt_us_sum, rtt_of, rtt_us_max, retransmitted, segments_sent, sent_bytes,
+            received_bytes,
+        };
+        EdgeRow { unit, peer: Peer { direction, address, port }, traffic, known_for, last_seen }
+    }
+}
+
+prop_compose! {
+    fn connections_reply()(
+        (age, notes) in (duration(), vec(text(), 0..3)),
+        [connections, listeners_more, edges_more] in any::<[u32; 3]>(),
+        (listeners, edges) in (vec(listener_row(), 0..3), vec(edge_row(), 0..3)),
+    ) -> HostReply {
+        HostReply::Connections(ConnectionsReply {
+            age, connections, listeners, listeners_more, edges, edges_more, notes,
+        })
+    }
+}
+
+fn io() -> impl Strategy<Value = Option<(u64, u64)>> {
+    of(any::<(u64, u64)>())
+}
+
+prop_compose! {
+    fn process_row()(
+        [pid, ppid, threads] in any::<[u32; 3]>(),
+        (name, unit, state) in (text(), text(), any::<char>()),
+        (cpu, io, age) in (number(), io(), any::<u32>()),
+        (rss_bytes, fds, fds_max) in (any::<u64>(), of(any::<u64>()), of(any::<u64>())),
+    ) -> ProcessRow {
+        let age = Duration::from_secs(age.into());
+        ProcessRow { pid, ppid, name, unit, state, cpu, rss_bytes, threads, io, fds, fds_max, age }
+    }
+}
+
+prop_compose! {
+    fn unit_row()(
+        (unit, [processes, threads]) in (text(), any::<[u32; 2]>()),
+        (tasks, tasks_max, fds) in (of(any::<u64>()), of(any::<u64>()), of(any::<u64>())),
+        (cpu, rss_bytes, io, fds_used_ratio) in (number(), any::<u64>(), io(), of(number())),
+    ) -> UnitRow {
+        UnitRow { unit, processes, threads, tasks, tasks_max, cpu, rss_bytes, io, fds, fds_used_ratio }
+    }
+}
+
+prop_compose! {
+    fn held()(
+        mount in vec(any::<u8>(), 0..9), (unit, name) in (text(), text()), [pid, files] in any::<[u32; 2]>(),
+        bytes in any::<u64>(),
+    ) -> Held {
+        Held { mount: PathBytes(mount), unit, pid, name, files, bytes }
+    }
+}
+
+prop_compose! {
+    fn top_reply()(
+        (cpu_window, io_window) in (duration(), of(duration())),
+        [cpus, total, threads, zombies, uninterruptible, processes_more, units_more] in any::<[u32; 7]>(),
+        (processes, stuck) in (vec(process_row(), 0..3), vec(process_row(), 0..3)),
+        units in vec(unit_row(), 0..3),
+        (held, notes) in (of(vec(held(), 0..3)), vec(text(), 0..3)),
+    ) -> HostReply {
+        HostReply::Top(TopReply {
+            cpu_window, io_window, cpus, total, threads, zombies, uninterruptible, processes, processes_more, units,
+            units_more, stuck, held, notes,
+        })
     }
 }
 
@@ -350,7 +449,7 @@ prop_compose! {
 pub(crate) fn host_reply() -> impl Strategy<Value = HostReply> {
     let record = (recording(), any::<u32>(), of(any::<u32>()))
         .prop_map(|(recording, matching, next)| HostReply::Record(RecordReply { recording, matching, next }));
-    prop_oneof![models_reply(), record]
+    prop_oneof![models_reply(), record, top_reply(), connections_reply()]
 }
 
 prop_compose! {

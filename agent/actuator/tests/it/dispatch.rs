@@ -62,6 +62,7 @@ fn the_hold_file_stops_acting_and_nothing_else() {
     assert!(pong.is_held);
     assert!(matches!(world.ask(Verb::PurgeExpired), Reply::Done(Detail::Purge(_))));
     assert!(matches!(world.ask(Verb::Inspect), Reply::Done(Detail::Inspection(_))));
+    assert!(matches!(world.ask(Verb::Processes), Reply::Done(Detail::Processes(_))));
     assert_eq!(world.units.count(), 0);
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::clock::Millis;
 use super::codec::{Reader, Writer};
 use super::forecast::{Forecast, Forecaster, Habits};
+use super::held_files;
 use super::learned::{Learned, LearnedModel, LearnedSubject, Learns, Since, Subjects, size};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
@@ -96,7 +97,11 @@ impl DiskFilling {
             }
             let Some(filling) = self.mounts.get_mut(fs.mount) else { continue };
             filling.note(fs, settings, round.t);
-            round.judge(FindingKind::DiskFilling, SubjectRef::Mount(fs.mount), filling.verdict.clone());
+            let mut verdict = filling.verdict.clone();
+            if let Verdict::Holds(case) = &mut verdict {
+                case.evidence.extend(held_files::evidence(sample, fs));
+            }
+            round.judge(FindingKind::DiskFilling, SubjectRef::Mount(fs.mount), verdict);
         }
         for hung in sample.filesystems.iter().filter(|fs| fs.usage.is_none()) {
             round.judge(FindingKind::DiskFilling, SubjectRef::Mount(&hung.mount), Verdict::Unknown);

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::held_files;
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::settings::Settings;
 use super::words::{bytes, measured, percent};
@@ -19,7 +20,7 @@ const RAISE_AFTER: Duration = Duration::from_secs(5);
 /// Judges every filesystem of the sample.
 pub(crate) fn observe(sample: &Sample, signals: &Signals<'_>, settings: &Settings, round: &mut Round<'_>) {
     for fs in &signals.filesystems {
-        round.judge(FindingKind::DiskFull, SubjectRef::Mount(fs.mount), full(fs, settings));
+        round.judge(FindingKind::DiskFull, SubjectRef::Mount(fs.mount), full(fs, sample, settings));
         round.judge(FindingKind::DiskInodes, SubjectRef::Mount(fs.mount), inodes(fs, settings));
     }
     for hung in sample.filesystems.iter().filter(|fs| fs.usage.is_none()) {
@@ -32,7 +33,7 @@ pub(crate) fn observe(sample: &Sample, signals: &Signals<'_>, settings: &Setting
     round.judge_rest(FindingKind::DiskInodes, &rest);
 }
 
-fn full(fs: &FilesystemSignals<'_>, settings: &Settings) -> Verdict {
+fn full(fs: &FilesystemSignals<'_>, sample: &Sample, settings: &Settings) -> Verdict {
     if fs.used_ratio < settings.disk_full_clear_ratio {
         return Verdict::Over;
     }
@@ -48,7 +49,9 @@ fn full(fs: &FilesystemSignals<'_>, settings: &Settings) -> Verdict {
     Verdict::Holds(Case {
         severity: severity(fs.used_ratio, settings),
         confidence: 0.99,
-        evidence: vec![measured(text, "used_ratio", fs.used_ratio, Some(settings.disk_full_ratio))],
+        evidence: std::iter::once(measured(text, "used_ratio", fs.used_ratio, Some(settings.disk_full_ratio)))
+            .chain(held_files::evidence(sample, fs))
+            .collect(),
         raise_after: RAISE_AFTER,
     })
 }

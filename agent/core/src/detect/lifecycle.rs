@@ -154,9 +154,17 @@ fn quiet_after_clear(kind: FindingKind) -> Duration {
     })
 }
 
-/// Whether more evidence is told by itself: what the log adds comes a moment after what was measured.
+/// Whether more evidence is told by itself: what the log adds, and who holds deleted files, comes a moment after what
+/// was measured.
 fn may_say_more(kind: FindingKind) -> bool {
-    matches!(kind, FindingKind::MemoryOomKill | FindingKind::DiskReadonly | FindingKind::LogPattern)
+    matches!(
+        kind,
+        FindingKind::MemoryOomKill
+            | FindingKind::DiskReadonly
+            | FindingKind::LogPattern
+            | FindingKind::DiskFull
+            | FindingKind::DiskFilling
+    )
 }
 
 /// Where one pair of kind and subject stands.

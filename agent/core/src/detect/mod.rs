@@ -26,6 +26,7 @@ mod fd_leak;
 mod flapping;
 pub mod forecast;
 mod fork_storm;
+mod held_files;
 mod inode_leak;
 mod io_stalled;
 mod kernel_error;
@@ -51,7 +52,7 @@ mod snapshot;
 mod task_leak;
 mod times;
 mod trend;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -9,15 +9,20 @@
 //! `proto/src/convert/host_query/`, one message in `session.proto`, and its answer in the shell's
 //! `run/asked.rs`; the compiler shows every place.
 
+pub mod connections;
 pub mod models;
+mod page;
 pub mod record;
+pub mod top;
 
+pub use connections::{ConnectionsQuery, ConnectionsReply};
 pub use models::{ModelsQuery, ModelsReply};
 pub use record::{RecordQuery, RecordReply};
+pub use top::{TopQuery, TopReply};
 
 /// Every question by its name, in the order of the variants. An agent says in its Hello which of
 /// them it can answer, so that an older one is not asked what it does not know.
-pub const NAMES: [&str; 2] = ["models", "record"];
+pub const NAMES: [&str; 4] = ["models", "record", "top", "connections"];
 
 /// What stands before a question's name in the capabilities of a session.
 const CAPABILITY_PREFIX: &str = "host_query.";
@@ -29,6 +34,10 @@ pub enum HostQuery {
     Models(ModelsQuery),
     /// What the flight recorder has of the last minutes.
     Record(RecordQuery),
+    /// Which processes and units use most.
+    Top(TopQuery),
+    /// Who talks to whom.
+    Connections(ConnectionsQuery),
 }
 
 /// What is answered.
@@ -38,6 +47,10 @@ pub enum HostReply {
     Models(ModelsReply),
     /// To [`HostQuery::Record`].
     Record(RecordReply),
+    /// To [`HostQuery::Top`].
+    Top(TopReply),
+    /// To [`HostQuery::Connections`].
+    Connections(ConnectionsReply),
 }
 
 impl HostQuery {
@@ -47,6 +60,8 @@ impl HostQuery {
         match self {
             Self::Models(_) => "models",
             Self::Record(_) => "record",
+            Self::Top(_) => "top",
+            Self::Connections(_) => "connections",
         }
     }
 
@@ -68,7 +83,12 @@ mod tests {
 
     #[test]
     fn every_question_is_among_the_capabilities_once() {
-        let questions = [HostQuery::Models(ModelsQuery::default()), HostQuery::Record(RecordQuery::default())];
+        let questions = [
+            HostQuery::Models(ModelsQuery::default()),
+            HostQuery::Record(RecordQuery::default()),
+            HostQuery::Top(TopQuery::default()),
+            HostQuery::Connections(ConnectionsQuery::default()),
+        ];
         let said: Vec<_> = capabilities().collect();
         assert_eq!(said, questions.iter().map(HostQuery::capability).collect::<Vec<_>>());
     }

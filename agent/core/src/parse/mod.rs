@@ -6,9 +6,12 @@
 
 pub mod arp;
 pub mod cgroup;
+pub mod cgroup_path;
 pub mod conntrack;
+pub mod container;
 pub mod cpu_list;
 pub mod diskstats;
+pub mod fdinfo;
 pub mod file_nr;
 pub mod ipvs;
 pub mod journal;
@@ -27,6 +30,7 @@ pub mod pid_stat;
 pub mod pressure;
 pub mod schedstat;
 pub mod sensor;
+pub mod sock_diag;
 pub mod sockstat;
 pub mod softnet;
 pub mod stat;
@@ -172,6 +176,7 @@ mod tests {
         let _ = schedstat::parse(bytes);
         let _ = sensor::split(&String::from_utf8_lossy(bytes));
         let _ = sensor::clean(&String::from_utf8_lossy(bytes));
+        let _ = sock_diag::datagram(bytes, |_| {});
         let _ = sockstat::parse(bytes);
         let _ = softnet::parse(bytes);
         let _ = stat::guests(bytes);
@@ -187,6 +192,9 @@ mod tests {
         let _ = cgroup::memory_stat_anon(bytes);
         let _ = cgroup::value(bytes);
         let _ = cgroup::pids(bytes).count();
+        let _ = cgroup_path::v2(bytes);
+        let _ = cgroup_path::unit(&String::from_utf8_lossy(bytes));
+        let _ = fdinfo::mount_id(bytes);
         let _ = diskstats::parse(bytes, |_| true);
         let _ = file_nr::parse(bytes);
         let _ = loadavg::parse(bytes);
@@ -199,7 +207,7 @@ mod tests {
         let _ = vmstat::parse(bytes);
     }
 
-    const FIXTURES: [&[u8]; 37] = [
+    const FIXTURES: [&[u8]; 43] = [
         include_bytes!("fixtures/arp.txt"),
         include_bytes!("fixtures/conntrack.4.19.txt"),
         include_bytes!("fixtures/conntrack.6.1.txt"),
@@ -221,6 +229,9 @@ mod tests {
         include_bytes!("fixtures/os-release.txt"),
         include_bytes!("fixtures/schedstat.txt"),
         include_bytes!("fixtures/snmp6.txt"),
+        include_bytes!("fixtures/sock_diag_tcp.4.19.bin"),
+        include_bytes!("fixtures/sock_diag_tcp.6.18.bin"),
+        include_bytes!("fixtures/sock_diag_tcp6.6.18.bin"),
         include_bytes!("fixtures/sockstat.4.19.txt"),
         include_bytes!("fixtures/sockstat.6.1.txt"),
         include_bytes!("fixtures/softnet.4.19.txt"),
@@ -229,10 +240,13 @@ mod tests {
         include_bytes!("fixtures/udp.txt"),
         include_bytes!("fixtures/xfs.txt"),
         include_bytes!("fixtures/diskstats.6.18.txt"),
+        include_bytes!("fixtures/fdinfo.6.18.txt"),
         include_bytes!("fixtures/loadavg.6.18.txt"),
         include_bytes!("fixtures/meminfo.6.18.txt"),
         include_bytes!("fixtures/mountinfo.txt"),
         include_bytes!("fixtures/net_dev.6.18.txt"),
+        include_bytes!("fixtures/pid_cgroup.hybrid.txt"),
+        include_bytes!("fixtures/pid_cgroup.v2.txt"),
         include_bytes!("fixtures/pid_stat.6.18.txt"),
         include_bytes!("fixtures/pressure.6.18.txt"),
         include_bytes!("fixtures/stat.6.18.txt"),

@@ -3,6 +3,28 @@
 use super::{At, ParseError, lines, words};
 use crate::subject::PathBytes;
 
+/// Filesystems that another machine answers for, or a program: who asks them may wait for ever.
+const REMOTE_TYPES: &[&str] = &[
+    "9p",
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "coda",
+    "davfs",
+    "gfs2",
+    "glusterfs",
+    "gpfs",
+    "lustre",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "ocfs2",
+    "smb3",
+    "smbfs",
+    "virtiofs",
+];
+
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -22,6 +44,14 @@ pub struct Mount {
     pub source: PathBytes,
     /// Whether this mount or the whole filesystem is read-only.
     pub read_only: bool,
+}
+
+impl Mount {
+    /// Whether another machine or a program answers for it, so that asking it may never end.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.fstype.starts_with("fuse") || REMOTE_TYPES.contains(&self.fstype.as_str())
+    }
 }
 
 /// Parses the file. Paths come without the kernel's escapes (`\040` for a space).
@@ -104,6 +134,13 @@ mod tests {
         assert_eq!(at(b"/srv/data").root, PathBytes::from("/data"), "a bind mount");
         assert_eq!(at(b"/mnt/\xff\xfe").fstype, "xfs");
         assert_eq!(at(b"/mnt/nameless").source, PathBytes::default());
+        assert!(!at(b"/").is_remote());
+        assert!(
+            ["nfs4", "fuse.sshfs", "fuseblk"]
+                .map(str::to_owned)
+                .into_iter()
+                .all(|fstype| { Mount { fstype, ..at(b"/").clone() }.is_remote() })
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::processes::Inspected;
 use crate::record::{Ended, Outcome};
 use crate::scene::UnitScene;
 use crate::subject::PathBytes;
@@ -89,6 +90,8 @@ pub enum Detail {
     Pong(Pong),
     /// `scene`
     Scene(UnitScene),
+    /// `processes`
+    Processes(Inspected),
 }
 
 /// A systemd job that ended well.

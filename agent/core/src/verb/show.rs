@@ -44,6 +44,9 @@ impl fmt::Display for Detail {
             Self::Scene(scene) => {
                 write!(f, "{} processes and {} sockets seen", scene.processes.len(), scene.sockets.len())
             }
+            Self::Processes(seen) => {
+                write!(f, "{} processes counted, {} hold deleted files", seen.processes.len(), seen.deleted.len())
+            }
             Self::Pong(pong) => {
                 write!(f, "actuator {}{}", pong.version, if pong.is_held { ", held" } else { "" })
             }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::plan::{AgedFiles, ReclaimPlace, Undo};
+use crate::processes::{Deleted, Inspected, ProcessCounts};
 use crate::record::Ended;
 use crate::scene::{ProcessScene, SocketScene, UnitScene};
 use crate::subject::PathBytes;
@@ -52,6 +53,7 @@ fn verbs() -> impl Strategy<Value = Verb> {
         Just(Verb::PurgeExpired),
         Just(Verb::Inspect),
         Just(Verb::Ping),
+        Just(Verb::Processes),
     ]
 }
 
@@ -101,8 +103,29 @@ fn details() -> impl Strategy<Value = Detail> {
             Detail::Scene(UnitScene { processes, processes_more, sockets, sockets_more, limits })
         },
     );
+    let counts_of = (any::<[u32; 2]>(), any::<[u64; 2]>(), any::<Option<u64>>()).prop_map(
+        |([pid, fds], [read_bytes, written_bytes], fds_max)| ProcessCounts {
+            pid,
+            read_bytes,
+            written_bytes,
+            fds,
+            fds_max,
+        },
+    );
+    let deleted = (any::<[u32; 4]>(), any::<u64>()).prop_map(|([pid, major, minor, files], bytes)| Deleted {
+        pid,
+        device: (major, minor),
+        files,
+        bytes,
+    });
+    let lists = (proptest::collection::vec(counts_of, 0..4), proptest::collection::vec(deleted, 0..4));
+    let inspected =
+        (lists, any::<[u32; 3]>()).prop_map(|((processes, deleted), [processes_more, unread, deleted_more])| {
+            Detail::Processes(Inspected { processes, processes_more, unread, deleted, deleted_more })
+        });
     prop_oneof![
         scene,
+        inspected,
         (0..JobResult::ALL.len(), any::<u64>(), any::<Option<u32>>()).prop_map(|(job, elapsed_ms, main_pid)| {
             Detail::Unit(UnitDone { job: JobResult::ALL[job], elapsed_ms, main_pid })
         }),

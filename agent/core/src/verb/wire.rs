@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::codec::{Reader, WireError, Writer, invalid};
+use super::counts::{read_deleted, read_process_counts, write_deleted, write_process_counts};
 use super::reply::{
     ActionStatus, Conflict, Detail, Failure, Inspection, JobResult, PlaceDone, Pong, ProbeDone, PurgeDone, ReclaimDone,
     Refusal, RefusalReason, Reply, SkipCount, SkipReason, StopReason, UndoDone, UnitCounts, UnitDone,
@@ -10,6 +11,7 @@ use super::reply::{
 use super::{Request, Verb};
 use crate::id::{ActionId, DecisionId};
 use crate::plan::{AgedFiles, DiskReclaim, ReclaimPlace, ResetFailed, Undo};
+use crate::processes::Inspected;
 use crate::scene::{ProcessScene, SocketScene, UnitScene};
 use crate::subject::UnitName;
 
@@ -94,6 +96,7 @@ fn write_verb(w: &mut Writer, verb: &Verb) {
         Verb::Inspect => w.u8(10),
         Verb::Ping => w.u8(11),
         Verb::Scene { unit } => write_unit(w, 12, unit, None),
+        Verb::Processes => w.u8(13),
     }
 }
 
@@ -111,6 +114,7 @@ fn read_verb(r: &mut Reader<'_>) -> Result<Verb, WireError> {
         10 => Verb::Inspect,
         11 => Verb::Ping,
         12 => Verb::Scene { unit: read_unit(r)? },
+        13 => Verb::Processes,
         other => return Err(unknown("verb", other)),
     })
 }
@@ -307,6 +311,14 @@ fn write_detail(w: &mut Writer, detail: &Detail) {
             w.u32(scene.sockets_more);
             w.list("limits", &scene.limits, |w, limit| w.text("limit", limit));
         }
+        Detail::Processes(seen) => {
+            w.u8(9);
+            w.list("processes", &seen.processes, write_process_counts);
+            w.u32(seen.processes_more);
+            w.u32(seen.unread);
+            w.list("deleted", &seen.deleted, write_deleted);
+            w.u32(seen.deleted_more);
+        }
     }
 }
 
@@ -350,6 +362,13 @@ fn read_detail(r: &mut Reader<'_>) -> Result<Detail, WireError> {
             sockets: r.list("sockets", read_socket)?,
             sockets_more: r.u32("sockets_more")?,
             limits: r.list("limits", |r| r.text("limit"))?,
+        }),
+        9 => Detail::Processes(Inspected {
+            processes: r.list("processes", read_process_counts)?,
+            processes_more: r.u32("processes_more")?,
+            unread: r.u32("unread")?,
+            deleted: r.list("deleted", read_deleted)?,
+            deleted_more: r.u32("deleted_more")?,
         }),
         other => return Err(unknown("detail", other)),
     })

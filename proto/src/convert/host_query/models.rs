@@ -3,21 +3,15 @@
 use std::time::Duration;
 
 use mainstay_core::detect::learned::{LearnedModel, LearnedSubject, SnapshotInfo};
-use mainstay_core::host_query::models::GLOB_BYTES_MAX;
 use mainstay_core::host_query::{ModelsQuery, ModelsReply};
-use mainstay_core::policy::Glob;
 
-use super::super::{ConvertError, Problem, all, optional_finite};
+use super::super::{ConvertError, all, optional_finite};
+use super::{glob_from_wire, glob_to_wire, millis};
 use crate::v1;
-
-/// A length of time in whole milliseconds.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
 
 impl From<&ModelsQuery> for v1::ModelsQuery {
     fn from(query: &ModelsQuery) -> Self {
-        let metric = query.metric.as_ref().map_or_else(String::new, |glob| glob.as_str().to_owned());
+        let metric = glob_to_wire(query.metric.as_ref());
         Self { metric, from: query.from, limit: query.limit }
     }
 }
@@ -26,12 +20,7 @@ impl TryFrom<v1::ModelsQuery> for ModelsQuery {
     type Error = ConvertError;
 
     fn try_from(query: v1::ModelsQuery) -> Result<Self, ConvertError> {
-        let found = query.metric.len();
-        if found > GLOB_BYTES_MAX {
-            let expected = format!("at most {GLOB_BYTES_MAX}").into();
-            return Err(ConvertError::new("metric", Problem::Length { expected, found }));
-        }
-        Ok(Self { metric: Glob::new(&query.metric), from: query.from, limit: query.limit })
+        Ok(Self { metric: glob_from_wire("metric", &query.metric)?, from: query.from, limit: query.limit })
     }
 }
 

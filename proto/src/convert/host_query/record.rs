@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-use mainstay_core::host_query::models::GLOB_BYTES_MAX;
 use mainstay_core::host_query::{RecordQuery, RecordReply};
-use mainstay_core::policy::Glob;
 use mainstay_core::recording::Recording;
 
-use super::super::{ConvertError, Problem};
+use super::super::ConvertError;
+use super::{glob_from_wire, glob_to_wire, millis};
 use crate::v1;
 
 impl From<&RecordQuery> for v1::RecordQuery {
     fn from(query: &RecordQuery) -> Self {
         Self {
-            last_ms: u64::try_from(query.last.as_millis()).unwrap_or(u64::MAX),
-            series: query.series.as_ref().map_or_else(String::new, |glob| glob.as_str().to_owned()),
+            last_ms: millis(query.last),
+            series: glob_to_wire(query.series.as_ref()),
             from: query.from,
             limit: query.limit,
         }
@@ -25,14 +24,9 @@ impl TryFrom<v1::RecordQuery> for RecordQuery {
     type Error = ConvertError;
 
     fn try_from(query: v1::RecordQuery) -> Result<Self, ConvertError> {
-        let found = query.series.len();
-        if found > GLOB_BYTES_MAX {
-            let expected = format!("at most {GLOB_BYTES_MAX}").into();
-            return Err(ConvertError::new("series", Problem::Length { expected, found }));
-        }
         Ok(Self {
             last: Duration::from_millis(query.last_ms),
-            series: Glob::new(&query.series),
+            series: glob_from_wire("series", &query.series)?,
             from: query.from,
             limit: query.limit,
         })

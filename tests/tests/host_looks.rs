@@ -1,0 +1,79 @@
+//! What root on a real host is told when it asks who uses what, and who talks to whom: units by their own names, deleted
+//! files that are open, connections with their round-trip times. The agent runs as its own user and asks the actuator for
+//! what it may not see. No collector is needed for any of it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use mainstay_tests::hosts::{self, Fleet, Host, packages, wait_until};
+
+/// Longest until something is seen: connections are looked at every 30 s, deleted files once a minute.
+const SEEN_MAX: Duration = Duration::from_secs(90);
+
+/// A client that asks once and stays.
+const CALLER: &str = "exec 3<>/dev/tcp/127.0.0.1/80; printf \"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n\" >&3; \
+    read -r line <&3; exec sleep infinity";
+
+/// Asks again until every one of these is in one line of the answer.
+fn until_line(host: &Host, command: &str, words: &[&str]) -> Result<String> {
+    wait_until(SEEN_MAX, &format!("{words:?} in {command}"), || {
+        let page = host.must(command)?;
+        let line = page.lines().find(|line| words.iter().all(|word| line.contains(word)));
+        ensure!(line.is_some(), "{page}");
+        Ok(line.map(str::to_owned))
+    })
+    .with_context(|| host.agent_story())
+}
+
+#[test]
+fn who_uses_what_and_who_talks_to_whom_is_told_by_unit() -> Result<()> {
+    if !hosts::may_run("who_uses_what_and_who_talks_to_whom_is_told_by_unit") {
+        return Ok(());
+    }
+    let fleet = Fleet::boot_named(&["web-1"])?;
+    let host = fleet.host("web-1");
+    host.install_deb(&packages::deb("mainstay-agent")?)?;
+    host.must("systemctl start nginx.service")?;
+    host.must(&format!("systemd-run --quiet --unit=caller --collect -- bash -c '{CALLER}'"))?;
+    host.start("busy", "while :; do :; done")?;
+    let hold = "exec 9> /var/tmp/gone; head -c 32M /dev/zero >&9; rm /var/tmp/gone; exec sleep infinity";
+    host.start("holder", hold)?;
+
+    let line = until_line(host, "mainstay-agent top --limit 3", &["busy.service", "sh", "R"])?;
+    ensure!(line.contains(" %"), "{line}");
+    // The agent may not look into other users' processes: the actuator counted them.
+    until_line(host, "mainstay-agent top --by io", &["holder.service", "32.0 MiB"])?;
+    let page = host.must("mainstay-agent top --unit holder.service")?;
+    ensure!(!page.contains("unknown") && !page.contains("busy.service"), "{page}");
+
+    until_line(host, "mainstay-agent connections", &["nginx.service", "0.0.0.0:80", "0/"])?;
+    until_line(host, "mainstay-agent connections", &["caller.service", "to", "127.0.0.1", "80", " ms"])?;
+    until_line(host, "mainstay-agent connections --unit 'nginx*'", &["nginx.service", "from", "127.0.0.1", " ms"])?;
+    host.must("systemctl stop caller.service")?;
+    until_line(host, "mainstay-agent connections", &["caller.service", "to", "127.0.0.1", "ago"]).map(drop)
+}
+
+#[test]
+fn a_full_disk_says_which_unit_holds_deleted_files() -> Result<()> {
+    if !hosts::may_run("a_full_disk_says_which_unit_holds_deleted_files") {
+        return Ok(());
+    }
+    let fleet = Fleet::boot_named(&["db-1"])?;
+    let host = fleet.host("db-1");
+    host.disk(128, "/srv/data")?;
+    host.install_deb(&packages::deb("mainstay-agent")?)?;
+    let size = host.must("df --output=avail -B1 /srv/data | tail -1")?.trim().parse::<u64>()? * 97 / 100;
+    let hold = format!("exec 9> /srv/data/gone; head -c {size} /dev/zero >&9; rm /srv/data/gone; exec sleep infinity");
+    host.start("holder", &hold)?;
+    until_line(host, "mainstay-agent status", &["held by deleted files that are still open", "holder.service"])?;
+    let page = host.must("mainstay-agent status")?;
+    ensure!(page.contains("disk.full /srv/data"), "{page}");
+
+    // What it says is so: closing the file frees the disk.
+    host.must("systemctl stop holder.service")?;
+    wait_until(SEEN_MAX, "the finding to clear", || {
+        let page = host.must("mainstay-agent status")?;
+        ensure!(!page.contains("disk.full"), "{page}");
+        Ok(Some(()))
+    })
+}
