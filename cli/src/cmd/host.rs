@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::connections::{self, ConnectionsArgs};
 use super::decisions::DecisionRow;
 use super::findings::FindingRow;
+use super::host_top::{self, TopArgs};
 use super::hosts::{HostRow, painted_state, policy_word};
 use super::models::{self, ModelsArgs};
 use super::record::{self, RecordArgs};
-use super::top::{self, TopArgs};
 use crate::connect;
 use crate::context::Context;
 use crate::draw;
@@ -82,7 +82,7 @@ pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit
         HostCommand::Show { host } => show(host, context).await,
         HostCommand::Models(args) => models::run(args, context).await,
         HostCommand::Record(args) => record::run(args, context).await,
-        HostCommand::Top(args) => top::run(args, context).await,
+        HostCommand::Top(args) => host_top::run(args, context).await,
         HostCommand::Connections(args) => connections::run(args, context).await,
         HostCommand::Revoke { host } => {
             let request = RevokeHostRequest { host: host.clone() };

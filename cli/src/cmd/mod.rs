@@ -21,6 +21,7 @@ pub(crate) mod findings;
 pub(crate) mod generate;
 pub(crate) mod hold;
 pub(crate) mod host;
+pub(crate) mod host_top;
 pub(crate) mod hosts;
 pub(crate) mod incidents;
 pub(crate) mod ledger;
@@ -30,7 +31,6 @@ pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod record;
 pub(crate) mod token;
-pub(crate) mod top;
 pub(crate) mod undo;
 
 /// Carries one command out, again and again with `--watch`.

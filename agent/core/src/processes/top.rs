@@ -172,8 +172,8 @@ fn rows(look: &Look) -> Vec<ProcessRow> {
             rss_bytes: process.rss_bytes,
             threads: process.threads,
             io: counted.and_then(|counted| counted.io),
-            fds: process.fds.or(counted.map(|counted| counted.fds)),
-            fds_max: process.fds_max.or(counted.and_then(|counted| counted.fds_max)),
+            fds: process.fds.or_else(|| counted.map(|counted| counted.fds)),
+            fds_max: process.fds_max.or_else(|| counted.and_then(|counted| counted.fds_max)),
             age: Duration::from_secs(age / look.ticks_per_second.max(1)),
         }
     };
