@@ -20,6 +20,8 @@ mod peers;
 mod recorded;
 mod scene;
 mod signals;
+mod timeline;
+mod told;
 mod view;
 mod words;
 

@@ -31,6 +31,7 @@ pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod record;
+pub(crate) mod timeline;
 pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod undo;
@@ -40,8 +41,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
     let Some(every) = context.watch else { return once(&command, context).await };
     if !may_be_watched(&command) {
         return Err(Failure::usage(
-            "--watch goes with what only looks: hosts, host show, host models, host top, host connections, query, top, \
-             compare, findings, incidents, decisions, changes, explain, approvals list, holds, policy status, audit",
+            "--watch goes with what only looks: hosts, host show, host models, host top, host connections, host timeline, \
+             query, top, compare, findings, incidents, decisions, changes, explain, approvals list, holds, policy status, \
+             audit",
         ));
     }
     loop {
