@@ -268,6 +268,16 @@ fn a_selector_narrows_every_signal_down_to_its_hosts() {
 }
 
 #[test]
+fn a_hundred_peers_with_the_longest_names_fit_into_every_question() {
+    let names: Vec<_> = (0..101).map(|n| format!("{n:a>64}")).collect();
+    let on = hosts_matcher(names.iter().map(String::as_str));
+    for form in SIGNALS.iter().flat_map(|signal| [&signal.host, &signal.unit]).flatten() {
+        let promql = form.promql(&on, OVER);
+        assert!(parse(&promql).is_ok(), "{} bytes: {}", promql.len(), form.template);
+    }
+}
+
+#[test]
 fn names_and_values_mean_themselves_whatever_stands_in_them() {
     let mut memory = mainstay_promql::Memory::default();
     for name in [r#"a"b\c"#, "a.b", "axb", "a|b", "b", "ä"] {
