@@ -68,6 +68,10 @@ pub(crate) enum Command {
     Host(cmd::host::HostCommand),
     /// Ask for a series over a range of time
     Query(cmd::query::QueryArgs),
+    /// Show which hosts or units use the most of something
+    Top(cmd::fleet_top::TopArgs),
+    /// Show what is unusual on a host against its peers
+    Compare(cmd::compare::CompareArgs),
     /// Foretell what will be asked for, and when that meets a limit
     Capacity(cmd::capacity::CapacityArgs),
     /// List what is wrong
@@ -122,5 +126,16 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_every_signal_with_what_is_asked() {
+        let mut command = super::command();
+        let top = command.find_subcommand_mut("top").unwrap();
+        let help = top.render_long_help().to_string();
+        for signal in crate::signals::SIGNALS {
+            assert!(help.contains(&format!("\n  {:<16} ", signal.name)), "{} is missing in:\n{help}", signal.name);
+        }
+        assert!(help.contains("by unit: rate(mainstay_unit_cpu_seconds_total{$on}[$over])"), "{help}");
     }
 }

@@ -30,6 +30,9 @@ const SPAN_MS_MAX: i64 = 24 * 3_600_000;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const ASCII: [char; 8] = ['_', '.', ',', '-', '=', '+', '*', '#'];
 
+/// The last column of a bar, in eighths.
+const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+
 /// Whether the terminal speaks UTF-8, by the first of the variables that say so (locale(7)).
 fn is_utf8() -> bool {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -91,6 +94,26 @@ fn timeline_of(values: &[f64], at_ms: &[i64], width: usize, bars: [char; 8]) -> 
         bars[((share * 7.0).round() as usize).min(7)]
     };
     means.into_iter().map(bar).collect()
+}
+
+/// A share of a whole as a bar; all of it is so many columns wide.
+pub(crate) fn bar(share: f64, width: usize) -> String {
+    bar_of(share, width, is_utf8())
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "columns of a terminal"
+)]
+fn bar_of(share: f64, width: usize, is_utf8: bool) -> String {
+    let columns = share.clamp(0.0, 1.0) * width as f64;
+    if !is_utf8 {
+        return "#".repeat(columns.round() as usize);
+    }
+    let eighths = (columns * 8.0).round() as usize;
+    format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
 /// The values as a line of bars.
@@ -203,6 +226,12 @@ mod tests {
         let far: Vec<i64> = (0..8).map(|n| if n < 4 { n * 1_000 } else { 100_000 + n * 1_000 }).collect();
         assert_eq!(timeline_of(&[1.0; 8], &far, 4, ASCII), "_  _");
         assert_eq!(timeline_of(&[], &[], 4, ASCII), "");
+    }
+
+    #[test]
+    fn a_bar_is_as_long_as_its_share() {
+        assert_eq!([1.0, 0.5, 0.32, 0.0].map(|share| bar_of(share, 4, true)), ["████", "██", "█▎", ""]);
+        assert_eq!([2.0, 0.6, -1.0, f64::NAN].map(|share| bar_of(share, 4, false)), ["####", "##", "", ""]);
     }
 
     #[test]

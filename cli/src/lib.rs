@@ -12,11 +12,16 @@ mod connect;
 mod context;
 mod draw;
 mod exit;
+mod fleet;
 mod key;
 mod order;
 mod output;
+mod peers;
 mod recorded;
 mod scene;
+mod signals;
+mod timeline;
+mod told;
 mod view;
 mod words;
 

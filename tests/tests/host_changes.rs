@@ -1,4 +1,5 @@
-//! What people do on a real host by hand is told, and what Mainstay does is not: a package, a file, a unit, a deployment.
+//! What people do on a real host by hand is told, and what Mainstay does is not: a package, a file, a unit, a
+//! deployment. And with all that behind them the same hosts are asked the questions that go beyond PromQL.
 
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ fn what_people_do_by_hand_is_listed_and_what_mainstay_does_is_not() -> Result<()
     if !hosts::may_run("what_people_do_by_hand_is_listed_and_what_mainstay_does_is_not") {
         return Ok(());
     }
-    let site = Site::enrolled(&["web-1", "web-2"])?;
+    let site = Site::enrolled(&["web-1", "web-2", "web-3", "web-4"])?;
     let (host, other) = (site.host("web-1"), site.host("web-2"));
     host.push_file("/etc/shop/shop.conf", "threads = 1\n", 0o644)?;
     host.push_file("/etc/mainstay/agent.d/10-changes.toml", "[changes]\nfiles = [\"/etc/shop/*\"]\n", 0o644)?;
@@ -114,5 +115,115 @@ fn what_people_do_by_hand_is_listed_and_what_mainstay_does_is_not() -> Result<()
         let found = changes(&site)?.iter().filter(is_ours).count();
         Ok((found == 2).then_some(()))
     })
-    .with_context(|| host.agent_story())
+    .with_context(|| host.agent_story())?;
+
+    on_one_line_of_time(&site)?;
+    who_uses_the_most_and_what_is_unusual(&site)?;
+    who_is_not_there_is_said(&site)
+}
+
+/// What happened on the host, merged from all that tells of it.
+fn on_one_line_of_time(site: &Site) -> Result<()> {
+    let asked = site.mainstay(&["-o", "json", "host", "timeline", "web-1", "--last", "1h"])?.ok()?;
+    let document: Value = serde_json::from_str(&asked)?;
+    let entries = document["entries"].as_array().context("no entries")?;
+    let at: Vec<_> = entries.iter().map(|entry| entry["at"].as_str().unwrap_or_default()).collect();
+    assert!(at.is_sorted(), "{asked}");
+    let place = |what: &str, subject: &str, text: &str| {
+        let is_meant = |entry: &Value| {
+            entry["what"] == what
+                && entry["subject"] == subject
+                && entry["text"].as_str().is_some_and(|said| said.contains(text))
+        };
+        entries.iter().position(is_meant).with_context(|| format!("{what} {subject} {text} is missing in:\n{asked}"))
+    };
+    place("changed", "hello-change", "package.upgraded from 1.0 to 1.1")?;
+    place("changed", "shop 1.42", "deploy by ops: commit 1a2b")?;
+    place("started", "agent", "version ")?;
+    let story = [
+        place("found", "counted.service", "service.failed")?,
+        place("decided", "counted.service", "unit.restart counted.service, rule restart")?,
+        place("did", "counted.service", "unit.restart done")?,
+        place("verified", "counted.service", "helped")?,
+    ];
+    assert!(story.is_sorted(), "{story:?}:\n{asked}");
+
+    let cut = site.mainstay(&["host", "timeline", "web-1", "--last", "1h", "--limit", "3"])?;
+    assert!(cut.stderr.contains("earlier ones left out; a shorter --last"), "{cut:?}");
+    assert_eq!(cut.ok()?.lines().count(), 4, "a heading and three lines");
+    let none = site.mainstay(&["host", "timeline", "web-9"])?.refused()?;
+    assert!(none.contains("mainstay hosts"), "{none}");
+    Ok(())
+}
+
+/// The same unit on all hosts, busy on one of them.
+const IDLE: &str = SLEEPER;
+const BUSY: &str = "[Service]\nExecStart=/bin/sh -c 'while :; do :; done'\nCPUQuota=40%\n";
+
+/// Longest until a load is seen in the series: a minute that it is meant over, and the way.
+const SEEN_MAX: Duration = Duration::from_secs(120);
+
+/// Of hosts that share a kernel, what a unit uses is its own.
+fn who_uses_the_most_and_what_is_unusual(site: &Site) -> Result<()> {
+    for (name, unit) in [("web-1", BUSY), ("web-2", IDLE), ("web-3", IDLE), ("web-4", IDLE)] {
+        services::start(site.host(name), "worker.service", unit)?;
+    }
+    let top = |args: &[&str]| -> Result<Value> {
+        let asked = [&["-o", "json", "top"], args].concat();
+        Ok(serde_json::from_str(&site.mainstay(&asked)?.ok()?)?)
+    };
+    wait_until(SEEN_MAX, "the busy unit to be on top", || {
+        let rows = top(&["cpu", "--by", "unit", "--over", "1m"])?["rows"].clone();
+        let (first, used) = (&rows[0], rows[0]["value"].as_f64().unwrap_or_default());
+        let is_ours = first["host"] == "web-1" && first["which"] == "worker.service" && used > 0.25;
+        Ok(is_ours.then_some(()))
+    })
+    .with_context(|| format!("{:?}", site.mainstay(&["top", "cpu", "--by", "unit", "--over", "1m"])))?;
+    let text = site.mainstay(&["top", "cpu", "--by", "unit", "--over", "1m", "--host", "web-1", "-v"])?;
+    assert!(text.stderr.contains("rate(mainstay_unit_cpu_seconds_total{host=\"web-1\"}[60s])"), "{text:?}");
+    let first = text.stdout.lines().nth(1).unwrap_or_default();
+    assert!(first.starts_with("web-1") && first.contains("worker.service") && first.contains(" CPUs"), "{text:?}");
+    // Every host has its memory and its root filesystem.
+    for signal in ["memory", "disk"] {
+        let document = top(&[signal, "-l", "role=web"])?;
+        let share = |row: &Value| row["value"].as_f64().is_some_and(|value| (0.0..=1.0).contains(&value));
+        let rows = document["rows"].as_array().context("no rows")?;
+        assert!(rows.len() == 4 && rows.iter().all(share), "{document}");
+    }
+    let own = top(&["count by (host) (node_load1)"])?;
+    assert_eq!((own["of"].as_u64(), own["rows"][3]["value"].as_f64()), (Some(4), Some(1.0)), "{own}");
+    let refused = site.mainstay(&["top", "memroy"])?.refused()?;
+    assert!(refused.contains("did you mean memory?"), "{refused}");
+
+    let compare = |host: &str| -> Result<Value> {
+        let asked = ["-o", "json", "compare", host, "--over", "1m"];
+        Ok(serde_json::from_str(&site.mainstay(&asked)?.ok()?)?)
+    };
+    let away = |document: &Value| {
+        let rows = document["rows"].as_array().into_iter().flatten();
+        let found = rows.filter(|row| row["signal"] == "cpu" && row["which"] == "worker.service");
+        found.filter_map(|row| row["away"].as_f64()).next()
+    };
+    let (busy, idle) = (compare("web-1")?, compare("web-3")?);
+    assert_eq!(busy["against"], "3 hosts with role=web", "{busy}");
+    assert!(away(&busy).is_some_and(|away| away > 5.0), "{busy}");
+    assert!(away(&idle).is_some_and(|away| away.abs() < 3.0), "{idle}");
+    let text = site.mainstay(&["compare", "web-1", "--over", "1m"])?.ok()?;
+    assert!(text.starts_with("web-1 against 3 hosts with role=web, over 60s"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("cpu ") && line.contains("worker.service")), "{text}");
+    let few = site.mainstay(&["compare", "web-1", "--with", "web-2,web-3"])?.refused()?;
+    assert!(few.contains("it takes 3 to say what is usual"), "{few}");
+    Ok(())
+}
+
+/// A host that said goodbye is named below what is answered without it.
+fn who_is_not_there_is_said(site: &Site) -> Result<()> {
+    site.host("web-4").must("systemctl stop mainstay-agent.service")?;
+    site.wait_state("web-4", &["away"], TOLD_MAX)?;
+    for asked in [&["top", "memory"][..], &["compare", "web-1", "--over", "5m"], &["host", "timeline", "web-4"]] {
+        let said = site.mainstay(asked)?;
+        assert!(said.stderr.contains("web-4 (away, last seen "), "{said:?}");
+        said.ok()?;
+    }
+    Ok(())
 }

@@ -12,6 +12,7 @@ use super::host_top::{self, TopArgs};
 use super::hosts::{HostRow, painted_state, policy_word};
 use super::models::{self, ModelsArgs};
 use super::record::{self, RecordArgs};
+use super::timeline::{self, TimelineArgs};
 use crate::connect;
 use crate::context::Context;
 use crate::draw;
@@ -36,6 +37,8 @@ pub(crate) enum HostCommand {
     Top(TopArgs),
     /// Show who listens on it, and who talks to whom and how slowly
     Connections(ConnectionsArgs),
+    /// Show what happened on it, on one line of time
+    Timeline(TimelineArgs),
     /// Refuse this host's certificate from now on
     Revoke {
         /// Name, id or the beginning of an id
@@ -52,7 +55,7 @@ impl HostCommand {
         match self {
             Self::Show { .. } => true,
             Self::Models(args) => args.only_looks(),
-            Self::Record(_) | Self::Top(_) | Self::Connections(_) => true,
+            Self::Record(_) | Self::Timeline(_) | Self::Top(_) | Self::Connections(_) => true,
             Self::Revoke { .. } => false,
         }
     }
@@ -84,6 +87,7 @@ pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit
         HostCommand::Record(args) => record::run(args, context).await,
         HostCommand::Top(args) => host_top::run(args, context).await,
         HostCommand::Connections(args) => connections::run(args, context).await,
+        HostCommand::Timeline(args) => timeline::run(args, context).await,
         HostCommand::Revoke { host } => {
             let request = RevokeHostRequest { host: host.clone() };
             connect::commands(context).await?.revoke_host(request).await?;
@@ -147,6 +151,9 @@ async fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failur
         ("learning", learning_line(answer)),
     ] {
         output::line_out(&format!("{name:<11}{value}"))?;
+    }
+    for note in &host.notes {
+        output::line_out(&format!("{:<11}{}", "note", output::paint("31", note)))?;
     }
     let disks: Vec<_> = disks(answer);
     if !disks.is_empty() {

@@ -13,11 +13,13 @@ pub(crate) mod backup;
 pub(crate) mod capacity;
 pub(crate) mod changes;
 pub(crate) mod check;
+pub(crate) mod compare;
 pub(crate) mod connections;
 pub(crate) mod decisions;
 pub(crate) mod event;
 pub(crate) mod explain;
 pub(crate) mod findings;
+pub(crate) mod fleet_top;
 pub(crate) mod generate;
 pub(crate) mod hold;
 pub(crate) mod host;
@@ -30,6 +32,7 @@ pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod record;
+pub(crate) mod timeline;
 pub(crate) mod token;
 pub(crate) mod undo;
 
@@ -38,8 +41,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
     let Some(every) = context.watch else { return once(&command, context).await };
     if !may_be_watched(&command) {
         return Err(Failure::usage(
-            "--watch goes with what only looks: hosts, host show, host models, host top, host connections, query, findings, \
-             incidents, decisions, changes, explain, approvals list, holds, policy status, audit",
+            "--watch goes with what only looks: hosts, host show, host models, host top, host connections, host timeline, \
+             query, top, compare, findings, incidents, decisions, changes, explain, approvals list, holds, policy status, \
+             audit",
         ));
     }
     loop {
@@ -60,6 +64,8 @@ fn may_be_watched(command: &Command) -> bool {
         command,
         Command::Hosts(_)
             | Command::Query(_)
+            | Command::Top(_)
+            | Command::Compare(_)
             | Command::Findings(_)
             | Command::Incidents(_)
             | Command::Decisions(_)
@@ -77,6 +83,8 @@ async fn once(command: &Command, context: &Context) -> Result<Exit, Failure> {
         Command::Hosts(args) => hosts::run(args, context).await,
         Command::Host(command) => host::run(command, context).await,
         Command::Query(args) => query::run(args, context).await,
+        Command::Top(args) => fleet_top::run(args, context).await,
+        Command::Compare(args) => compare::run(args, context).await,
         Command::Capacity(args) => capacity::run(args, context).await,
         Command::Findings(args) => findings::run(args, context).await,
         Command::Incidents(args) => incidents::run(args, context).await,
