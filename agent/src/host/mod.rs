@@ -14,6 +14,7 @@ pub mod filesystems;
 pub mod handles;
 pub mod journal;
 pub mod look;
+pub mod own;
 pub mod probes;
 pub mod proc;
 pub mod processes;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use mainstay_core::budget::Reading;
 use mainstay_core::processes::Held;
 use mainstay_core::processes::top::Before;
 use mainstay_core::sample::{Container, Probe, Sample, Unit};
@@ -75,6 +77,7 @@ pub struct Host {
     journal: Option<Journal>,
     held: Option<Arc<Vec<Held>>>,
     cpus: Option<u32>,
+    reading: Reading,
     buffer: Vec<u8>,
     errors: ReadErrors,
 }
@@ -95,6 +98,7 @@ impl Host {
             journal: None,
             held: None,
             cpus: None,
+            reading: Reading::default(),
             buffer: Vec::new(),
             errors: ReadErrors::default(),
         }
@@ -103,6 +107,21 @@ impl Host {
     /// Watches filesystems under other settings.
     pub fn set_filesystems(&mut self, settings: FilesystemSettings) {
         self.filesystems.set(settings);
+    }
+
+    /// Reads this much from the next sample on.
+    pub fn read_only(&mut self, reading: Reading) {
+        self.processes.set_counting(reading.counts_processes());
+        if let Some(journal) = &mut self.journal {
+            journal.set_paused(!reading.follows_log());
+        }
+        self.reading = reading;
+    }
+
+    /// How much is read.
+    #[must_use]
+    pub fn reading(&self) -> &Reading {
+        &self.reading
     }
 
     /// Takes what the journal comes to into its samples from now on.
@@ -225,8 +244,9 @@ impl Host {
         let Some(containers) = &self.containers else { return Vec::new() };
         self.container_cgroups.next_round();
         let running = containers.running();
-        let (cgroups, processes, buffer) = (&mut self.container_cgroups, &self.processes, &mut self.buffer);
-        let read = |found: &Found| found.sampled(cgroups.read(&found.cgroup, &found.cgroup, processes, buffer));
+        let wanted = self.reading.of_container();
+        let (cgroups, processes, buffer) = (&mut self.container_cgroups, &mut self.processes, &mut self.buffer);
+        let read = |found: &Found| found.sampled(cgroups.read(&found.cgroup, &found.cgroup, wanted, processes, buffer));
         running.containers.iter().map(read).collect()
     }
 
@@ -237,9 +257,11 @@ impl Host {
 
     fn read_units(&mut self) -> Option<BTreeMap<UnitName, Unit>> {
         self.cgroups.next_round();
-        let (cgroups, processes, buffer) = (&mut self.cgroups, &self.processes, &mut self.buffer);
+        let (cgroups, processes, buffer) = (&mut self.cgroups, &mut self.processes, &mut self.buffer);
+        let reading = &self.reading;
         let read = |(name, state): (&UnitName, &UnitState)| {
-            let cgroup = cgroups.read(name.as_str(), &state.control_group, processes, buffer);
+            let wanted = reading.of_unit(name);
+            let cgroup = cgroups.read(name.as_str(), &state.control_group, wanted, processes, buffer);
             (name.clone(), Unit { cgroup, ..state.unit.clone() })
         };
         self.units.as_ref().map(|units| units.iter().map(read).collect())

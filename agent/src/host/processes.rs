@@ -2,14 +2,15 @@
 //! CPU times, for whoever asks who uses most.
 //!
 //! Looking at every process costs some 10 µs each, so it is done every ten seconds and the last
-//! result stands in between. Processes that end meanwhile are skipped.
+//! result stands in between. Processes that end meanwhile are skipped. Where they are not counted, to keep the agent's
+//! budget, those of one unit are looked at when they are asked for.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mainstay_core::parse::pid_stat;
+use mainstay_core::parse::pid_stat::{self, PidStat};
 use mainstay_core::processes::top::Before;
 use mainstay_core::sample::ProcessCounts;
 use mainstay_core::time::Now;
@@ -23,12 +24,16 @@ pub const EVERY: Duration = Duration::from_secs(10);
 /// Most processes looked at: beyond it the counts are unknown, not wrong.
 const PROCESSES_MAX: u32 = 100_000;
 
+/// Most processes of one unit that are looked at by themselves; the sums of a unit with more are unknown.
+const OF_UNIT_MAX: usize = 4_096;
+
 /// Looks at `/proc/PID`.
 #[derive(Debug)]
 pub struct Processes {
     proc: PathBuf,
     last: Option<(Now, Option<ProcessCounts>)>,
     each: BTreeMap<u32, Each>,
+    is_counting: bool,
 }
 
 /// What is kept of one process.
@@ -40,15 +45,37 @@ struct Each {
     ticks: u64,
 }
 
+impl Each {
+    fn of(stat: &PidStat<'_>) -> Self {
+        Self {
+            rss_pages: stat.rss_pages,
+            threads: stat.num_threads,
+            started_ticks: stat.starttime,
+            ticks: stat.utime.saturating_add(stat.stime),
+        }
+    }
+}
+
 impl Processes {
     /// Looks below `root`: `/` on a real host.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { proc: root.join("proc"), last: None, each: BTreeMap::new() }
+        Self { proc: root.join("proc"), last: None, each: BTreeMap::new(), is_counting: true }
+    }
+
+    /// Whether all of them are to be looked at. While they are not, nothing is known of what is not asked for by itself.
+    pub fn set_counting(&mut self, is_counting: bool) {
+        self.is_counting = is_counting;
+        if !is_counting {
+            (self.last, self.each) = (None, BTreeMap::new());
+        }
     }
 
     /// The counts, at most [`EVERY`] old. `None` if `/proc` cannot be listed.
     pub fn read(&mut self, buffer: &mut Vec<u8>, now: Now) -> Option<ProcessCounts> {
+        if !self.is_counting {
+            return None;
+        }
         match self.last {
             Some((at, counts)) if now.since(at) < EVERY => counts,
             _ => {
@@ -77,11 +104,32 @@ impl Processes {
         self.each.get(&pid).map(|each| u64::from(each.threads))
     }
 
-    /// CPU times as they were when they were last looked at.
+    /// CPU times as they were when they were last looked at; none where they are not counted.
     #[must_use]
     pub fn before(&self) -> Before {
-        let ticks = self.each.iter().map(|(pid, each)| (*pid, (each.started_ticks, each.ticks)));
+        let counted = self.each.iter().filter(|_| self.is_counting);
+        let ticks = counted.map(|(pid, each)| (*pid, (each.started_ticks, each.ticks)));
         Before { at: self.last.map(|(at, _)| at).unwrap_or_default(), ticks: ticks.collect() }
+    }
+
+    /// Looks at these processes by themselves, where they are not all looked at: what is known of others is forgotten.
+    pub fn look_at(&mut self, pids: &[u32], buffer: &mut Vec<u8>) {
+        if self.is_counting {
+            return;
+        }
+        self.each.clear();
+        let mut path = PathBuf::new();
+        for pid in pids.iter().take(OF_UNIT_MAX) {
+            path.clear();
+            path.push(&self.proc);
+            path.push(pid.to_string());
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let Ok(folder) = open(&path, flags, Mode::empty()) else { continue };
+            let Ok(Some(bytes)) = read_below(&folder, "stat", buffer) else { continue };
+            if let Ok(stat) = pid_stat::parse(bytes) {
+                self.each.insert(stat.pid, Each::of(&stat));
+            }
+        }
     }
 
     fn look(&mut self, buffer: &mut Vec<u8>) -> Option<ProcessCounts> {
@@ -103,13 +151,7 @@ impl Processes {
             counts.threads += stat.num_threads;
             counts.zombies += u32::from(stat.state == b'Z');
             counts.uninterruptible += u32::from(stat.state == b'D');
-            let each = Each {
-                rss_pages: stat.rss_pages,
-                threads: stat.num_threads,
-                started_ticks: stat.starttime,
-                ticks: stat.utime.saturating_add(stat.stime),
-            };
-            self.each.insert(stat.pid, each);
+            self.each.insert(stat.pid, Each::of(&stat));
             if counts.total >= PROCESSES_MAX {
                 return None;
             }
@@ -151,5 +193,25 @@ mod tests {
         assert_eq!(processes.read(&mut buffer, soon).unwrap().total, 3);
         let later = Now::default().plus(EVERY);
         assert_eq!(processes.read(&mut buffer, later).unwrap().total, 2);
+    }
+
+    #[test]
+    fn where_they_are_not_counted_those_that_are_asked_for_are_known_and_no_others() {
+        let root = tempfile::tempdir().unwrap();
+        for pid in [7, 8] {
+            fs::create_dir_all(root.path().join(format!("proc/{pid}"))).unwrap();
+            fs::write(root.path().join(format!("proc/{pid}/stat")), stat(pid, 'S', 3, 10)).unwrap();
+        }
+        let (mut processes, mut buffer) = (Processes::at(root.path()), Vec::new());
+        assert!(processes.read(&mut buffer, Now::default()).is_some());
+        processes.set_counting(false);
+        assert_eq!((processes.read(&mut buffer, Now::default()), processes.last()), (None, None));
+        assert_eq!(processes.threads(7), None, "what was counted before is old");
+        processes.look_at(&[7, 99], &mut buffer);
+        assert_eq!((processes.threads(7), processes.threads(8), processes.threads(99)), (Some(3), None, None));
+        processes.set_counting(true);
+        processes.look_at(&[7], &mut buffer);
+        assert_eq!(processes.read(&mut buffer, Now::default()).unwrap().total, 2, "looked at at once");
+        assert_eq!(processes.threads(8), Some(3));
     }
 }
