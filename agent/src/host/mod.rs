@@ -73,6 +73,7 @@ pub struct Host {
     container_cgroups: Cgroups,
     filesystems: Filesystems,
     units: Option<BTreeMap<UnitName, UnitState>>,
+    units_left_out: u64,
     probes: BTreeMap<String, Probe>,
     journal: Option<Journal>,
     held: Option<Arc<Vec<Held>>>,
@@ -94,6 +95,7 @@ impl Host {
             container_cgroups: Cgroups::at(root),
             filesystems: Filesystems::new(&root.join("proc"), filesystems, Arc::new(filesystems::statfs)),
             units: None,
+            units_left_out: 0,
             probes: BTreeMap::new(),
             journal: None,
             held: None,
@@ -276,7 +278,11 @@ impl Host {
                 None
             }
             UnitsEvent::Lost(_) => {
-                self.units = None;
+                (self.units, self.units_left_out) = (None, 0);
+                None
+            }
+            UnitsEvent::LeftOut(units) => {
+                self.units_left_out = units;
                 None
             }
             UnitsEvent::Removed(name) => {
@@ -295,6 +301,12 @@ impl Host {
     #[must_use]
     pub fn units(&self) -> Option<usize> {
         self.units.as_ref().map(BTreeMap::len)
+    }
+
+    /// How many units are not followed because there are too many.
+    #[must_use]
+    pub fn units_left_out(&self) -> u64 {
+        self.units_left_out
     }
 
     /// Takes the result of a probe.

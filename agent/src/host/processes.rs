@@ -1,9 +1,9 @@
 //! Counts over all processes, with the resident memory and threads of each, for cgroups that do not keep them, and their
 //! CPU times, for whoever asks who uses most.
 //!
-//! Looking at every process costs some 10 µs each, so it is done every ten seconds and the last
-//! result stands in between. Processes that end meanwhile are skipped. Where they are not counted, to keep the agent's
-//! budget, those of one unit are looked at when they are asked for.
+//! Looking at every process costs some 10 µs each, so it is done every ten seconds and the last result stands in between;
+//! where there are thousands, a part of them in every sample. Processes that end meanwhile are skipped. Where they are not
+//! counted, to keep the agent's budget, those of one unit are looked at when they are asked for.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -24,6 +24,10 @@ pub const EVERY: Duration = Duration::from_secs(10);
 /// Most processes looked at: beyond it the counts are unknown, not wrong.
 const PROCESSES_MAX: u32 = 100_000;
 
+/// Processes that are looked at in one sample: these, or a fifth of them all, so that tens of thousands hold up no tick.
+const LOOKS_MIN: u32 = 2_000;
+const LOOKS_SHARE: u32 = 5;
+
 /// Most processes of one unit that are looked at by themselves; the sums of a unit with more are unknown.
 const OF_UNIT_MAX: usize = 4_096;
 
@@ -34,6 +38,18 @@ pub struct Processes {
     last: Option<(Now, Option<ProcessCounts>)>,
     each: BTreeMap<u32, Each>,
     is_counting: bool,
+    walk: Option<Walk>,
+}
+
+/// A look at all processes, which may take several samples.
+#[derive(Debug)]
+struct Walk {
+    begun: Now,
+    folder: OwnedFd,
+    entries: Dir,
+    counts: ProcessCounts,
+    each: BTreeMap<u32, Each>,
+    path: String,
 }
 
 /// What is kept of one process.
@@ -60,30 +76,39 @@ impl Processes {
     /// Looks below `root`: `/` on a real host.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { proc: root.join("proc"), last: None, each: BTreeMap::new(), is_counting: true }
+        Self { proc: root.join("proc"), last: None, each: BTreeMap::new(), is_counting: true, walk: None }
     }
 
     /// Whether all of them are to be looked at. While they are not, nothing is known of what is not asked for by itself.
     pub fn set_counting(&mut self, is_counting: bool) {
         self.is_counting = is_counting;
         if !is_counting {
-            (self.last, self.each) = (None, BTreeMap::new());
+            (self.last, self.each, self.walk) = (None, BTreeMap::new(), None);
         }
     }
 
-    /// The counts, at most [`EVERY`] old. `None` if `/proc` cannot be listed.
+    /// The counts, at most [`EVERY`] old and as much as it takes to look at them. `None` if `/proc` cannot be listed, and
+    /// until they were looked at for the first time.
     pub fn read(&mut self, buffer: &mut Vec<u8>, now: Now) -> Option<ProcessCounts> {
         if !self.is_counting {
             return None;
         }
-        match self.last {
-            Some((at, counts)) if now.since(at) < EVERY => counts,
-            _ => {
-                let counts = self.look(buffer);
-                self.last = Some((now, counts));
-                counts
+        let is_due = self.last.is_none_or(|(at, _)| now.since(at) >= EVERY);
+        if is_due && self.walk.is_none() {
+            self.walk = Walk::begin(&self.proc, now);
+            if self.walk.is_none() {
+                self.last = Some((now, None));
             }
         }
+        if let Some(mut walk) = self.walk.take() {
+            let before = self.last.and_then(|(_, counts)| counts).map_or(0, |counts| counts.total);
+            match walk.go_on(LOOKS_MIN.max(before / LOOKS_SHARE), buffer) {
+                Look::Unfinished => self.walk = Some(walk),
+                Look::Whole => (self.last, self.each) = (Some((walk.begun, Some(walk.counts))), walk.each),
+                Look::TooMany => self.last = Some((walk.begun, None)),
+            }
+        }
+        self.last()
     }
 
     /// The counts as they were when they were last looked at.
@@ -131,32 +156,52 @@ impl Processes {
             }
         }
     }
+}
 
-    fn look(&mut self, buffer: &mut Vec<u8>) -> Option<ProcessCounts> {
-        let folder: OwnedFd =
-            open(&self.proc, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let mut counts = ProcessCounts::default();
-        self.each.clear();
-        let mut path = String::with_capacity(24);
-        for entry in Dir::read_from(&folder).ok()?.flatten() {
+/// What came of going on with a walk.
+enum Look {
+    /// There are more.
+    Unfinished,
+    /// All were looked at.
+    Whole,
+    /// There are more than are looked at.
+    TooMany,
+}
+
+impl Walk {
+    fn begin(proc: &Path, now: Now) -> Option<Self> {
+        let folder = open(proc, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let entries = Dir::read_from(&folder).ok()?;
+        let (counts, each) = (ProcessCounts::default(), BTreeMap::new());
+        Some(Self { begun: now, folder, entries, counts, each, path: String::with_capacity(24) })
+    }
+
+    /// Looks at so many more.
+    fn go_on(&mut self, looks: u32, buffer: &mut Vec<u8>) -> Look {
+        let until = self.counts.total.saturating_add(looks);
+        for entry in self.entries.by_ref() {
+            let Ok(entry) = entry else { continue };
             let Some(pid) = entry.file_name().to_str().ok().filter(|name| name.as_bytes()[0].is_ascii_digit()) else {
                 continue;
             };
-            path.clear();
-            path.push_str(pid);
-            path.push_str("/stat");
-            let Ok(Some(bytes)) = read_below(&folder, &path, buffer) else { continue };
+            self.path.clear();
+            self.path.push_str(pid);
+            self.path.push_str("/stat");
+            let Ok(Some(bytes)) = read_below(&self.folder, &self.path, buffer) else { continue };
             let Ok(stat) = pid_stat::parse(bytes) else { continue };
-            counts.total += 1;
-            counts.threads += stat.num_threads;
-            counts.zombies += u32::from(stat.state == b'Z');
-            counts.uninterruptible += u32::from(stat.state == b'D');
+            self.counts.total += 1;
+            self.counts.threads += stat.num_threads;
+            self.counts.zombies += u32::from(stat.state == b'Z');
+            self.counts.uninterruptible += u32::from(stat.state == b'D');
             self.each.insert(stat.pid, Each::of(&stat));
-            if counts.total >= PROCESSES_MAX {
-                return None;
+            if self.counts.total >= PROCESSES_MAX {
+                return Look::TooMany;
+            }
+            if self.counts.total >= until {
+                return Look::Unfinished;
             }
         }
-        Some(counts)
+        Look::Whole
     }
 }
 
@@ -193,6 +238,27 @@ mod tests {
         assert_eq!(processes.read(&mut buffer, soon).unwrap().total, 3);
         let later = Now::default().plus(EVERY);
         assert_eq!(processes.read(&mut buffer, later).unwrap().total, 2);
+    }
+
+    #[test]
+    fn thousands_are_looked_at_in_parts_and_the_last_counts_stand_until_all_were() {
+        let root = tempfile::tempdir().unwrap();
+        for pid in 1..=LOOKS_MIN * 2 + 1 {
+            fs::create_dir_all(root.path().join(format!("proc/{pid}"))).unwrap();
+            fs::write(root.path().join(format!("proc/{pid}/stat")), stat(pid, 'S', 2, 10)).unwrap();
+        }
+        let (mut processes, mut buffer) = (Processes::at(root.path()), Vec::new());
+        let at = |second| Now::default().plus(Duration::from_secs(second));
+        assert_eq!((processes.read(&mut buffer, at(0)), processes.read(&mut buffer, at(1))), (None, None));
+        assert_eq!(processes.threads(1), None);
+        let counts = processes.read(&mut buffer, at(2)).unwrap();
+        assert_eq!((counts.total, counts.threads), (LOOKS_MIN * 2 + 1, LOOKS_MIN * 4 + 2));
+        assert_eq!(processes.threads(1), Some(2));
+        // The next look begins ten seconds after the last one began.
+        fs::remove_dir_all(root.path().join("proc/1")).unwrap();
+        let seen = [9, 10, 11, 12].map(|second| processes.read(&mut buffer, at(second)).unwrap().total);
+        assert_eq!(seen, [counts.total, counts.total, counts.total, counts.total - 1]);
+        assert_eq!(processes.threads(1), None);
     }
 
     #[test]

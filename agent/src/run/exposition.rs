@@ -54,6 +54,8 @@ impl Shell {
         let help = "Containers that are not followed because there are too many.";
         text.gauge("mainstay_agent_containers_dropped", help, size(left_out));
         text.gauge("mainstay_agent_units", "Units that are followed.", size(self.host.units().unwrap_or(0)));
+        let help = "Units that are not followed because there are too many.";
+        text.gauge("mainstay_agent_units_dropped", help, count(self.host.units_left_out()));
         self.own_budget(text);
     }
 

@@ -345,6 +345,9 @@ impl Shell {
                 self.counts.bus_lost += 1;
                 self.causes.begin("dbus", why);
             }
+            UnitsEvent::LeftOut(units) => {
+                warn!(units, followed = systemd::UNITS_MAX, "too many units: these are not followed");
+            }
             UnitsEvent::Changed(..) | UnitsEvent::Removed(_) => {}
         }
         self.changed_units(&event);
