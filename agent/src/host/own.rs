@@ -35,6 +35,14 @@ fn resident_bytes(statm: &[u8]) -> Option<u64> {
     pages.checked_mul(rustix::param::page_size() as u64)
 }
 
+/// Has all threads take memory from one heap. To be called before there is a second thread.
+#[allow(unsafe_code)]
+pub fn share_heap() {
+    // SAFETY: a number is set, and nobody allocates beside us.
+    // JUSTIFICATION: a heap for each of half a dozen threads that seldom allocate is memory that is held and not used.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// Gives memory that the allocator keeps for later back to the kernel.
 #[allow(unsafe_code)]
 pub fn give_back() {
