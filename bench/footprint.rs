@@ -6,7 +6,7 @@
 //! nanoseconds of run time and not in ticks, ended processes included; the spread is over windows of five seconds. Memory
 //! is from each process's `smaps_rollup`. At the end it says where Mainstay's memory is.
 //!
-//! FOOTPRINT_SECONDS sets how long is measured (default 60).
+//! FOOTPRINT_SECONDS sets how long is measured (default 60); FOOTPRINT_ALONE=1 leaves the peers out.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -68,7 +68,9 @@ const COMMANDS: &[Peer] = &[
 
 fn main() -> Result<()> {
     let seconds = std::env::var("FOOTPRINT_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
-    let site = Site::installed(&["web-1"], Some(Base::with_packages(PEERS)?))?;
+    let peers = if std::env::var_os("FOOTPRINT_ALONE").is_some() { &[][..] } else { COMMANDS };
+    let base = if peers.is_empty() { None } else { Some(Base::with_packages(PEERS)?) };
+    let site = Site::installed(&["web-1"], base)?;
     let host = site.host("web-1");
     host.start("idle", &format!("for n in $(seq {IDLE_PROCESSES}); do sleep infinity & done; wait"))?;
     host.must("mkdir -p /run/bench")?;
@@ -84,7 +86,7 @@ fn main() -> Result<()> {
 
     let agent = ["mainstay-agent.service", "mainstay-actuator.service"].map(str::to_owned).to_vec();
     let mut measured = vec![Measured::new("Mainstay", agent)];
-    for (number, peer) in COMMANDS.iter().enumerate() {
+    for (number, peer) in peers.iter().enumerate() {
         let program = peer.command.split(' ').next().unwrap_or_default();
         if !host.run(&format!("command -v {program}"))?.is_success() {
             println!("{} is not installed: not measured", peer.name);

@@ -39,5 +39,5 @@ mod tests;
 pub use document::{Document, TEXT_BYTES_MAX};
 pub use nearest::nearest;
 pub use place::{Place, Problem, Problems, Spanned};
-pub use quantity::{QuantityError, parse_bytes, parse_duration, show_bytes, show_duration};
+pub use quantity::{QuantityError, parse_bytes, parse_duration, parse_share, show_bytes, show_duration};
 pub use reader::TableReader;

@@ -42,6 +42,8 @@ pub struct Sample {
     pub interfaces: Vec<Interface>,
     /// Counts over all processes.
     pub processes: Option<ProcessCounts>,
+    /// Threads and processes of the machine, as `/proc/loadavg` counts them. See [`Sample::tasks`].
+    pub tasks: Option<u64>,
     /// Most tasks that the machine can have: the less of `threads-max` and `pid_max` below
     /// `/proc/sys/kernel`. Read once a minute.
     pub tasks_max: Option<u64>,
@@ -64,6 +66,15 @@ pub struct Sample {
     /// Who holds deleted files open, largest first. Looked at while a filesystem is short of room; `None` otherwise, and
     /// where it cannot be seen.
     pub held: Option<Arc<Vec<Held>>>,
+}
+
+impl Sample {
+    /// Threads and processes of the machine: counted one by one where they were looked at, else as the kernel counts
+    /// them, which within a container are those of the whole machine.
+    #[must_use]
+    pub fn tasks(&self) -> Option<u64> {
+        self.processes.map(|processes| processes.threads.into()).or(self.tasks)
+    }
 }
 
 /// CPU time since boot, in clock ticks (`USER_HZ`, 100 a second), of all CPUs together or of one.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mainstay_agent::config::{self, Settings};
 use mainstay_agent::enrol::Existing;
+use mainstay_agent::host::own;
 use mainstay_agent::host::scrape::Scraper;
 use mainstay_agent::run::{self, Ending, Paths};
 use mainstay_agent::{actuate, log};
@@ -79,6 +80,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    own::share_heap();
     let args = Args::parse();
     let paths = Paths { etc: args.config, ..Paths::default() };
     let settings = match config::load(&paths.settings()) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_core::budget::Limits;
 use mainstay_core::config::TableReader;
 use mainstay_core::log::RULES_MAX;
 use mainstay_core::policy::Glob;
@@ -13,6 +14,10 @@ use crate::host::changes::{PATTERNS_MAX, is_pattern};
 use crate::host::filesystems::FilesystemSettings;
 
 use super::notify::{Target, read_targets};
+
+/// Least and most CPU of the budget, as shares of one core.
+const CPU_MIN: f64 = 0.001;
+const CPU_MAX: f64 = 4.0;
 
 /// Most labels of a host: each is repeated in what is stored of it.
 const LABELS_MAX: usize = 32;
@@ -27,6 +32,9 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// `[sampling] every`: how often the host is read (default 1 s, up to 10 s). Detection slows down with it.
     pub sample_every: Duration,
+    /// `[budget]`: what the agent may take of its host (defaults 10% of a core and 128 MiB). Above it, it reads less, says so
+    /// and goes on healing.
+    pub budget: Limits,
     /// `[filesystems]`
     pub filesystems: FilesystemSettings,
     /// `[journal]`
@@ -113,6 +121,7 @@ impl Default for Settings {
         Self {
             labels: BTreeMap::new(),
             sample_every: Duration::from_secs(1),
+            budget: Limits::default(),
             filesystems: FilesystemSettings::default(),
             journal: JournalSettings::default(),
             changes: ChangeSettings::default(),
@@ -169,6 +178,9 @@ pub fn read(mut top: TableReader<'_>) -> Option<Settings> {
         set(&mut settings.sample_every, every);
         table.finish();
     }
+    if let Some(table) = top.opt_table("budget") {
+        read_budget(table, &mut settings.budget);
+    }
     if let Some(table) = top.opt_table("filesystems") {
         read_filesystems(table, &mut settings.filesystems);
     }
@@ -217,6 +229,19 @@ fn read_labels(top: &mut TableReader<'_>, settings: &mut Settings) {
             settings.labels.insert(name, value.value);
         }
     }
+}
+
+fn read_budget(mut table: TableReader<'_>, to: &mut Limits) {
+    if let Some(share) = table.opt_share("cpu") {
+        if (CPU_MIN..=CPU_MAX).contains(&share.value) {
+            to.cpu_ratio = share.value;
+        } else {
+            table.problem(&share.place, "`cpu` must be a share of one core from 0.1% to 400%");
+        }
+    }
+    let memory = table.opt_bytes("memory");
+    set(&mut to.rss_bytes, table.within("memory", memory, (16 << 20)..=(16 << 30)));
+    table.finish();
 }
 
 fn read_filesystems(mut table: TableReader<'_>, to: &mut FilesystemSettings) {
@@ -354,7 +379,7 @@ mod tests {
     #[test]
     fn reads_what_is_set() {
         let settings = parsed(
-            "[labels]\nrole = \"web\"\n[sampling]\nevery = \"2s\"\n[filesystems]\nnetwork = true\n\
+            "[labels]\nrole = \"web\"\n[sampling]\nevery = \"2s\"\n[budget]\ncpu = \"2.5%\"\nmemory = \"64MiB\"\n[filesystems]\nnetwork = true\n\
              ignore_mounts = [\"/mnt\"]\n[journal]\nfollow = false\nredact = [\"acct-*\"]\n\
              [changes]\nwatch = false\nfiles = [\"/etc/nginx/*\"]\n\
              [metrics]\nlisten = \"off\"\n[state]\nspool_max = \"8MiB\"\n\
@@ -362,6 +387,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(settings.sample_every, Duration::from_secs(2));
+        assert_eq!(settings.budget, Limits { cpu_ratio: 0.025, rss_bytes: 64 << 20 });
         assert!(settings.filesystems.network);
         assert!(!settings.journal.follow && settings.journal.redact == [Glob::new("acct-*").unwrap()]);
         assert!(!settings.changes.watch && settings.changes.files == ["/etc/nginx/*"]);
@@ -377,7 +403,8 @@ mod tests {
     fn wrong_values_are_named_with_their_place() {
         let wrong = parsed(
             "[labels]\nRole = \"web\"\n[sampling]\nevery = \"1h\"\n[collector]\naddress = \"c.example\"\n\
-             [state]\ndir = \"var\"\nspool_max = 5\n[changes]\nfiles = [\"/*\"]\n",
+             [state]\ndir = \"var\"\nspool_max = 5\n[changes]\nfiles = [\"/*\"]\n\
+             [budget]\ncpu = \"0.01%\"\nmemory = \"1MiB\"\n",
         )
         .unwrap_err();
         let places: Vec<&str> = wrong.iter().map(|text| text.split(": ").next().unwrap()).collect();
@@ -389,7 +416,9 @@ mod tests {
                 "agent.toml:6:11",
                 "agent.toml:8:7",
                 "agent.toml:9:13",
-                "agent.toml:11:10"
+                "agent.toml:11:10",
+                "agent.toml:13:7",
+                "agent.toml:14:10"
             ]
         );
     }

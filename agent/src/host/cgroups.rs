@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use mainstay_core::budget::OfUnit;
 use mainstay_core::parse::{ParseError, cgroup, pressure};
 use mainstay_core::sample::Cgroup;
 use rustix::fs::{Mode, OFlags, open};
@@ -65,6 +66,8 @@ struct Known {
     absent: u16,
     last: Cgroup,
     seen: u64,
+    /// Whether its processes were looked at when it was last read.
+    with_processes: bool,
 }
 
 impl Cgroups {
@@ -88,10 +91,21 @@ impl Cgroups {
         self.known.get(unit).map(|known| known.last)
     }
 
-    /// Reads the cgroup of one unit; `None` where it has none (any more).
-    pub fn read(&mut self, unit: &str, path: &str, processes: &Processes, buffer: &mut Vec<u8>) -> Option<Cgroup> {
+    /// Reads as much of the cgroup of one unit as is wanted; `None` where it has none (any more). What is not wanted is
+    /// unknown.
+    pub fn read(
+        &mut self,
+        unit: &str,
+        path: &str,
+        wanted: OfUnit,
+        processes: &mut Processes,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Cgroup> {
         if path.is_empty() || path == "/" {
             return None;
+        }
+        if wanted == OfUnit::Nothing {
+            return Some(Cgroup::default());
         }
         let is_new = self.known.get(unit).is_none_or(|known| known.path != path);
         if is_new {
@@ -101,7 +115,14 @@ impl Cgroups {
             let folder = self.root.join(path.trim_start_matches('/'));
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let folder = open(folder, flags, Mode::empty()).ok()?;
-            let known = Known { path: path.to_owned(), folder, absent: 0, last: Cgroup::default(), seen: 0 };
+            let known = Known {
+                path: path.to_owned(),
+                folder,
+                absent: 0,
+                last: Cgroup::default(),
+                seen: 0,
+                with_processes: true,
+            };
             self.known.insert(unit.to_owned(), known);
         }
         let spread = unit.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
@@ -115,12 +136,14 @@ impl Cgroups {
             self.known.remove(unit);
             return None;
         }
-        if slow {
-            known.read_slow(processes, buffer);
+        let with_processes = wanted == OfUnit::Whole;
+        if slow || known.with_processes != with_processes {
+            known.read_slow(with_processes.then_some(&mut *processes), &mut self.pids, buffer);
         }
-        if seldom {
-            known.read_seldom(&mut self.handles, &mut self.pids, buffer);
+        if seldom || known.with_processes != with_processes {
+            known.read_seldom(with_processes.then_some(&mut self.handles), &mut self.pids, buffer);
         }
+        known.with_processes = with_processes;
         Some(known.last)
     }
 }
@@ -136,7 +159,7 @@ impl Known {
         cpu.is_some()
     }
 
-    fn read_slow(&mut self, processes: &Processes, buffer: &mut Vec<u8>) {
+    fn read_slow(&mut self, processes: Option<&mut Processes>, pids: &mut Vec<u32>, buffer: &mut Vec<u8>) {
         self.last.memory_peak_bytes = self.take(2, buffer, cgroup::value).flatten();
         self.last.memory_max_bytes = self.take(3, buffer, cgroup::value).flatten();
         let events = self.take(4, buffer, cgroup::memory_events);
@@ -148,8 +171,10 @@ impl Known {
         self.last.io_written_bytes = io.map(|io| io.written_bytes);
         self.last.tasks = self.take(6, buffer, cgroup::value).flatten();
         self.last.rss_bytes = None;
-        if self.last.tasks.is_none() || self.last.memory_current_bytes.is_none() {
-            self.read_procs(processes, buffer);
+        if let Some(processes) = processes
+            && (self.last.tasks.is_none() || self.last.memory_current_bytes.is_none())
+        {
+            self.read_procs(processes, pids, buffer);
         }
         self.last.pressure.cpu = self.take(8, buffer, pressure::parse);
         self.last.pressure.memory = self.take(9, buffer, pressure::parse);
@@ -157,32 +182,39 @@ impl Known {
     }
 
     /// Reads what shows slow growth and its limits.
-    fn read_seldom(&mut self, handles: &mut Handles, pids: &mut Vec<u32>, buffer: &mut Vec<u8>) {
+    fn read_seldom(&mut self, handles: Option<&mut Handles>, pids: &mut Vec<u32>, buffer: &mut Vec<u8>) {
         self.last.memory_anon_bytes = self.take(11, buffer, cgroup::memory_stat_anon);
         self.last.tasks_max = self.take(12, buffer, cgroup::value).flatten();
-        pids.clear();
-        let listed = self.take(7, buffer, |bytes| {
-            pids.extend(cgroup::pids(bytes));
-            Ok(())
+        let held = handles.and_then(|handles| {
+            self.list(pids, buffer)?;
+            handles.read(pids, buffer)
         });
-        let held = listed.and_then(|()| handles.read(pids, buffer));
         self.last.fds = held.map(|held| held.fds);
         self.last.fds_max = held.and_then(|held| held.fds_max);
     }
 
     /// Sums threads and resident sets over processes, for want of a controller that does.
-    fn read_procs(&mut self, processes: &Processes, buffer: &mut Vec<u8>) {
-        let found = self.take(7, buffer, |bytes| {
-            // A process that has not been looked at yet is one task at least...
-            let tasks: u64 = cgroup::pids(bytes).map(|pid| processes.threads(pid).unwrap_or(1)).sum();
-            // ... and makes the sum of memory unknown, not smaller.
-            Ok((tasks, cgroup::pids(bytes).map(|pid| processes.rss_bytes(pid)).sum::<Option<u64>>()))
-        });
-        let Some((tasks, rss_bytes)) = found else { return };
+    fn read_procs(&mut self, processes: &mut Processes, pids: &mut Vec<u32>, buffer: &mut Vec<u8>) {
+        if self.list(pids, buffer).is_none() {
+            return;
+        }
+        processes.look_at(pids, buffer);
+        // A process that has not been looked at yet is one task at least...
+        let tasks: u64 = pids.iter().map(|pid| processes.threads(*pid).unwrap_or(1)).sum();
         self.last.tasks = self.last.tasks.or(Some(tasks));
         if self.last.memory_current_bytes.is_none() {
-            self.last.rss_bytes = rss_bytes;
+            // ... and makes the sum of memory unknown, not smaller.
+            self.last.rss_bytes = pids.iter().map(|pid| processes.rss_bytes(*pid)).sum();
         }
+    }
+
+    /// Lists the processes of the cgroup.
+    fn list(&mut self, pids: &mut Vec<u32>, buffer: &mut Vec<u8>) -> Option<()> {
+        pids.clear();
+        self.take(7, buffer, |bytes| {
+            pids.extend(cgroup::pids(bytes));
+            Ok(())
+        })
     }
 
     /// Reads one file unless it is known to be absent. A file that cannot be understood is unknown.
@@ -235,9 +267,24 @@ mod tests {
         }
 
         fn read(&mut self) -> Option<Cgroup> {
+            self.read_only(OfUnit::Whole)
+        }
+
+        fn read_only(&mut self, wanted: OfUnit) -> Option<Cgroup> {
             self.cgroups.next_round();
             self.processes.read(&mut Vec::new(), Now::default());
-            self.cgroups.read("app.service", "/system.slice/app.service", &self.processes, &mut Vec::new())
+            let (processes, buffer) = (&mut self.processes, &mut Vec::new());
+            self.cgroups.read("app.service", "/system.slice/app.service", wanted, processes, buffer)
+        }
+
+        /// Gives the unit a process with three threads and four open files at most.
+        fn process(&self, pid: u32) {
+            let folder = self.root.path().join("proc").join(pid.to_string());
+            fs::create_dir_all(folder.join("fd")).unwrap();
+            let stat = format!("{pid} (app) S 1 1 1 0 -1 0 0 0 0 0 5 6 0 0 20 0 3 0 77 4096 3 0\n");
+            fs::write(folder.join("stat"), stat).unwrap();
+            fs::write(folder.join("limits"), "Max open files  4  4096 files\n").unwrap();
+            fs::create_dir_all(self.root.path().join("proc/self/fd")).unwrap();
         }
     }
 
@@ -303,5 +350,36 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         tree.write("cpu.stat", "usage_usec 2\n");
         assert_eq!(tree.read().unwrap().cpu_usage_us, Some(2));
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_unknown_at_once_and_known_at_once_when_it_is_wanted_again() {
+        let mut tree = Tree::new();
+        tree.write("cpu.stat", "usage_usec 500\n");
+        tree.write("memory.current", "4096\n");
+        tree.write("cgroup.procs", "7\n");
+        tree.process(7);
+        let whole = tree.read().unwrap();
+        assert_eq!((whole.tasks, whole.fds_max), (Some(3), Some(4)));
+        assert!(whole.fds.is_some());
+        let without = tree.read_only(OfUnit::WithoutProcesses).unwrap();
+        assert_eq!((without.cpu_usage_us, without.memory_current_bytes), (Some(500), Some(4096)));
+        assert_eq!((without.tasks, without.fds, without.fds_max), (None, None, None));
+        assert_eq!(tree.read_only(OfUnit::Nothing), Some(Cgroup::default()), "a cgroup of which nothing is known");
+        assert_eq!(tree.read().unwrap(), whole);
+    }
+
+    #[test]
+    fn a_unit_that_is_healed_by_its_processes_has_them_where_no_others_are_counted() {
+        let mut tree = Tree::new();
+        tree.write("cpu.stat", "usage_usec 500\n");
+        tree.write("cgroup.procs", "7\n8\n");
+        [7, 8].iter().for_each(|pid| tree.process(*pid));
+        let counted = tree.read().unwrap();
+        tree.processes.set_counting(false);
+        for _ in 0..SLOW_EVERY {
+            assert_eq!(tree.read().unwrap(), counted);
+        }
+        assert_eq!((counted.tasks, counted.rss_bytes), (Some(6), Some(6 * rustix::param::page_size() as u64)));
     }
 }

@@ -11,11 +11,10 @@ pub fn now() -> Now {
     Now { boot_ns: nanos(clock_gettime(ClockId::Boottime)), wall_ms: wall.tv_sec * 1_000 + wall.tv_nsec / 1_000_000 }
 }
 
-/// CPU time that this process has used.
+/// CPU time that this process has used, all its threads together.
 #[must_use]
-pub fn cpu_seconds() -> f64 {
-    let used = clock_gettime(ClockId::ProcessCPUTime);
-    std::time::Duration::from_nanos(nanos(used)).as_secs_f64()
+pub fn cpu_time() -> std::time::Duration {
+    std::time::Duration::from_nanos(nanos(clock_gettime(ClockId::ProcessCPUTime)))
 }
 
 /// The wall clock in seconds since 1970.

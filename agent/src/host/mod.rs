@@ -14,6 +14,7 @@ pub mod filesystems;
 pub mod handles;
 pub mod journal;
 pub mod look;
+pub mod own;
 pub mod probes;
 pub mod proc;
 pub mod processes;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use mainstay_core::budget::Reading;
 use mainstay_core::processes::Held;
 use mainstay_core::processes::top::Before;
 use mainstay_core::sample::{Container, Probe, Sample, Unit};
@@ -71,10 +73,12 @@ pub struct Host {
     container_cgroups: Cgroups,
     filesystems: Filesystems,
     units: Option<BTreeMap<UnitName, UnitState>>,
+    units_left_out: u64,
     probes: BTreeMap<String, Probe>,
     journal: Option<Journal>,
     held: Option<Arc<Vec<Held>>>,
     cpus: Option<u32>,
+    reading: Reading,
     buffer: Vec<u8>,
     errors: ReadErrors,
 }
@@ -91,10 +95,12 @@ impl Host {
             container_cgroups: Cgroups::at(root),
             filesystems: Filesystems::new(&root.join("proc"), filesystems, Arc::new(filesystems::statfs)),
             units: None,
+            units_left_out: 0,
             probes: BTreeMap::new(),
             journal: None,
             held: None,
             cpus: None,
+            reading: Reading::default(),
             buffer: Vec::new(),
             errors: ReadErrors::default(),
         }
@@ -103,6 +109,21 @@ impl Host {
     /// Watches filesystems under other settings.
     pub fn set_filesystems(&mut self, settings: FilesystemSettings) {
         self.filesystems.set(settings);
+    }
+
+    /// Reads this much from the next sample on.
+    pub fn read_only(&mut self, reading: Reading) {
+        self.processes.set_counting(reading.counts_processes());
+        if let Some(journal) = &mut self.journal {
+            journal.set_paused(!reading.follows_log());
+        }
+        self.reading = reading;
+    }
+
+    /// How much is read.
+    #[must_use]
+    pub fn reading(&self) -> &Reading {
+        &self.reading
     }
 
     /// Takes what the journal comes to into its samples from now on.
@@ -225,8 +246,9 @@ impl Host {
         let Some(containers) = &self.containers else { return Vec::new() };
         self.container_cgroups.next_round();
         let running = containers.running();
-        let (cgroups, processes, buffer) = (&mut self.container_cgroups, &self.processes, &mut self.buffer);
-        let read = |found: &Found| found.sampled(cgroups.read(&found.cgroup, &found.cgroup, processes, buffer));
+        let wanted = self.reading.of_container();
+        let (cgroups, processes, buffer) = (&mut self.container_cgroups, &mut self.processes, &mut self.buffer);
+        let read = |found: &Found| found.sampled(cgroups.read(&found.cgroup, &found.cgroup, wanted, processes, buffer));
         running.containers.iter().map(read).collect()
     }
 
@@ -237,9 +259,11 @@ impl Host {
 
     fn read_units(&mut self) -> Option<BTreeMap<UnitName, Unit>> {
         self.cgroups.next_round();
-        let (cgroups, processes, buffer) = (&mut self.cgroups, &self.processes, &mut self.buffer);
+        let (cgroups, processes, buffer) = (&mut self.cgroups, &mut self.processes, &mut self.buffer);
+        let reading = &self.reading;
         let read = |(name, state): (&UnitName, &UnitState)| {
-            let cgroup = cgroups.read(name.as_str(), &state.control_group, processes, buffer);
+            let wanted = reading.of_unit(name);
+            let cgroup = cgroups.read(name.as_str(), &state.control_group, wanted, processes, buffer);
             (name.clone(), Unit { cgroup, ..state.unit.clone() })
         };
         self.units.as_ref().map(|units| units.iter().map(read).collect())
@@ -254,7 +278,11 @@ impl Host {
                 None
             }
             UnitsEvent::Lost(_) => {
-                self.units = None;
+                (self.units, self.units_left_out) = (None, 0);
+                None
+            }
+            UnitsEvent::LeftOut(units) => {
+                self.units_left_out = units;
                 None
             }
             UnitsEvent::Removed(name) => {
@@ -273,6 +301,12 @@ impl Host {
     #[must_use]
     pub fn units(&self) -> Option<usize> {
         self.units.as_ref().map(BTreeMap::len)
+    }
+
+    /// How many units are not followed because there are too many.
+    #[must_use]
+    pub fn units_left_out(&self) -> u64 {
+        self.units_left_out
     }
 
     /// Takes the result of a probe.

@@ -88,7 +88,10 @@ impl ProcReader {
             (sample.cpu, sample.cpus, sample.kernel) = (Some(stat.cpu), Some(stat.cpus), Some(stat.kernel));
             sample.cpu_each = stat.cpu_each;
         }
-        sample.load = take(&mut self.loadavg, buffer, errors, parse::loadavg::parse);
+        let load = take(&mut self.loadavg, buffer, errors, |bytes| {
+            Ok((parse::loadavg::parse(bytes)?, parse::loadavg::tasks(bytes)?))
+        });
+        (sample.load, sample.tasks) = load.unzip();
         sample.memory = take(&mut self.meminfo, buffer, errors, parse::meminfo::parse);
         sample.vm = take(&mut self.vmstat, buffer, errors, parse::vmstat::parse);
         sample.pressure.cpu = pressure(&mut self.pressure_cpu, buffer, errors);
@@ -216,7 +219,7 @@ mod tests {
     fn a_wrong_file_is_named_and_the_others_are_read() {
         let root = tree(&[("proc/loadavg", "0.50 0.25 0.10 1/200 999\n"), ("proc/sys/fs/file-nr", "lots\t0\t100\n")]);
         let (sample, errors) = read(root.path());
-        assert_eq!(sample.load.unwrap().one, 0.5);
+        assert_eq!((sample.load.unwrap().one, sample.tasks), (0.5, Some(200)));
         assert_eq!(sample.file_handles, None);
         assert_eq!(sample.memory, None, "a file that is not there is unknown");
         let noted: Vec<_> = errors.iter().collect();

@@ -1,15 +1,16 @@
 //! Counts over all processes, with the resident memory and threads of each, for cgroups that do not keep them, and their
 //! CPU times, for whoever asks who uses most.
 //!
-//! Looking at every process costs some 10 µs each, so it is done every ten seconds and the last
-//! result stands in between. Processes that end meanwhile are skipped.
+//! Looking at every process costs some 10 µs each, so it is done every ten seconds and the last result stands in between;
+//! where there are thousands, a part of them in every sample. Processes that end meanwhile are skipped. Where they are not
+//! counted, to keep the agent's budget, those of one unit are looked at when they are asked for.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mainstay_core::parse::pid_stat;
+use mainstay_core::parse::pid_stat::{self, PidStat};
 use mainstay_core::processes::top::Before;
 use mainstay_core::sample::ProcessCounts;
 use mainstay_core::time::Now;
@@ -23,12 +24,32 @@ pub const EVERY: Duration = Duration::from_secs(10);
 /// Most processes looked at: beyond it the counts are unknown, not wrong.
 const PROCESSES_MAX: u32 = 100_000;
 
+/// Processes that are looked at in one sample: these, or a fifth of them all, so that tens of thousands hold up no tick.
+const LOOKS_MIN: u32 = 2_000;
+const LOOKS_SHARE: u32 = 5;
+
+/// Most processes of one unit that are looked at by themselves; the sums of a unit with more are unknown.
+const OF_UNIT_MAX: usize = 4_096;
+
 /// Looks at `/proc/PID`.
 #[derive(Debug)]
 pub struct Processes {
     proc: PathBuf,
     last: Option<(Now, Option<ProcessCounts>)>,
     each: BTreeMap<u32, Each>,
+    is_counting: bool,
+    walk: Option<Walk>,
+}
+
+/// A look at all processes, which may take several samples.
+#[derive(Debug)]
+struct Walk {
+    begun: Now,
+    folder: OwnedFd,
+    entries: Dir,
+    counts: ProcessCounts,
+    each: BTreeMap<u32, Each>,
+    path: String,
 }
 
 /// What is kept of one process.
@@ -40,23 +61,54 @@ struct Each {
     ticks: u64,
 }
 
+impl Each {
+    fn of(stat: &PidStat<'_>) -> Self {
+        Self {
+            rss_pages: stat.rss_pages,
+            threads: stat.num_threads,
+            started_ticks: stat.starttime,
+            ticks: stat.utime.saturating_add(stat.stime),
+        }
+    }
+}
+
 impl Processes {
     /// Looks below `root`: `/` on a real host.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { proc: root.join("proc"), last: None, each: BTreeMap::new() }
+        Self { proc: root.join("proc"), last: None, each: BTreeMap::new(), is_counting: true, walk: None }
     }
 
-    /// The counts, at most [`EVERY`] old. `None` if `/proc` cannot be listed.
+    /// Whether all of them are to be looked at. While they are not, nothing is known of what is not asked for by itself.
+    pub fn set_counting(&mut self, is_counting: bool) {
+        self.is_counting = is_counting;
+        if !is_counting {
+            (self.last, self.each, self.walk) = (None, BTreeMap::new(), None);
+        }
+    }
+
+    /// The counts, at most [`EVERY`] old and as much as it takes to look at them. `None` if `/proc` cannot be listed, and
+    /// until they were looked at for the first time.
     pub fn read(&mut self, buffer: &mut Vec<u8>, now: Now) -> Option<ProcessCounts> {
-        match self.last {
-            Some((at, counts)) if now.since(at) < EVERY => counts,
-            _ => {
-                let counts = self.look(buffer);
-                self.last = Some((now, counts));
-                counts
+        if !self.is_counting {
+            return None;
+        }
+        let is_due = self.last.is_none_or(|(at, _)| now.since(at) >= EVERY);
+        if is_due && self.walk.is_none() {
+            self.walk = Walk::begin(&self.proc, now);
+            if self.walk.is_none() {
+                self.last = Some((now, None));
             }
         }
+        if let Some(mut walk) = self.walk.take() {
+            let before = self.last.and_then(|(_, counts)| counts).map_or(0, |counts| counts.total);
+            match walk.go_on(LOOKS_MIN.max(before / LOOKS_SHARE), buffer) {
+                Look::Unfinished => self.walk = Some(walk),
+                Look::Whole => (self.last, self.each) = (Some((walk.begun, Some(walk.counts))), walk.each),
+                Look::TooMany => self.last = Some((walk.begun, None)),
+            }
+        }
+        self.last()
     }
 
     /// The counts as they were when they were last looked at.
@@ -77,44 +129,79 @@ impl Processes {
         self.each.get(&pid).map(|each| u64::from(each.threads))
     }
 
-    /// CPU times as they were when they were last looked at.
+    /// CPU times as they were when they were last looked at; none where they are not counted.
     #[must_use]
     pub fn before(&self) -> Before {
-        let ticks = self.each.iter().map(|(pid, each)| (*pid, (each.started_ticks, each.ticks)));
+        let counted = self.each.iter().filter(|_| self.is_counting);
+        let ticks = counted.map(|(pid, each)| (*pid, (each.started_ticks, each.ticks)));
         Before { at: self.last.map(|(at, _)| at).unwrap_or_default(), ticks: ticks.collect() }
     }
 
-    fn look(&mut self, buffer: &mut Vec<u8>) -> Option<ProcessCounts> {
-        let folder: OwnedFd =
-            open(&self.proc, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let mut counts = ProcessCounts::default();
+    /// Looks at these processes by themselves, where they are not all looked at: what is known of others is forgotten.
+    pub fn look_at(&mut self, pids: &[u32], buffer: &mut Vec<u8>) {
+        if self.is_counting {
+            return;
+        }
         self.each.clear();
-        let mut path = String::with_capacity(24);
-        for entry in Dir::read_from(&folder).ok()?.flatten() {
+        let mut path = PathBuf::new();
+        for pid in pids.iter().take(OF_UNIT_MAX) {
+            path.clear();
+            path.push(&self.proc);
+            path.push(pid.to_string());
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let Ok(folder) = open(&path, flags, Mode::empty()) else { continue };
+            let Ok(Some(bytes)) = read_below(&folder, "stat", buffer) else { continue };
+            if let Ok(stat) = pid_stat::parse(bytes) {
+                self.each.insert(stat.pid, Each::of(&stat));
+            }
+        }
+    }
+}
+
+/// What came of going on with a walk.
+enum Look {
+    /// There are more.
+    Unfinished,
+    /// All were looked at.
+    Whole,
+    /// There are more than are looked at.
+    TooMany,
+}
+
+impl Walk {
+    fn begin(proc: &Path, now: Now) -> Option<Self> {
+        let folder = open(proc, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let entries = Dir::read_from(&folder).ok()?;
+        let (counts, each) = (ProcessCounts::default(), BTreeMap::new());
+        Some(Self { begun: now, folder, entries, counts, each, path: String::with_capacity(24) })
+    }
+
+    /// Looks at so many more.
+    fn go_on(&mut self, looks: u32, buffer: &mut Vec<u8>) -> Look {
+        let until = self.counts.total.saturating_add(looks);
+        for entry in self.entries.by_ref() {
+            let Ok(entry) = entry else { continue };
             let Some(pid) = entry.file_name().to_str().ok().filter(|name| name.as_bytes()[0].is_ascii_digit()) else {
                 continue;
             };
-            path.clear();
-            path.push_str(pid);
-            path.push_str("/stat");
-            let Ok(Some(bytes)) = read_below(&folder, &path, buffer) else { continue };
+            self.path.clear();
+            self.path.push_str(pid);
+            self.path.push_str("/stat");
+            let Ok(Some(bytes)) = read_below(&self.folder, &self.path, buffer) else { continue };
             let Ok(stat) = pid_stat::parse(bytes) else { continue };
-            counts.total += 1;
-            counts.threads += stat.num_threads;
-            counts.zombies += u32::from(stat.state == b'Z');
-            counts.uninterruptible += u32::from(stat.state == b'D');
-            let each = Each {
-                rss_pages: stat.rss_pages,
-                threads: stat.num_threads,
-                started_ticks: stat.starttime,
-                ticks: stat.utime.saturating_add(stat.stime),
-            };
-            self.each.insert(stat.pid, each);
-            if counts.total >= PROCESSES_MAX {
-                return None;
+            self.counts.total += 1;
+            self.counts.threads += stat.num_threads;
+            self.counts.zombies += u32::from(stat.state == b'Z');
+            self.counts.uninterruptible += u32::from(stat.state == b'D');
+            self.each.insert(stat.pid, Each::of(&stat));
+            if self.counts.total >= PROCESSES_MAX {
+                return Look::TooMany;
+            }
+            if self.counts.total >= until {
+                return Look::Unfinished;
             }
         }
-        Some(counts)
+        Look::Whole
     }
 }
 
@@ -151,5 +238,46 @@ mod tests {
         assert_eq!(processes.read(&mut buffer, soon).unwrap().total, 3);
         let later = Now::default().plus(EVERY);
         assert_eq!(processes.read(&mut buffer, later).unwrap().total, 2);
+    }
+
+    #[test]
+    fn thousands_are_looked_at_in_parts_and_the_last_counts_stand_until_all_were() {
+        let root = tempfile::tempdir().unwrap();
+        for pid in 1..=LOOKS_MIN * 2 + 1 {
+            fs::create_dir_all(root.path().join(format!("proc/{pid}"))).unwrap();
+            fs::write(root.path().join(format!("proc/{pid}/stat")), stat(pid, 'S', 2, 10)).unwrap();
+        }
+        let (mut processes, mut buffer) = (Processes::at(root.path()), Vec::new());
+        let at = |second| Now::default().plus(Duration::from_secs(second));
+        assert_eq!((processes.read(&mut buffer, at(0)), processes.read(&mut buffer, at(1))), (None, None));
+        assert_eq!(processes.threads(1), None);
+        let counts = processes.read(&mut buffer, at(2)).unwrap();
+        assert_eq!((counts.total, counts.threads), (LOOKS_MIN * 2 + 1, LOOKS_MIN * 4 + 2));
+        assert_eq!(processes.threads(1), Some(2));
+        // The next look begins ten seconds after the last one began.
+        fs::remove_dir_all(root.path().join("proc/1")).unwrap();
+        let seen = [9, 10, 11, 12].map(|second| processes.read(&mut buffer, at(second)).unwrap().total);
+        assert_eq!(seen, [counts.total, counts.total, counts.total, counts.total - 1]);
+        assert_eq!(processes.threads(1), None);
+    }
+
+    #[test]
+    fn where_they_are_not_counted_those_that_are_asked_for_are_known_and_no_others() {
+        let root = tempfile::tempdir().unwrap();
+        for pid in [7, 8] {
+            fs::create_dir_all(root.path().join(format!("proc/{pid}"))).unwrap();
+            fs::write(root.path().join(format!("proc/{pid}/stat")), stat(pid, 'S', 3, 10)).unwrap();
+        }
+        let (mut processes, mut buffer) = (Processes::at(root.path()), Vec::new());
+        assert!(processes.read(&mut buffer, Now::default()).is_some());
+        processes.set_counting(false);
+        assert_eq!((processes.read(&mut buffer, Now::default()), processes.last()), (None, None));
+        assert_eq!(processes.threads(7), None, "what was counted before is old");
+        processes.look_at(&[7, 99], &mut buffer);
+        assert_eq!((processes.threads(7), processes.threads(8), processes.threads(99)), (Some(3), None, None));
+        processes.set_counting(true);
+        processes.look_at(&[7], &mut buffer);
+        assert_eq!(processes.read(&mut buffer, Now::default()).unwrap().total, 2, "looked at at once");
+        assert_eq!(processes.threads(8), Some(3));
     }
 }

@@ -55,6 +55,8 @@ pub enum UnitsEvent {
     Changed(UnitName, Box<UnitState>),
     /// systemd has unloaded one.
     Removed(UnitName),
+    /// So many are not followed because there are more than [`UNITS_MAX`].
+    LeftOut(u64),
     /// The bus cannot be asked: from now on nothing is known.
     Lost(String),
 }
@@ -96,8 +98,15 @@ async fn session(events: &Sender<UnitsEvent>) -> Result<(), BusError> {
     let mut messages = MessageStream::from(&bus);
     subscribe(&bus).await?;
     let to_ask = ToAsk { list: true, ..ToAsk::default() };
-    let mut session =
-        Session { bus, units: Units::default(), to_ask, reloading: false, loaded: false, tell: Vec::new() };
+    let mut session = Session {
+        bus,
+        units: Units::default(),
+        to_ask,
+        reloading: false,
+        loaded: false,
+        left_out: (0, 0),
+        tell: Vec::new(),
+    };
     session.run(&mut messages, events).await
 }
 
@@ -109,6 +118,8 @@ struct Session {
     reloading: bool,
     /// Every unit has been read once.
     loaded: bool,
+    /// Units that were listed and are not followed; how many that were when it was last said.
+    left_out: (u64, u64),
     /// What is to be handed on.
     tell: Vec<UnitsEvent>,
 }
@@ -153,12 +164,14 @@ enum Answer {
 }
 
 type Asking = Pin<Box<dyn Future<Output = Result<Answer, BusError>> + Send>>;
+type Pinging = Pin<Box<dyn Future<Output = Result<(), BusError>> + Send>>;
 
 impl Session {
     async fn run(&mut self, messages: &mut MessageStream, events: &Sender<UnitsEvent>) -> Result<(), BusError> {
         let mut ping = interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asking: Option<Asking> = None;
+        let mut pinging: Option<Pinging> = None;
         loop {
             if asking.is_none() {
                 asking = self.next_question();
@@ -167,6 +180,7 @@ impl Session {
                 self.loaded = true;
                 self.tell = vec![UnitsEvent::Loaded(self.units.take_all())];
             }
+            self.tell_left_out();
             for event in self.tell.drain(..).filter(|_| self.loaded) {
                 if events.send(event).await.is_err() {
                     return Ok(());
@@ -185,9 +199,23 @@ impl Session {
                 () = async { sleep_until(due.expect("guarded by is_some")).await }, if due.is_some() => {
                     self.to_ask.take_due(Instant::now());
                 }
-                _ = ping.tick() => self.ping_at_leisure(),
+                // Whoever is stopped closes nothing: without this the units would stay as they were for ever.
+                alive = async { pinging.as_mut().expect("guarded by is_some").await }, if pinging.is_some() => {
+                    pinging = None;
+                    alive?;
+                }
+                _ = ping.tick(), if pinging.is_none() => pinging = Some(sign_of_life(self.bus.clone())),
                 () = events.closed() => return Ok(()),
             }
+        }
+    }
+
+    /// Says how many units are not followed, if that is another number.
+    fn tell_left_out(&mut self) {
+        let left_out = self.left_out.0 + self.units.dropped();
+        if self.loaded && left_out != self.left_out.1 {
+            self.left_out.1 = left_out;
+            self.tell.push(UnitsEvent::LeftOut(left_out));
         }
     }
 
@@ -196,18 +224,6 @@ impl Session {
             return Some(list_units(self.bus.clone()));
         }
         self.to_ask.units.pop_first().map(|name| read_unit(self.bus.clone(), name))
-    }
-
-    /// Asks for a sign of life; a bus that does not answer is closed, which ends the session.
-    fn ping_at_leisure(&self) {
-        let bus = self.bus.clone();
-        tokio::spawn(async move {
-            let path = MANAGER_PATH;
-            let call = bus.call_method(Some(SYSTEMD), path, Some("org.freedesktop.DBus.Peer"), "Ping", &());
-            if within("systemd", async { Ok(call.await?) }).await.is_err() {
-                let _ = bus.close().await;
-            }
-        });
     }
 
     fn answered(&mut self, answer: Answer) -> Result<(), BusError> {
@@ -235,7 +251,12 @@ impl Session {
         type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
         let listed: Vec<Listed> = message.body().deserialize()?;
         let loaded = listed.iter().filter(|(_, _, load, ..)| load == "loaded");
-        let there: BTreeSet<UnitName> = loaded.filter_map(|(name, ..)| followed(name)).collect();
+        let mut there: Vec<UnitName> = loaded.filter_map(|(name, ..)| followed(name)).collect();
+        // Services first: they are what is healed.
+        there.sort_by_cached_key(|name| (!name.as_str().ends_with(".service"), name.clone()));
+        self.left_out.0 = there.len().saturating_sub(UNITS_MAX) as u64;
+        self.units.forget_dropped();
+        let there: BTreeSet<UnitName> = there.into_iter().take(UNITS_MAX).collect();
         let gone: Vec<UnitName> = self.units.names().filter(|name| !there.contains(*name)).cloned().collect();
         for name in gone {
             self.removed(name);
@@ -327,6 +348,14 @@ impl Session {
 fn followed(name: &str) -> Option<UnitName> {
     type_interface(name)?;
     name.parse().ok()
+}
+
+/// Asks for a sign of life.
+fn sign_of_life(bus: Connection) -> Pinging {
+    Box::pin(within("systemd", async move {
+        bus.call_method(Some(SYSTEMD), MANAGER_PATH, Some("org.freedesktop.DBus.Peer"), "Ping", &()).await?;
+        Ok(())
+    }))
 }
 
 /// Asks which units there are.

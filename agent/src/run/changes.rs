@@ -52,7 +52,7 @@ impl Shell {
             UnitsEvent::Loaded(all) => units.loaded(all.iter().map(|(name, state)| (name, &state.unit)), now_ms),
             UnitsEvent::Changed(name, state) => units.observe(name, Some(&state.unit), now_ms).into_iter().collect(),
             UnitsEvent::Removed(name) => units.observe(name, None, now_ms).into_iter().collect(),
-            UnitsEvent::Lost(_) => Vec::new(),
+            UnitsEvent::Lost(_) | UnitsEvent::LeftOut(_) => Vec::new(),
         };
         self.changed(changes);
     }

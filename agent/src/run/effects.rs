@@ -46,6 +46,7 @@ impl Shell {
                 let probes = &self.probes;
                 self.host.keep_probes(|name| probes.runs(name));
             }
+            Effect::Read(reading) => self.read_only(reading),
             Effect::StorePolicy(bytes) => {
                 self.keeper.file(restore::policy_file(&self.settings.state.dir), bytes);
             }

@@ -54,6 +54,23 @@ impl Shell {
         let help = "Containers that are not followed because there are too many.";
         text.gauge("mainstay_agent_containers_dropped", help, size(left_out));
         text.gauge("mainstay_agent_units", "Units that are followed.", size(self.host.units().unwrap_or(0)));
+        let help = "Units that are not followed because there are too many.";
+        text.gauge("mainstay_agent_units_dropped", help, count(self.host.units_left_out()));
+        self.own_budget(text);
+    }
+
+    fn own_budget(&self, text: &mut Exposition) {
+        let budget = self.agent.budget();
+        let help = "How many steps down the agent reads less of the host, to keep its budget; 0 is everything.";
+        text.gauge("mainstay_agent_budget_step", help, f64::from(budget.depth().steps()));
+        let help = "Times that it went a step down or up.";
+        text.counter("mainstay_agent_budget_moves_total", help, count(budget.moves()));
+        let help = "CPU that the agent used over the last minute, as a share of a core.";
+        text.gauge("mainstay_agent_budget_cpu_ratio", help, budget.cpu_ratio());
+        let help = "CPU that it may use.";
+        text.gauge("mainstay_agent_budget_cpu_limit_ratio", help, budget.limits().cpu_ratio);
+        let help = "Resident memory that it may hold.";
+        text.gauge("mainstay_agent_budget_memory_limit_bytes", help, count(budget.limits().rss_bytes));
     }
 
     fn own_state(&self, text: &mut Exposition) {
@@ -147,7 +164,7 @@ fn ended_word(ended: Ended) -> &'static str {
 
 /// What every exporter says of its own process.
 fn own_process(text: &mut Exposition) {
-    text.counter("process_cpu_seconds_total", "CPU time that the agent used.", clock::cpu_seconds());
+    text.counter("process_cpu_seconds_total", "CPU time that the agent used.", clock::cpu_time().as_secs_f64());
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     // Fields of proc(5), counted behind the name: 20 the start, 21 the address space.
     let stat = read("/proc/self/stat");

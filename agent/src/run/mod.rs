@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use mainstay_core::agent::{Agent, Input, OrderId, StepStatus};
+use mainstay_core::budget::Reading;
 use mainstay_core::change::Change;
 use mainstay_core::finding::Finding;
 use mainstay_core::host_query::{ConnectionsQuery, HostReply, RecordReply, TopQuery};
@@ -42,6 +43,7 @@ use crate::config::{Files, Settings};
 use crate::host::changes::Changes;
 use crate::host::connections::Connections;
 use crate::host::journal::Journal;
+use crate::host::own::{self, OwnUse};
 use crate::host::probes::{Probed, Probes};
 use crate::host::sd_notify::SdNotify;
 use crate::host::systemd::{self, UnitsEvent};
@@ -172,6 +174,9 @@ struct Shell {
     causes: Causes,
     counts: Counts,
     last_tick: Option<Instant>,
+    own: OwnUse,
+    /// Ticks until the next sample.
+    until_sample: u32,
     saved: Instant,
     status_line: String,
 }
@@ -258,12 +263,19 @@ impl Shell {
         }
         self.sd.alive();
         self.look_around();
-        let sample = self.host.sample(clock::now());
-        self.note_errors();
-        self.counts.samples += 1;
-        self.counts.sample_seconds = begun.elapsed().as_secs_f64();
-        self.look_for_held(&sample);
-        self.feed(Input::Sample(Box::new(sample)));
+        let used = self.own.read();
+        self.feed(Input::Used(used));
+        self.until_sample = self.until_sample.saturating_sub(1);
+        if self.until_sample == 0 {
+            self.until_sample = self.host.reading().ticks(self.settings.sample_every);
+            let sampling = Instant::now();
+            let sample = self.host.sample(clock::now());
+            self.note_errors();
+            self.counts.samples += 1;
+            self.counts.sample_seconds = sampling.elapsed().as_secs_f64();
+            self.look_for_held(&sample);
+            self.feed(Input::Sample(Box::new(sample)));
+        }
         self.changed_by_now();
         if self.saved.elapsed() >= self.settings.state.save_every {
             self.save();
@@ -271,6 +283,17 @@ impl Shell {
         if let Some(bytes) = self.host.journal().and_then(Journal::saved) {
             self.keeper.file(restore::log_file(&self.settings.state.dir), bytes);
         }
+    }
+
+    /// Reads this much of the host from now on: the agent took too much of it, or takes less again.
+    fn read_only(&mut self, reading: Reading) {
+        if reading.depth > self.host.reading().depth {
+            warn!(step = reading.depth.steps(), over = ?self.agent.budget().over(), "over budget: reading less of the host");
+            own::give_back();
+        } else if reading.depth < self.host.reading().depth {
+            info!(step = reading.depth.steps(), "room in the budget: reading more of the host");
+        }
+        self.host.read_only(reading);
     }
 
     /// What root may have changed: hold file, local rules, the actuator's socket.
@@ -321,6 +344,9 @@ impl Shell {
             UnitsEvent::Lost(why) => {
                 self.counts.bus_lost += 1;
                 self.causes.begin("dbus", why);
+            }
+            UnitsEvent::LeftOut(units) => {
+                warn!(units, followed = systemd::UNITS_MAX, "too many units: these are not followed");
             }
             UnitsEvent::Changed(..) | UnitsEvent::Removed(_) => {}
         }
@@ -442,7 +468,9 @@ impl Shell {
                 if new.sample_every != self.settings.sample_every {
                     sources.tick = ticks(new.sample_every);
                 }
+                self.feed(Input::BudgetChanged(new.budget));
                 // What needs a restart stays as it is, so that a later reload names it again.
+                self.settings.budget = new.budget;
                 self.settings.filesystems = new.filesystems;
                 self.settings.notify = new.notify;
                 self.settings.sample_every = new.sample_every;

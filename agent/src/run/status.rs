@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_core::agent::PolicyState;
+use mainstay_core::budget::Depth;
+use mainstay_core::config::show_bytes;
 use mainstay_core::decision::{Choice, Decision};
 use mainstay_core::host_query::{ConnectionsQuery, TopQuery};
 use mainstay_core::id::FindingId;
@@ -84,6 +86,23 @@ impl Shell {
         Ok("ready".to_owned())
     }
 
+    /// `uses 0.2 % of a core (may 10 %), 21.7 MiB of memory (may 128 MiB); reads everything`
+    fn budget_text(&self) -> String {
+        let budget = self.agent.budget();
+        let limits = budget.limits();
+        let held = budget.rss_bytes().map_or_else(|| "unknown".to_owned(), |bytes| show_bytes(mebibytes(bytes)));
+        let reads = match budget.depth() {
+            Depth::Whole => "reads everything".to_owned(),
+            depth => format!("reads less, step {} of {}", depth.steps(), Depth::CoreOnly.steps()),
+        };
+        format!(
+            "uses {:.1} % of a core (may {} %), {held} of memory (may {}); {reads}",
+            budget.cpu_ratio() * 100.0,
+            (limits.cpu_ratio * 1_000.0).round() / 10.0,
+            show_bytes(limits.rss_bytes),
+        )
+    }
+
     /// The page: what stands, what was decided about it and why.
     pub(super) fn report(&self) -> String {
         let mut text = String::new();
@@ -96,6 +115,7 @@ impl Shell {
         let journal = self.host.journal().map_or_else(|| Ok("not followed".to_owned()), Journal::describe);
         let journal = journal.unwrap_or_else(|why| format!("unknown: {why}"));
         let _ = writeln!(text, "  journal {journal}");
+        let _ = writeln!(text, "  {}", self.budget_text());
         for line in self.uplink.identity().lines().filter(|line| !line.is_empty()) {
             let _ = writeln!(text, "  {line}");
         }
@@ -121,6 +141,11 @@ impl Shell {
         }
         text
     }
+}
+
+/// Rounded up to what people read.
+fn mebibytes(bytes: u64) -> u64 {
+    bytes.next_multiple_of(1 << 20)
 }
 
 fn write_decision(text: &mut String, decision: &Decision) {

@@ -123,6 +123,7 @@ impl Config {
             detect: detect::Settings::default(),
             operator_keys: plan::operator_keys(),
             fleet: plan::FLEET,
+            budget: mainstay_core::budget::Limits::default(),
             observe_only: None,
         }
     }

@@ -218,6 +218,8 @@ impl World {
             }
             // What the flight recorder keeps changes nothing that is done.
             Effect::StoreChunk(_) | Effect::CutRecording { .. } => {}
+            // Simulated agents use nothing.
+            Effect::Read(_) => {}
             Effect::PolicyState(_) | Effect::SetProbes(_) | Effect::Status(_) | Effect::KeepSnapshot { .. } => {}
         }
     }

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::agent::input::{OrderId, Token};
+use crate::budget::{Depth, Reading};
 use crate::change::Change;
 use crate::decision::PolicyRef;
 use crate::detect::learned::SnapshotWhy;
@@ -117,6 +118,8 @@ pub enum Effect {
     PolicyState(PolicyState),
     /// Put something in the spool.
     Emit(Item),
+    /// Read this much of the host from now on; everything, until it is first said.
+    Read(Reading),
     /// These are the probes from now on, and no others.
     SetProbes(Vec<ProbeSpec>),
     /// Keep these bytes durably, instead of those before: [`super::Restored`] wants them back.
@@ -196,6 +199,8 @@ pub struct Status {
     pub uplink: bool,
     /// For how many more hours the host is learned before anything unusual is told; `None`: it is known.
     pub learning_hours: Option<u64>,
+    /// How many steps down the agent reads less of the host, to keep its budget; 0: it reads everything.
+    pub steps_down: u8,
 }
 
 impl fmt::Display for Status {
@@ -208,6 +213,9 @@ impl fmt::Display for Status {
         }
         if let Some(held) = &self.held {
             write!(f, ", held: {held}")?;
+        }
+        if self.steps_down > 0 {
+            write!(f, ", over its budget: reads less (step {} of {})", self.steps_down, Depth::CoreOnly.steps())?;
         }
         f.write_str(if self.uplink { ", connected" } else { ", collector away" })?;
         match self.learning_hours {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::budget::{Limits, Usage};
 use crate::id::{ActionId, DecisionId};
 use crate::policy::signed::Signed;
 use crate::record::{Author, Outcome};
@@ -42,8 +43,12 @@ pub enum StepStatus {
 /// One thing that happened outside.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// A reading of the host; once a second.
+    /// A reading of the host; once a second, or as [`super::Effect::Read`] has it.
     Sample(Box<Sample>),
+    /// What the agent itself has used until now; once a second.
+    Used(Usage),
+    /// What the agent may use was changed.
+    BudgetChanged(Limits),
     /// systemd signalled a change of a unit, between two samples.
     UnitChanged {
         /// Which.

@@ -31,6 +31,7 @@ fn settings() -> Settings {
         detect: detect::Settings::default(),
         operator_keys: TrustedKeys(vec![key().verifying_key()]),
         fleet: [0; 16],
+        budget: crate::budget::Limits::default(),
         observe_only: None,
     }
 }

@@ -10,9 +10,10 @@
 //! what it says, `journal` keeps what is on its way into the ledger, `flow` is a plan on its way,
 //! `act` moves flows, `proof` says whether a plan helped, `recover` rebuilds all this from the
 //! ledger after a crash. `offer` takes policies, `orders` what operators sign, `learning` what they
-//! order about what was learned.
+//! order about what was learned. `budget` reads less of the host while the agent takes too much of it.
 
 mod act;
+mod budget;
 mod effect;
 mod evaluate;
 mod flow;
@@ -28,6 +29,7 @@ mod recover;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::budget::{Budget, Limits, Reading};
 use crate::decide::Book;
 use crate::decision::Decision;
 use crate::detect::learned::Learned;
@@ -69,6 +71,8 @@ pub struct Settings {
     pub facts: HostFacts,
     /// Thresholds of the detectors, as agent.toml sets them.
     pub detect: detect::Settings,
+    /// What the agent may take of its host.
+    pub budget: Limits,
     /// The operators' public keys that this host was enrolled with.
     pub operator_keys: TrustedKeys,
     /// The fleet that this host was enrolled in; a bundle for another is refused.
@@ -118,6 +122,9 @@ pub struct Agent {
     /// Undos that were handed over.
     undoing: BTreeMap<ActionId, Undoing>,
     learning: Learning,
+    budget: Budget,
+    /// What the shell was last told to read.
+    reading: Reading,
     effects: VecDeque<Effect>,
     hold_file: bool,
     actuator: bool,
@@ -160,6 +167,8 @@ impl Agent {
             asking: BTreeMap::new(),
             undoing: BTreeMap::new(),
             learning: Learning::restored(&restored.records, now),
+            budget: Budget::new(settings.budget),
+            reading: Reading::default(),
             effects: VecDeque::new(),
             hold_file: restored.hold_file,
             actuator: false,
@@ -192,6 +201,8 @@ impl Agent {
     /// Takes one thing that happened. `now` is when the shell saw it.
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
+            // Nothing else follows from it, and it comes every second.
+            Input::Used(usage) => return self.used(usage, now),
             Input::Sample(sample) => self.sampled(&sample, now),
             Input::UnitChanged { name, unit } => {
                 let events = self.detectors.observe_unit(&name, unit.as_deref(), now);
@@ -203,6 +214,7 @@ impl Agent {
             Input::StepStatus { action, status } => self.step_status(action, status, now),
             Input::UndoDone { action, outcome } => self.undo_done(action, outcome, now),
             Input::PolicyOffered(signed) => self.policy_offered(&signed, now),
+            Input::BudgetChanged(limits) => self.budget.set_limits(limits),
             Input::LocalPolicyChanged(files) => self.local_policy_changed(&files, now),
             Input::Order { id, signed } => self.ordered(id, &signed, now),
             Input::SnapshotRead { id, read } => self.snapshot_read(id, read, now),
@@ -267,6 +279,12 @@ impl Agent {
     #[must_use]
     pub fn recorder(&self) -> (&Recorder, &Windows) {
         (&self.recorder, &self.windows)
+    }
+
+    /// What the agent takes of its host, and how much of it it reads.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Whether everything that happened is durable and nothing is under way: the shell may stop
@@ -367,6 +385,7 @@ impl Agent {
             held,
             uplink: self.uplink,
             learning_hours: self.detectors.learning().map(|left| left.as_secs().div_ceil(3_600)),
+            steps_down: self.budget.depth().steps(),
         };
         if status != self.status {
             self.status = status.clone();

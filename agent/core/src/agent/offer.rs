@@ -185,6 +185,7 @@ impl Agent {
         self.detectors.set_settings(thresholds);
         let probes = self.policy.effective.probes().cloned().collect();
         self.effects.push_back(Effect::SetProbes(probes));
+        self.tell_reading();
         self.tell_policy();
     }
 

@@ -1,6 +1,7 @@
 //! What an agent tells and decides anew when it starts with trouble that it knew before.
 
 use super::*;
+use crate::finding::Finding;
 use crate::policy::signed::TrustedKeys;
 use crate::sample::{ActiveState, Unit};
 
@@ -12,6 +13,7 @@ fn settings(host: Option<HostId>) -> Settings {
         detect: detect::Settings::default(),
         operator_keys: TrustedKeys::default(),
         fleet: [0; 16],
+        budget: crate::budget::Limits::default(),
         observe_only: None,
     }
 }
@@ -134,4 +136,83 @@ fn what_somebody_mended_while_the_intent_was_written_is_left_alone() {
         _ => None,
     });
     assert_eq!(why.as_deref(), Some("not carried out: the finding has cleared meanwhile"));
+}
+
+/// Tells the agent once a second what it has used, for so long; gives what it wants done.
+fn uses(agent: &mut Agent, from: Now, seconds: u64, cpu: f64, used: &mut f64) -> (Vec<Effect>, Now) {
+    let (mut all, mut now) = (Vec::new(), from);
+    for _ in 0..seconds {
+        now = now.plus(std::time::Duration::from_secs(1));
+        *used += cpu;
+        let usage = crate::budget::Usage { cpu: std::time::Duration::from_secs_f64(*used), rss_bytes: Some(1 << 20) };
+        agent.handle(Input::Used(usage), now);
+        all.extend(effects(agent, now));
+    }
+    (all, now)
+}
+
+fn read(effects: &[Effect]) -> Vec<crate::budget::Reading> {
+    let reading = |effect: &Effect| match effect {
+        Effect::Read(reading) => Some(reading.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(reading).collect()
+}
+
+#[test]
+fn over_its_budget_the_agent_reads_less_says_so_and_still_heals() {
+    use crate::budget::Depth;
+    let start = Now { boot_ns: 60_000_000_000, wall_ms: 60_000 };
+    let mut agent = Agent::new(settings(None), Restored::default(), start);
+    agent.handle(Input::ActuatorAvailable(true), start);
+    let leaks = POLICY.replace("service.failed", "service.failed\", \"fd.leak");
+    let file = |text: &str| SourceFile { name: "restart.toml".to_owned(), bytes: text.as_bytes().to_vec() };
+    agent.handle(Input::LocalPolicyChanged(vec![file(POLICY)]), start);
+    assert_eq!(read(&effects(&mut agent, start)), [], "everything is read as it is");
+
+    let mut used = 0.0;
+    let (seen, now) = uses(&mut agent, start, 40, 0.5, &mut used);
+    let depths: Vec<Depth> = read(&seen).iter().map(|reading| reading.depth).collect();
+    assert_eq!(depths, [Depth::WithoutProcesses, Depth::Slower, Depth::CoreOnly]);
+    let told = |effects: &[Effect]| -> Vec<Finding> {
+        let finding = |effect: &Effect| match effect {
+            Effect::Emit(Item::Finding(finding)) if finding.kind == FindingKind::AgentDegraded => Some(finding.clone()),
+            _ => None,
+        };
+        effects.iter().filter_map(finding).collect()
+    };
+    let findings = told(&seen);
+    assert_eq!(findings.len(), 3, "each step is told");
+    assert!(findings[2].evidence.iter().any(|evidence| evidence.text.contains("step 3 of 3")), "{findings:?}");
+    assert!(agent.status().to_string().contains("over its budget: reads less (step 3 of 3)"));
+
+    // A rule that heals a leak makes its unit be read again, on the lowest step.
+    agent.handle(Input::LocalPolicyChanged(vec![file(&leaks)]), now);
+    let readings = read(&effects(&mut agent, now));
+    assert_eq!(readings.len(), 1);
+    assert_eq!((readings[0].depth, readings[0].healed.len()), (Depth::CoreOnly, 1));
+
+    agent.handle(unit(1, ActiveState::Failed), now);
+    assert_eq!(restarts(&effects(&mut agent, now)), [Some([1; 16])], "a killed service is healed all the same");
+
+    let (seen, now) = uses(&mut agent, now, 1_200, 0.01, &mut used);
+    assert_eq!(read(&seen).last().map(|reading| reading.depth), Some(Depth::Whole));
+    let cleared = told(&seen).len();
+    assert_eq!(cleared, 2, "two steps up are told, the last by the end of the finding");
+    // Which takes its ten seconds of samples.
+    let mut states = Vec::new();
+    for second in 0..15 {
+        let at = now.plus(std::time::Duration::from_secs(second));
+        let sample = Sample {
+            at,
+            units: Some(BTreeMap::new()),
+            memory: Some(crate::sample::Memory::default()),
+            cpu: Some(crate::sample::CpuTimes::default()),
+            filesystems: vec![crate::sample::Filesystem::default()],
+            ..Sample::default()
+        };
+        agent.handle(Input::Sample(Box::new(sample)), at);
+        states.extend(told(&effects(&mut agent, at)).iter().map(|finding| finding.state));
+    }
+    assert_eq!(states, [crate::finding::FindingState::Cleared]);
 }

@@ -13,6 +13,9 @@ pub enum QuantityError {
     /// Not a number followed by one of the known units.
     #[error("must be a size such as \"512KiB\", \"64MiB\" or \"10GB\", not {0:?}")]
     Bytes(String),
+    /// Not a number followed by `%`.
+    #[error("must be a share such as \"10%\" or \"2.5%\", not {0:?}")]
+    Share(String),
     /// More than fits.
     #[error("is too large: {0:?}")]
     TooLarge(String),
@@ -71,6 +74,17 @@ pub fn parse_bytes(text: &str) -> Result<u64, QuantityError> {
     let unit = trimmed[digits_end..].trim_start();
     let &(_, factor) = BYTE_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
     number.checked_mul(factor).ok_or_else(|| QuantityError::TooLarge(text.to_owned()))
+}
+
+/// Reads `10%` and `2.5%` as 0.1 and 0.025.
+///
+/// # Errors
+/// [`QuantityError`] for anything else.
+pub fn parse_share(text: &str) -> Result<f64, QuantityError> {
+    let digits = text.trim().strip_suffix('%').map(str::trim_end).unwrap_or_default();
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let percent = digits.parse::<f64>().ok().filter(|percent| is_number && percent.is_finite());
+    percent.map(|percent| percent / 100.0).ok_or_else(|| QuantityError::Share(text.to_owned()))
 }
 
 /// Shows a duration in the form that [`parse_duration`] reads: `1h30m`, `500ms`, `0s`.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::document::{Entry, Table, Value};
 use super::nearest::nearest;
 use super::place::{Place, Problems, Spanned};
-use super::quantity::{parse_bytes, parse_duration};
+use super::quantity::{parse_bytes, parse_duration, parse_share};
 
 /// Names of known keys listed in the message about an unknown one that resembles none of them.
 const KNOWN_KEYS_SHOWN_MAX: usize = 12;
@@ -107,6 +107,10 @@ impl<'d> TableReader<'d> {
     getters! {
         /// A size: `"64MiB"`, `"10GB"` or a whole number of bytes.
         bytes, opt_bytes -> u64, take_bytes
+    }
+    getters! {
+        /// A share: `"10%"`, `"2.5%"`.
+        share, opt_share -> f64, take_share
     }
     getters! {
         /// An array of strings, each with its own place.
@@ -363,6 +367,13 @@ fn take_duration(value: &Value) -> Result<Duration, Wrong> {
     match value {
         Value::Str(text) => parse_duration(text).map_err(|error| Wrong::Value(error.to_string())),
         _ => Err(Wrong::Type("a duration such as \"30s\", \"2m\", \"6h\" or \"3d\"")),
+    }
+}
+
+fn take_share(value: &Value) -> Result<f64, Wrong> {
+    match value {
+        Value::Str(text) => parse_share(text).map_err(|error| Wrong::Value(error.to_string())),
+        _ => Err(Wrong::Type("a share such as \"10%\"")),
     }
 }
 

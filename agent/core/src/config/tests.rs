@@ -65,6 +65,29 @@ fn lists_the_known_keys_when_none_is_near() {
 }
 
 #[test]
+fn shares_are_numbers_with_a_percent_sign() {
+    for (text, share) in [("10%", 0.1), ("2.5 %", 0.025), ("0%", 0.0), ("400%", 4.0)] {
+        assert_eq!(super::parse_share(text), Ok(share), "{text}");
+    }
+    for wrong in ["", "%", "10", "-1%", "1e3%", "nan%", "inf%", "1.2.3%", "ten%"] {
+        assert!(super::parse_share(wrong).unwrap_err().to_string().contains("such as \"10%\""), "{wrong}");
+    }
+    let doc = Document::parse("a.toml", "cpu = 10\nmore = \"much\"\n").unwrap();
+    let problems = Problems::new();
+    let mut top = doc.reader(&problems);
+    top.share("cpu");
+    top.opt_share("more");
+    top.finish();
+    assert_eq!(
+        shown(problems),
+        [
+            "a.toml:1:7: `cpu` must be a share such as \"10%\", not an integer",
+            "a.toml:2:8: `more` must be a share such as \"10%\" or \"2.5%\", not \"much\"",
+        ]
+    );
+}
+
+#[test]
 fn names_a_missing_key_at_the_head_of_its_table() {
     let doc = Document::parse("p.toml", "\n[[rule]]\non = []\n[[rule]]\nname = \"b\"\n").unwrap();
     let problems = Problems::new();

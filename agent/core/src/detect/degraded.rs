@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::clock::{Millis, millis};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::words::said;
-use crate::finding::{FindingKind, Severity};
+use crate::finding::{Evidence, FindingKind, Severity};
 use crate::sample::Sample;
 
 /// A source that is silent for this long is worth a finding; systemd takes a while to answer
@@ -22,17 +22,19 @@ const SOURCES: [&str; 4] = ["systemd", "memory", "cpu", "filesystems"];
 /// What is wrong with the agent now.
 #[derive(Debug, Default)]
 pub(crate) struct Degraded {
-    parts: BTreeMap<&'static str, String>,
+    parts: BTreeMap<&'static str, Vec<Evidence>>,
     /// By source, since when it has been silent.
     silent_since: [Option<Millis>; SOURCES.len()],
 }
 
 impl Degraded {
-    pub(crate) fn set(&mut self, part: &'static str, text: Option<String>, round: &mut Round<'_>) {
-        match text {
-            Some(text) => self.parts.insert(part, text),
-            None => self.parts.remove(part),
-        };
+    /// Says what is wrong with a part, in as many lines as it takes; in none where it works.
+    pub(crate) fn set(&mut self, part: &'static str, says: Vec<Evidence>, round: &mut Round<'_>) {
+        if says.is_empty() {
+            self.parts.remove(part);
+        } else {
+            self.parts.insert(part, says);
+        }
         self.judge(round);
     }
 
@@ -48,7 +50,7 @@ impl Degraded {
     fn judge(&self, round: &mut Round<'_>) {
         let is_silent = |since: &Option<Millis>| since.is_some_and(|since| round.t - since >= millis(SILENT_MAX));
         let silent = SOURCES.iter().zip(&self.silent_since).filter(|(_, since)| is_silent(since));
-        let evidence: Vec<_> = (self.parts.iter().map(|(part, text)| said(format!("{part}: {text}"))))
+        let evidence: Vec<_> = (self.parts.values().flatten().cloned())
             .chain(silent.map(|(source, _)| said(format!("{source}: nothing could be read for a minute"))))
             .collect();
         let verdict = if evidence.is_empty() {

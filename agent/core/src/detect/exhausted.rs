@@ -70,8 +70,8 @@ impl Exhausted {
     pub(crate) fn observe(&mut self, sample: &Sample, round: &mut Round<'_>) {
         let handles = sample.file_handles.and_then(|files| ratio(files.allocated, files.maximum));
         host(&HANDLES, handles, &mut self.handles, round);
-        let tasks = sample.processes.zip(sample.tasks_max);
-        host(&TASKS, tasks.and_then(|(all, max)| ratio(all.threads.into(), max)), &mut self.tasks, round);
+        let tasks = sample.tasks().zip(sample.tasks_max);
+        host(&TASKS, tasks.and_then(|(all, max)| ratio(all, max)), &mut self.tasks, round);
         let connections = sample.conntrack.and_then(|tracked| ratio(tracked.entries, tracked.limit));
         host(&CONNECTIONS, connections, &mut self.connections, round);
         for (name, unit) in sample.units.iter().flatten() {
@@ -79,13 +79,7 @@ impl Exhausted {
             for (level, used, max) in
                 [(&UNIT_FDS, cgroup.fds, cgroup.fds_max), (&UNIT_TASKS, cgroup.tasks, cgroup.tasks_max)]
             {
-                // Without a limit there is nothing to run out of.
-                let used = used.zip(max).and_then(|(used, max)| ratio(used, max));
-                round.judge(
-                    level.kind,
-                    SubjectRef::Unit(name),
-                    used.map_or(Verdict::Over, |used| of_unit(level, used)),
-                );
+                round.judge(level.kind, SubjectRef::Unit(name), of_unit(level, used, max));
             }
         }
         let rest = if sample.units.is_some() { Verdict::Over } else { Verdict::Unknown };
@@ -115,7 +109,10 @@ fn host(level: &Level, ratio: Option<f64>, burn: &mut Burn, round: &mut Round<'_
     round.judge(level.kind, SubjectRef::Host, verdict);
 }
 
-fn of_unit(level: &Level, ratio: f64) -> Verdict {
+fn of_unit(level: &Level, used: Option<u64>, max: Option<u64>) -> Verdict {
+    let Some(used) = used else { return Verdict::Unknown };
+    // Without a limit there is nothing to run out of.
+    let Some(ratio) = max.and_then(|max| ratio(used, max)) else { return Verdict::Over };
     fast(level, ratio, if ratio >= UNIT_CRITICAL_RATIO { Severity::Critical } else { Severity::Warning })
 }
 
@@ -216,5 +213,38 @@ mod tests {
             (10, FindingKind::TaskExhausted, Change::Opened, unit("java.service")),
         ];
         assert_eq!(seen, opened);
+    }
+
+    #[test]
+    fn what_is_no_longer_counted_is_unknown_and_not_over() {
+        let seen = run(120, 1, |second| {
+            let counted = second < 20;
+            let cgroup = Cgroup {
+                fds: counted.then_some(1_000),
+                fds_max: counted.then_some(1_024),
+                tasks: counted.then_some(95),
+                tasks_max: Some(100),
+                ..Cgroup::default()
+            };
+            let unit = Unit { cgroup: Some(cgroup), ..Unit::default() };
+            Sample { units: Some(BTreeMap::from([("db.service".parse().unwrap(), unit)])), ..Sample::default() }
+        });
+        let unit = || Subject::Unit("db.service".parse().unwrap());
+        let both = |second, change| {
+            [FindingKind::FdExhausted, FindingKind::TaskExhausted].map(|kind| (second, kind, change, unit()))
+        };
+        assert_eq!(seen, [both(10, Change::Opened), both(49, Change::Unknown)].concat());
+    }
+
+    #[test]
+    fn the_kernels_own_count_stands_in_for_processes_that_were_not_looked_at() {
+        let processes = |threads| Some(ProcessCounts { threads, ..ProcessCounts::default() });
+        let seen = run(120, 1, |second| Sample {
+            processes: if second < 30 { processes(950) } else { None },
+            tasks: Some(951),
+            tasks_max: Some(1_000),
+            ..Sample::default()
+        });
+        assert_eq!(seen, [(10, FindingKind::TaskExhausted, Change::Opened, Subject::Host)]);
     }
 }

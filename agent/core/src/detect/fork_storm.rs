@@ -279,7 +279,7 @@ impl Learns for ForkStorm {
 fn is_at_limit(cgroup: &Cgroup, sample: &Sample) -> bool {
     let near = |used: u64, limit: u64| used as f64 >= limit as f64 * AT_LIMIT_RATIO;
     let unit = cgroup.tasks.zip(cgroup.tasks_max).is_some_and(|(used, limit)| near(used, limit));
-    unit || sample.processes.zip(sample.tasks_max).is_some_and(|(all, limit)| near(all.threads.into(), limit))
+    unit || sample.tasks().zip(sample.tasks_max).is_some_and(|(all, limit)| near(all, limit))
 }
 
 impl Tasks {

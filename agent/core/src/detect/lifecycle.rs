@@ -167,6 +167,12 @@ fn may_say_more(kind: FindingKind) -> bool {
     )
 }
 
+/// Whether every other word of the evidence is told by itself: what the agent no longer sees of the host is nothing
+/// that can be asked of the host.
+fn tells_every_word(kind: FindingKind) -> bool {
+    kind == FindingKind::AgentDegraded
+}
+
 /// Where one pair of kind and subject stands.
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
@@ -467,10 +473,12 @@ impl Entry {
     ) -> Option<FindingEvent> {
         let finding = self.finding.as_mut()?;
         let was = (finding.state, finding.severity, finding.confidence);
-        let said = finding.evidence.len();
+        let mut says_more = false;
         match verdict {
             Verdict::Holds(case) => {
                 self.since = None;
+                says_more = may_say_more(kind) && case.evidence.len() > finding.evidence.len()
+                    || tells_every_word(kind) && case.evidence != finding.evidence;
                 finding.state = FindingState::Open;
                 // Worse is said at once; that it is a little better is said by clearing.
                 finding.severity = finding.severity.max(case.severity);
@@ -501,7 +509,6 @@ impl Entry {
                 }
             }
         }
-        let says_more = may_say_more(kind) && finding.evidence.len() > said;
         if was == (finding.state, finding.severity, finding.confidence) && !says_more {
             return None;
         }
@@ -550,6 +557,19 @@ mod tests {
     #[test]
     fn opens_at_once_where_the_case_asks_for_no_wait() {
         assert_eq!(run(FindingKind::ServiceFailed, &[holds(0)]), [(1, Change::Opened)]);
+    }
+
+    #[test]
+    fn other_words_are_told_of_the_agent_itself_and_of_nothing_else() {
+        let says = |text: &str| {
+            let evidence = vec![Evidence { text: text.to_owned(), measure: None }];
+            let case = Case { severity: Severity::Warning, confidence: 0.9, evidence, raise_after: Duration::ZERO };
+            Verdict::Holds(case)
+        };
+        let verdicts = [says("step 1"), says("step 1"), says("step 2"), says("step 2"), says("step 1")];
+        let want = [(1, Change::Opened), (3, Change::Changed), (5, Change::Changed)];
+        assert_eq!(run(FindingKind::AgentDegraded, &verdicts), want);
+        assert_eq!(run(FindingKind::DiskFull, &verdicts), want[..1]);
     }
 
     #[test]

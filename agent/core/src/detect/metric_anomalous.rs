@@ -57,6 +57,8 @@ pub(crate) struct MetricAnomalous {
     step_began: Option<Millis>,
     dropped: u64,
     verdict: Verdict,
+    /// Whether samples leave out what is learned.
+    is_partial: bool,
 }
 
 impl Default for MetricAnomalous {
@@ -68,12 +70,17 @@ impl Default for MetricAnomalous {
             step_began: None,
             dropped: 0,
             verdict: Verdict::Between,
+            is_partial: false,
         }
     }
 }
 
 impl MetricAnomalous {
     pub(crate) fn observe(&mut self, signals: &Signals<'_>, settings: &Settings, round: &mut Round<'_>) {
+        if self.is_partial {
+            round.judge(FindingKind::MetricAnomalous, SubjectRef::Host, Verdict::Unknown);
+            return;
+        }
         self.model.set_learning(settings.learning);
         self.add(signals, round.now.wall_ms);
         let began = *self.step_began.get_or_insert(round.t);
@@ -88,6 +95,15 @@ impl MetricAnomalous {
             }
         }
         round.judge(FindingKind::MetricAnomalous, SubjectRef::Host, self.verdict.clone());
+    }
+
+    /// While samples are partial nothing is learned or said; a new step begins when they are whole again.
+    pub(crate) fn set_partial(&mut self, is_partial: bool) {
+        if self.is_partial != is_partial {
+            self.is_partial = is_partial;
+            self.step_began = None;
+            self.cells.iter_mut().for_each(|cell| (cell.sum, cell.count) = (0.0, 0));
+        }
     }
 
     /// How long it learns before it says anything; `None` when it has learned enough.
@@ -286,7 +302,8 @@ impl Learns for MetricAnomalous {
     fn reset(&mut self, which: Subjects<'_>) {
         if which == Subjects::All {
             // Who knows nothing has nothing to say.
-            *self = Self { dropped: self.dropped, verdict: Verdict::Over, ..Self::default() };
+            *self =
+                Self { dropped: self.dropped, verdict: Verdict::Over, is_partial: self.is_partial, ..Self::default() };
             return;
         }
         let keep: Vec<_> =
@@ -544,6 +561,32 @@ mod tests {
         let measure = evidence.measure.as_ref().unwrap();
         let (expected, limit) = (measure.expected.unwrap(), measure.limit.unwrap());
         assert!(expected < limit && limit < measure.value, "{measure:?}");
+    }
+
+    #[test]
+    fn while_samples_are_partial_it_is_unknown_and_nothing_is_learned() {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        feed(&mut detectors, 0..2 * DAY, |_, _, _| {});
+        let from = 2 * DAY + 600;
+        let trouble = |second, busy: &mut f64, io: &mut f64| {
+            if second >= from {
+                (*busy, *io) = (0.9, 0.9);
+            }
+        };
+        let seen = feed(&mut detectors, 2 * DAY..from + 300, trouble);
+        assert!(seen.iter().any(|(_, event)| event.change == Change::Opened), "{seen:?}");
+        let before = usual(&detectors, "cpu_busy_ratio");
+        detectors.set_partial(true);
+        // Calm, as far as can be seen; but what stands is not known to be over.
+        let seen = feed(&mut detectors, from + 300..from + 7_200, |_, busy, io| (*busy, *io) = (0.0, 0.0));
+        let changes: Vec<_> = seen.iter().map(|(_, event)| event.change).collect();
+        assert_eq!(changes, [Change::Unknown]);
+        let after = usual(&detectors, "cpu_busy_ratio");
+        assert!(after.1 == before.1 && (after.0 - before.0).abs() < 0.01, "{before:?} {after:?}");
+        detectors.set_partial(false);
+        let seen = feed(&mut detectors, from + 7_200..from + 14_400, |_, _, _| {});
+        let changes: Vec<_> = seen.iter().map(|(_, event)| event.change).collect();
+        assert!(changes.ends_with(&[Change::Cleared]) && !changes.contains(&Change::Opened), "{changes:?}");
     }
 
     #[test]

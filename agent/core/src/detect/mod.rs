@@ -48,6 +48,8 @@ mod service_failed;
 mod service_hung;
 mod service_slow;
 mod settings;
+#[cfg(test)]
+mod shed_tests;
 mod snapshot;
 mod task_leak;
 mod times;
@@ -57,7 +59,7 @@ pub(crate) mod words;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::finding::Finding;
+use crate::finding::{Evidence, Finding};
 use crate::id::{ActionId, FindingId};
 use crate::sample::{Sample, Unit};
 use crate::signal::Signals;
@@ -251,10 +253,22 @@ impl Detectors {
     /// Says that a part of the agent itself does not work (`text` says why), or works again
     /// (`None`). `part` is a short name such as `ledger`. Opens or clears `agent.degraded`.
     pub fn set_degraded(&mut self, part: &'static str, text: Option<String>, now: Now) -> Vec<FindingEvent> {
+        let says = text.map(|text| words::said(format!("{part}: {text}")));
+        self.degraded_says(part, says.into_iter().collect(), now)
+    }
+
+    /// The same in as many lines as it takes; none where the part works.
+    pub(crate) fn degraded_says(&mut self, part: &'static str, says: Vec<Evidence>, now: Now) -> Vec<FindingEvent> {
         let t = self.clock.advance(now);
         let mut round = self.lifecycle.round(t, now, self.settings.unknown_after);
-        self.degraded.set(part, text, &mut round);
+        self.degraded.set(part, says, &mut round);
         round.finish()
+    }
+
+    /// Says whether the samples from now on leave out what the host is judged by as a whole (`metric.anomalous`): while
+    /// they do nothing is learned of it and nothing said.
+    pub(crate) fn set_partial(&mut self, is_partial: bool) {
+        self.metric_anomalous.set_partial(is_partial);
     }
 
     /// Says that `action` is about to change `subject`: what opens on it before `for_` has passed

@@ -69,8 +69,8 @@ impl fmt::Display for Limit {
 fn reading(cgroup: &Cgroup, sample: &Sample) -> Option<Reading<Limit>> {
     let used = cgroup.tasks?;
     let unit = cgroup.tasks_max.map(|limit| (limit.saturating_sub(used), limit, Limit::Unit(limit)));
-    let machine = sample.tasks_max.zip(sample.processes);
-    let machine = machine.map(|(limit, all)| (limit.saturating_sub(all.threads.into()), limit, Limit::Machine(limit)));
+    let machine = sample.tasks_max.zip(sample.tasks());
+    let machine = machine.map(|(limit, all)| (limit.saturating_sub(all), limit, Limit::Machine(limit)));
     let (left, of, limit) = unit.into_iter().chain(machine).min_by_key(|(left, ..)| *left)?;
     Some(Reading { used: float(used), left: float(left), of: float(of), limit })
 }

@@ -198,6 +198,7 @@ mod tests {
         let _ = diskstats::parse(bytes, |_| true);
         let _ = file_nr::parse(bytes);
         let _ = loadavg::parse(bytes);
+        let _ = loadavg::tasks(bytes);
         let _ = meminfo::parse(bytes);
         let _ = mountinfo::parse(bytes);
         let _ = net_dev::parse(bytes, |_| true);

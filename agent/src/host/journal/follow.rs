@@ -96,6 +96,13 @@ impl Follower {
         }
     }
 
+    /// Follows what is written from now on, with what was learned; what was written meanwhile counts as little as that of
+    /// a time without an agent.
+    pub fn begin_anew(&mut self, now_ms: i64) {
+        let (root, digest) = (std::mem::take(&mut self.root), std::mem::take(&mut self.digest));
+        *self = Self { lines: self.lines, ..Self::new(&root, digest, now_ms) }.with_lines(self.lines_read_max);
+    }
+
     /// Looks at so many lines of a round as a whole, instead of [`LINES_READ_MAX`].
     #[must_use]
     pub fn with_lines(mut self, lines_read_max: u32) -> Self {

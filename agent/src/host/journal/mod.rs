@@ -40,6 +40,10 @@ const STOP_MAX: Duration = Duration::from_secs(1);
 enum Ask {
     /// To hand out what was learned, to be saved.
     Save,
+    /// To read nothing.
+    Pause,
+    /// To go on with what is written from now on.
+    Resume,
     /// To end, and to say what was learned.
     Stop(Sender<Vec<u8>>),
 }
@@ -63,11 +67,17 @@ pub struct Journal {
     asks: Sender<Ask>,
     /// The last reading, without its news.
     last: Option<Arc<LogReading>>,
+    is_paused: bool,
 }
 
 impl std::fmt::Debug for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if matches!(self, Self::Save) { "Save" } else { "Stop" })
+        f.write_str(match self {
+            Self::Save => "Save",
+            Self::Pause => "Pause",
+            Self::Resume => "Resume",
+            Self::Stop(_) => "Stop",
+        })
     }
 }
 
@@ -84,14 +94,22 @@ impl Journal {
         std::thread::Builder::new().name("journal".to_owned()).stack_size(256 << 10).spawn(move || {
             // The first round makes a reading.
             let mut quiet = QUIET_ROUNDS - 1;
+            let mut is_paused = false;
             loop {
-                let lines = follower.lines();
-                let state = follower.round(clock::now().wall_ms);
-                quiet = if follower.lines() > lines { 0 } else { quiet + 1 };
-                let is_due = state.is_ok() && quiet.is_multiple_of(QUIET_ROUNDS);
-                hand_over(&shared, is_due.then(|| follower.reading(clock::now().wall_ms)), state);
+                if !is_paused {
+                    let lines = follower.lines();
+                    let state = follower.round(clock::now().wall_ms);
+                    quiet = if follower.lines() > lines { 0 } else { quiet + 1 };
+                    let is_due = state.is_ok() && quiet.is_multiple_of(QUIET_ROUNDS);
+                    hand_over(&shared, is_due.then(|| follower.reading(clock::now().wall_ms)), state);
+                }
                 match asked.recv_timeout(EVERY) {
                     Ok(Ask::Save) => lock(&shared).saved = Some(follower.snapshot()),
+                    Ok(Ask::Pause) => is_paused = true,
+                    Ok(Ask::Resume) => {
+                        follower.begin_anew(clock::now().wall_ms);
+                        (is_paused, quiet) = (false, QUIET_ROUNDS - 1);
+                    }
                     Ok(Ask::Stop(answer)) => {
                         let _ = answer.send(follower.snapshot());
                         return;
@@ -101,7 +119,20 @@ impl Journal {
                 }
             }
         })?;
-        Ok(Self { slot, asks, last: None })
+        Ok(Self { slot, asks, last: None, is_paused: false })
+    }
+
+    /// Whether it is to be read at all. While it is not, nothing is known of it, and what is written then is not held
+    /// against what is usual.
+    pub fn set_paused(&mut self, is_paused: bool) {
+        if self.is_paused == is_paused {
+            return;
+        }
+        (self.is_paused, self.last) = (is_paused, None);
+        let mut slot = lock(&self.slot);
+        // What it hands over until it has heard of this is old.
+        (slot.reading, slot.state, slot.round_at) = (None, None, Instant::now());
+        let _ = self.asks.send(if is_paused { Ask::Pause } else { Ask::Resume });
     }
 
     /// What the log came to up to now; `None` before it was first read.
@@ -109,6 +140,9 @@ impl Journal {
     /// # Errors
     /// Why it is not known.
     pub fn take(&mut self) -> Result<Option<Arc<LogReading>>, String> {
+        if self.is_paused {
+            return Ok(None);
+        }
         let (reading, state, round_at) = {
             let mut slot = lock(&self.slot);
             (slot.reading.take(), slot.state.clone(), slot.round_at)
@@ -138,6 +172,9 @@ impl Journal {
 
     /// What is followed, in words, or why nothing is known.
     pub fn describe(&self) -> Result<String, String> {
+        if self.is_paused {
+            return Err("not read, to keep the agent's budget".to_owned());
+        }
         lock(&self.slot).state.clone().unwrap_or_else(|| Err("not read yet".to_owned()))
     }
 
@@ -214,6 +251,39 @@ mod tests {
         assert_eq!(journal.describe().unwrap(), "1 file");
         let saved = journal.stop().unwrap();
         assert!(Digest::restore(&saved, Redaction::default()).unwrap().seen_ms() > 0);
+    }
+
+    #[test]
+    fn while_it_is_paused_nothing_is_known_and_what_is_written_then_does_not_count() {
+        let host = Made::new();
+        let mut file = MadeFile::new(true);
+        host.put("system.journal", &file);
+        let digest = Digest::new(Redaction::default());
+        let mut journal = Journal::start(Follower::new(host.root(), digest, clock::now().wall_ms)).unwrap();
+        until(&mut journal, |_| true);
+        journal.set_paused(true);
+        assert!(journal.take() == Ok(None) && journal.last().is_none());
+        assert!(journal.describe().unwrap_err().contains("budget"));
+        let before = clock::now().wall_ms;
+        for n in 0..50 {
+            file.unit("app.service", 3, &format!("cannot open {n}"), before);
+        }
+        host.put("system.journal", &file);
+        // The thread has heard of the pause once it answers what was asked behind it.
+        journal.save();
+        let begun = Instant::now();
+        while journal.saved().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(30));
+            std::thread::yield_now();
+        }
+        assert_eq!(journal.take(), Ok(None));
+        while clock::now().wall_ms <= before {
+            std::thread::yield_now();
+        }
+        journal.set_paused(false);
+        let reading = until(&mut journal, |_| true);
+        assert!(reading.units.values().all(|counts| counts.errors == 0), "{reading:?}");
+        assert_eq!(journal.describe().unwrap(), "1 file");
     }
 
     #[test]

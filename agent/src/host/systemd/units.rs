@@ -112,6 +112,11 @@ impl Units {
         self.dropped
     }
 
+    /// Those that were left out are counted anew, with all others.
+    pub fn forget_dropped(&mut self) {
+        self.dropped = 0;
+    }
+
     /// Forgets a unit that systemd has unloaded. `true` if it was known.
     pub fn remove(&mut self, name: &UnitName) -> bool {
         self.entries.remove(name).is_some()

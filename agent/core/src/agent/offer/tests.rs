@@ -23,6 +23,7 @@ fn settings() -> Settings {
         detect: detect::Settings::default(),
         operator_keys: TrustedKeys(vec![key(1).verifying_key()]),
         fleet: FLEET,
+        budget: crate::budget::Limits::default(),
         observe_only: None,
     }
 }
