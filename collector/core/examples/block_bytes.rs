@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use mainstay_core::series::Point;
-use mainstay_fleet::block::{Head, LEVEL_SEALED, LEVEL_SLOT, Part, Row, Which, pack};
+use mainstay_fleet::block::{Head, LEVEL_SEALED, LEVEL_SLOT, Part, Row, Unpacker, Which, pack};
 
 #[path = "../../../bench/recording.rs"]
 mod recording;
@@ -106,11 +106,13 @@ fn only_last(row: &Row, moves: &[bool]) -> Row {
 /// Microseconds for reading one series out of the pieces of a block.
 fn time_of_one(packed: &mainstay_fleet::block::Packed, at: usize) -> f64 {
     const TIMES: u32 = 200;
+    let mut unpacker = Unpacker::default();
     let started = Instant::now();
     for _ in 0..TIMES {
         let head = Head::open(&packed.head).unwrap_or_else(|error| panic!("{error}"));
         let no = head.split.part_of(at);
-        let part = Part::open(&packed.parts[usize::from(no)], &head, no).unwrap_or_else(|error| panic!("{error}"));
+        let part = Part::open(&packed.parts[usize::from(no)], &head, no, &mut unpacker)
+            .unwrap_or_else(|error| panic!("{error}"));
         let read = part.each_value(&head, at, Which::Last, &mut |_, value| {
             black_box(value);
         });

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mainstay_fleet::block::{BadBlock, Head, Loose, Part, Which};
+use mainstay_fleet::block::{BadBlock, Head, Loose, Part, Unpacker, Which};
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMode};
 
 use super::block1::{self, Block};
@@ -75,6 +75,7 @@ impl View<'_> {
             old,
             pieces: Pieces::default(),
             rows: Cursor::new(self, Column::Head),
+            unpacker: Unpacker::default(),
             seen: Seen::default(),
         }
     }
@@ -148,6 +149,7 @@ pub struct Reader<'v> {
     old: Option<Cursor<'v>>,
     pieces: Pieces<'v>,
     rows: Cursor<'v>,
+    unpacker: Unpacker,
     seen: Seen,
 }
 
@@ -228,7 +230,14 @@ impl<'v> Reader<'v> {
                     continue;
                 }
             };
-            let sealed = Sealed { view: self.view, pieces: &mut self.pieces, key: &key, head: &head, open: None };
+            let sealed = Sealed {
+                view: self.view,
+                pieces: &mut self.pieces,
+                key: &key,
+                head: &head,
+                unpacker: &mut self.unpacker,
+                open: None,
+            };
             take(&mut Piece {
                 schema,
                 times: &head.times,
@@ -357,6 +366,7 @@ struct Sealed<'p, 'v> {
     pieces: &'p mut Pieces<'v>,
     key: &'p PieceKey,
     head: &'p Head,
+    unpacker: &'p mut Unpacker,
     /// The part that was asked for last, if it could be read.
     open: Option<(u8, Option<Part>)>,
 }
@@ -399,7 +409,7 @@ impl Sealed<'_, '_> {
             let bytes = key.encode();
             let found = self.pieces.cursor(self.view, key.hour, key.piece).find(&bytes, &bytes)?;
             let Some((_, found)) = found else { return Ok(Err(BadBlock::Malformed("a part, which is missing"))) };
-            match Part::open(found, self.head, no) {
+            match Part::open(found, self.head, no, self.unpacker) {
                 Ok(part) => {
                     seen.read.parts += 1;
                     seen.read.unpacked_bytes += part.unpacked_bytes() as u64;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mainstay_fleet::block::{self, Head, Part, Row};
+use mainstay_fleet::block::{self, Head, Part, Row, Unpacker};
 
 use super::block1::Block;
 use super::keys::{BlockKey, OpenRowKey, PieceKey};
@@ -197,9 +197,10 @@ impl Store {
         let mut gone = Batch::default();
         gone.delete(key);
         let mut parts = Vec::with_capacity(head.split.parts());
+        let mut unpacker = Unpacker::default();
         for no in (0..=u8::MAX).take(head.split.parts()) {
             let Some(bytes) = self.get_raw(&key.part(no))? else { return Ok(Err(format!("its part {no} is missing"))) };
-            match Part::open(&bytes, &head, no) {
+            match Part::open(&bytes, &head, no, &mut unpacker) {
                 Ok(part) => parts.push(part),
                 Err(error) => return Ok(Err(error.to_string())),
             }
