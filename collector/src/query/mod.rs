@@ -4,7 +4,10 @@
 
 pub mod demand;
 pub mod fleet;
+mod hosts;
+mod lanes;
 pub mod names;
+mod question;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

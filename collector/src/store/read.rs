@@ -99,6 +99,17 @@ pub struct Read {
 }
 
 impl Read {
+    /// What was read since then.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            blocks: self.blocks - before.blocks,
+            parts: self.parts - before.parts,
+            unpacked_bytes: self.unpacked_bytes - before.unpacked_bytes,
+            rows: self.rows - before.rows,
+        }
+    }
+
     /// Adds what another has read.
     pub fn add(&mut self, other: Self) {
         self.blocks += other.blocks;
