@@ -28,7 +28,13 @@ impl Split {
     /// The way in which so many series are split when they are written.
     #[must_use]
     pub fn of(series: usize) -> Self {
-        Self { series, of_part: PART_SERIES.max(series.div_ceil(PARTS_MAX)) }
+        Self::with(series, PART_SERIES)
+    }
+
+    /// Parts of so many series each, if that makes no more than a block may have.
+    #[must_use]
+    pub fn with(series: usize, of_part: usize) -> Self {
+        Self { series, of_part: of_part.max(series.div_ceil(PARTS_MAX)).max(1) }
     }
 
     /// How many parts there are.
