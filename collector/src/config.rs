@@ -198,6 +198,8 @@ fn retention(mut table: TableReader<'_>) -> Retention {
     };
     let retention = Retention {
         series: age("series", defaults.series),
+        series_5m: age("series_5m", defaults.series_5m),
+        series_1h: age("series_1h", defaults.series_1h),
         findings: age("findings", defaults.findings),
         decisions: age("decisions", defaults.decisions),
         changes: age("changes", defaults.changes),

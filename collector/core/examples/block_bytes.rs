@@ -1,7 +1,8 @@
 //! How many bytes a stored value takes, in recordings of real hosts (`bench/record.rs`) and in made ones.
 //!
 //! In: recordings as arguments; without one, a made host. Out: for windows of 1 s and of 10 s, in blocks of ten minutes
-//! and of an hour, the bytes of all pieces over the values of the series that change at all, and how long it took.
+//! and of an hour, the bytes of all pieces over the values of the series that change at all, and how long it took; and what
+//! a day of a made host takes when it is rolled up.
 //!
 //! ```text
 //! cargo run --release -p mainstay-fleet --example block_bytes -- RECORDING …
@@ -13,7 +14,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use mainstay_core::series::Point;
-use mainstay_fleet::block::{Head, LEVEL_SEALED, LEVEL_SLOT, Part, Row, Unpacker, Which, pack};
+use mainstay_fleet::block::{Head, LEVEL_SEALED, LEVEL_SLOT, Part, Row, Unpacker, Which, pack, pack_split};
+use mainstay_fleet::rollup::{Tier, cells, roll, split};
 
 #[path = "../../../bench/recording.rs"]
 mod recording;
@@ -41,6 +43,7 @@ fn main() {
             let rows: Vec<Row> = (0..rows).map(row).collect();
             report("made, 750 series", seconds, &described.gauge, &rows);
         }
+        rollups();
     }
     for path in &paths {
         match std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| Recording::read(&text)) {
@@ -93,6 +96,39 @@ fn report(name: &str, seconds: u32, gauge: &[bool], rows: &[Row]) {
             took.as_nanos() as f64 / all as f64,
         );
     }
+}
+
+/// A day of a made host by tier, hours of rows beside it.
+fn rollups() {
+    let described = shapes::describe(750);
+    let mut host = shapes::Shapes::of(1, 750);
+    let row = |n: i64, host: &mut shapes::Shapes| Row {
+        at_ms: 1_800_000_000_000 + n * 10_000 + n * 7 % 5,
+        window_ms: 10_000,
+        samples: 10,
+        cells: host.summary(10, &described.gauge).into_iter().map(Some).collect(),
+    };
+    let (mut rows, mut five, mut day) = (0, 0, Vec::new());
+    let mut took = std::time::Duration::ZERO;
+    let tier = |rolled: &[Row]| {
+        let split = split(described.gauge.len());
+        pack_split([1; 16], &cells(&described.gauge), rolled, LEVEL_SEALED, split)
+            .unwrap_or_else(|error| panic!("{error}"))
+    };
+    for hour in 0..24 {
+        let all: Vec<Row> = (1..=360).map(|n| row(hour * 360 + n, &mut host)).collect();
+        rows += pack([1; 16], &described.gauge, &all, LEVEL_SEALED).map_or(0, |packed| packed.bytes());
+        let started = Instant::now();
+        five += tier(&roll(&all, Tier::Minutes5)).bytes();
+        day.extend(roll(&all, Tier::Hour));
+        took += started.elapsed();
+    }
+    let hours = tier(&day).bytes();
+    println!("\n| made, 750 series, 10 s | bytes a host and hour | of the rows' |\n|---|---|---|");
+    for (name, bytes) in [("every summary", rows), ("5 minutes", five), ("1 hour", hours)] {
+        println!("| {name} | {} | {:.3} |", bytes / 24, bytes as f64 / rows as f64);
+    }
+    println!("Rolling an hour up takes {:.1} ms.", took.as_secs_f64() * 1e3 / 24.0);
 }
 
 /// The last values of the series that change.

@@ -10,14 +10,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mainstay_core::id::HostId;
+use mainstay_fleet::rollup::Tier;
 use mainstay_promql::{EvalError, Label, Labels, Source, Take, Wanted};
 
 use super::Stop;
 use super::hosts::{Found, Held, Host, Lane, Pace, check, failed};
 use super::lanes::Lanes;
 use super::question::Question;
+use crate::clock;
 use crate::hub::Hub;
-use crate::store::read::{Read, View};
+use crate::store::read::Read;
+use crate::store::retention::Retention;
+use crate::store::view::View;
 
 /// Damaged blocks that are named in an answer; the rest is counted.
 const DAMAGED_MAX: usize = 10;
@@ -33,6 +37,8 @@ pub struct Seen {
     pub damaged_more: usize,
     /// What was read for it.
     pub read: Read,
+    /// The coarsest that any of it is of; `None` is every summary.
+    pub tier: Option<Tier>,
 }
 
 impl Seen {
@@ -67,6 +73,8 @@ pub struct Fleet<'h> {
     hosts: Vec<Host>,
     stop: &'h Stop,
     lanes: usize,
+    retention: Retention,
+    now_ms: i64,
     seen: RefCell<Seen>,
 }
 
@@ -96,7 +104,15 @@ impl<'h> Fleet<'h> {
         }
         let mut hosts: Vec<Host> = hosts.into_iter().map(|(_, host)| host).collect();
         hosts.sort_by_key(|host| host.short);
-        Self { view: Arc::new(hub.store.view()), hosts, stop, lanes: LANES, seen: RefCell::default() }
+        Self {
+            view: Arc::new(hub.store.view()),
+            hosts,
+            stop,
+            lanes: LANES,
+            retention: hub.settings().retention,
+            now_ms: clock::wall_ms(),
+            seen: RefCell::default(),
+        }
     }
 
     /// The same, with many hosts read by so many threads: for measurements. One is the thread that evaluates.
@@ -107,10 +123,10 @@ impl<'h> Fleet<'h> {
 
     /// The same as a fleet of each host alone, with the number by which the store knows it.
     pub fn each(self) -> impl Iterator<Item = (u32, Self)> {
-        let (view, stop, lanes) = (self.view, self.stop, self.lanes);
-        self.hosts.into_iter().map(move |host| {
-            let (short, hosts) = (host.short, vec![host]);
-            (short, Self { view: view.clone(), hosts, stop, lanes, seen: RefCell::default() })
+        let Self { view, hosts, stop, lanes, retention, now_ms, .. } = self;
+        hosts.into_iter().map(move |host| {
+            let (short, hosts, seen) = (host.short, vec![host], RefCell::default());
+            (short, Self { view: view.clone(), hosts, stop, lanes, retention, now_ms, seen })
         })
     }
 
@@ -133,11 +149,12 @@ impl<'h> Fleet<'h> {
     ) -> Result<(), EvalError> {
         let mut question = Question::of(wanted.matchers);
         let mut reader = self.view.reader();
+        let tier = self.finest(wanted.from_ms);
         for host in self.hosts.iter().filter(|host| host.may_be_meant(wanted)) {
             self.check()?;
             let holds = question.holds(host);
             let mut slots = BTreeSet::new();
-            let read = reader.host(host.short, (wanted.from_ms, wanted.to_ms), &mut |piece| {
+            let read = reader.host(host.short, tier, (wanted.from_ms, wanted.to_ms), &mut |piece| {
                 let meant = question.candidates(&piece.schema);
                 slots.extend(meant.iter().filter(|candidate| candidate.is_of(&holds)).map(|candidate| candidate.slot));
                 Ok(())
@@ -150,6 +167,10 @@ impl<'h> Fleet<'h> {
         Ok(())
     }
 
+    fn finest(&self, from_ms: i64) -> Option<Tier> {
+        self.view.finest(from_ms, &self.retention, self.now_ms)
+    }
+
     fn check(&self) -> Result<(), EvalError> {
         check(self.stop)
     }
@@ -159,6 +180,7 @@ impl<'h> Fleet<'h> {
         self.note(host, found.damaged);
         let mut seen = self.seen.borrow_mut();
         seen.read.add(found.read);
+        seen.tier = seen.tier.max(found.tier);
         if let Some(share) = found.share {
             seen.shares.entry(host.short).and_modify(|least| *least = share.min(*least)).or_insert(share);
         }
@@ -208,5 +230,9 @@ impl Source for Fleet<'_> {
                 })
             },
         )
+    }
+
+    fn resolution_ms(&self, from_ms: i64) -> i64 {
+        self.finest(from_ms).map_or(0, Tier::ms)
     }
 }

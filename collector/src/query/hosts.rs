@@ -2,17 +2,22 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use mainstay_promql::{EvalError, Label, Labels, Take, Wanted};
+use mainstay_fleet::block::Which;
+use mainstay_fleet::rollup::{Tally, Tier};
+use mainstay_promql::{EvalError, Fold, Label, Labels, Take, Wanted};
 
 use super::Stop;
 use super::question::Question;
+use super::rolled::{self, Asked};
 use crate::hub::HostState;
 use crate::services::range::coverage;
 use crate::store::StoreError;
-use crate::store::read::{Read, Reader, View};
+use crate::store::read::{Piece, Read, Reader};
 use crate::store::series::which;
+use crate::store::view::View;
 
 /// A host as it was when the query came.
 pub(super) struct Host {
@@ -69,6 +74,8 @@ pub(super) struct Held<'h> {
 pub(super) struct Found {
     /// The share of the range that is there, if it has any of the series.
     pub(super) share: Option<f64>,
+    /// What it is rolled up to, if it is.
+    pub(super) tier: Option<Tier>,
     pub(super) damaged: Vec<String>,
     pub(super) read: Read,
 }
@@ -78,6 +85,7 @@ pub(super) struct Lane<'v, 'q> {
     reader: Reader<'v>,
     question: Question<'q>,
     wanted: &'q Wanted<'q>,
+    tier: Option<Tier>,
     columns: Vec<Column>,
     windows: Vec<(i64, i64)>,
 }
@@ -85,7 +93,8 @@ pub(super) struct Lane<'v, 'q> {
 impl<'v, 'q> Lane<'v, 'q> {
     pub(super) fn of(view: &'v View<'_>, wanted: &'q Wanted<'q>) -> Self {
         let question = Question::of(wanted.matchers);
-        Self { reader: view.reader(), question, wanted, columns: Vec::new(), windows: Vec::new() }
+        let tier = Tier::ALL.into_iter().find(|tier| tier.ms() == wanted.resolution_ms);
+        Self { reader: view.reader(), question, wanted, tier, columns: Vec::new(), windows: Vec::new() }
     }
 
     pub(super) fn hosts<'h>(&mut self, hosts: &[&'h Host], stop: &Stop) -> Result<Held<'h>, EvalError> {
@@ -103,13 +112,13 @@ impl<'v, 'q> Lane<'v, 'q> {
     }
 
     pub(super) fn host(&mut self, host: &Host, take: &mut Take<'_>) -> Result<Found, EvalError> {
-        let Self { reader, question, wanted, columns, windows } = self;
+        let Self { reader, question, wanted, tier, columns, windows } = self;
         let (from_ms, to_ms) = (wanted.from_ms, wanted.to_ms);
         let span = from_ms..=to_ms;
         let before = reader.read();
         let holds = question.holds(host);
         windows.clear();
-        let read = reader.host(host.short, (from_ms, to_ms), &mut |piece| {
+        let read = reader.host(host.short, *tier, (from_ms, to_ms), &mut |piece| {
             let meant = question.candidates(&piece.schema);
             columns.resize_with(question.slots(), Column::default);
             let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
@@ -117,12 +126,12 @@ impl<'v, 'q> Lane<'v, 'q> {
             for candidate in meant.iter().filter(|candidate| candidate.is_of(&holds)) {
                 let Some(which) = which(question.suffix, candidate.gauge) else { continue };
                 let column = &mut columns[candidate.slot];
-                piece.each_value(candidate.at, which, &mut |at, value| {
-                    if span.contains(&at) {
-                        column.at.push(at);
-                        column.values.push(value);
-                    }
-                })?;
+                if piece.tier.is_some() {
+                    let asked = Asked::of(question.suffix, which, wanted.fold);
+                    column.add_rolled(piece, candidate.at, asked, &span)?;
+                } else {
+                    column.add(piece, (candidate.at, which), &span)?;
+                }
             }
             Ok(())
         });
@@ -130,13 +139,16 @@ impl<'v, 'q> Lane<'v, 'q> {
         let mut any = false;
         for (slot, column) in columns.iter_mut().enumerate().filter(|(_, column)| !column.at.is_empty()) {
             any = true;
+            if let Some(tier) = *tier {
+                column.roll(tier, question.suffix, wanted.fold);
+            }
             column.sort();
             take(question.labels(slot, host), &column.at, &column.values)?;
-            column.at.clear();
-            column.values.clear();
+            column.clear();
         }
         let share = any.then(|| coverage(windows, (from_ms, to_ms), host.enrolled_ms, host.heard_ms));
-        Ok(Found { share, damaged: reader.damaged(), read: reader.read().since(before) })
+        let tier = tier.filter(|_| any);
+        Ok(Found { share, tier, damaged: reader.damaged(), read: reader.read().since(before) })
     }
 }
 
@@ -145,9 +157,62 @@ impl<'v, 'q> Lane<'v, 'q> {
 struct Column {
     at: Vec<i64>,
     values: Vec<f64>,
+    /// How many of them, which came first, stand for stretches already.
+    rolled: usize,
 }
 
 impl Column {
+    /// Adds the points that a cell of a piece has in a span.
+    fn add(
+        &mut self,
+        piece: &mut Piece<'_, '_>,
+        (cell, which): (usize, Which),
+        span: &RangeInclusive<i64>,
+    ) -> Result<(), StoreError> {
+        piece.each_value(cell, which, &mut |at, value| {
+            if span.contains(&at) {
+                self.at.push(at);
+                self.values.push(value);
+            }
+        })
+    }
+
+    /// Adds what a tier has of the series in a place of the schema.
+    fn add_rolled(
+        &mut self,
+        piece: &mut Piece<'_, '_>,
+        series: usize,
+        asked: Asked,
+        span: &RangeInclusive<i64>,
+    ) -> Result<(), StoreError> {
+        let from = self.at.len();
+        self.add(piece, asked.cell(series), span)?;
+        self.rolled = self.at.len();
+        if let Asked::Times(_) = asked {
+            let mut counts = Self::default();
+            counts.add(piece, Asked::Tally(Tally::Count).cell(series), span)?;
+            self.values[from..].iter_mut().zip(counts.values).for_each(|(value, count)| *value *= count);
+        }
+        Ok(())
+    }
+
+    /// Rolls up what was not.
+    fn roll(&mut self, tier: Tier, suffix: &str, fold: Fold) {
+        let rest = Self { at: self.at.split_off(self.rolled), values: self.values.split_off(self.rolled), rolled: 0 };
+        let points: BTreeMap<i64, f64> = rest.at.into_iter().zip(rest.values).collect();
+        let points: Vec<(i64, f64)> = points.into_iter().collect();
+        for (at, value) in rolled::together(&points, tier, suffix, fold) {
+            self.at.push(at);
+            self.values.push(value);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.at.clear();
+        self.values.clear();
+        self.rolled = 0;
+    }
+
     /// Blocks of one slot may overlap; of points of one time the last that was read counts.
     fn sort(&mut self) {
         if self.at.is_sorted_by(|a, b| a < b) {

@@ -8,6 +8,7 @@ mod hosts;
 mod lanes;
 pub mod names;
 mod question;
+mod rolled;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,7 +12,7 @@ use mainstay_core::series::Point;
 use mainstay_promql::{EvalError, Fold, Interrupted, Limits, Source as _, Span, Value, Wanted, evaluate, parse};
 
 #[path = "../../../bench/fleet.rs"]
-mod plan;
+pub(crate) mod plan;
 #[path = "../../../bench/shapes.rs"]
 mod shapes;
 
@@ -48,7 +48,7 @@ fn loads(host: u32) -> Vec<f64> {
 }
 
 /// A hub over a store that such a fleet was written to.
-async fn hub(folder: &std::path::Path, plan: Plan) -> Arc<Hub> {
+pub(crate) async fn hub(folder: &std::path::Path, plan: Plan) -> Arc<Hub> {
     let settings = Settings::for_tests(folder);
     std::fs::create_dir_all(&settings.data).unwrap();
     let path = settings.data.join("db");

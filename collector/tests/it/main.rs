@@ -14,6 +14,7 @@ mod program;
 mod promql;
 mod query;
 mod retention;
+mod rollup;
 mod room;
 mod session;
 mod world;
