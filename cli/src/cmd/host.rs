@@ -148,6 +148,9 @@ async fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failur
     ] {
         output::line_out(&format!("{name:<11}{value}"))?;
     }
+    for note in &host.notes {
+        output::line_out(&format!("{:<11}{}", "note", output::paint("31", note)))?;
+    }
     let disks: Vec<_> = disks(answer);
     if !disks.is_empty() {
         output::line_out("")?;

@@ -3,6 +3,7 @@
 mod agent;
 mod ask;
 mod capacity;
+mod cardinality;
 mod changes;
 mod crash;
 mod enrol;

@@ -14,7 +14,7 @@ const PREFIX_BYTES: usize = 1 + 4;
 const PART_SERIES: usize = 24;
 /// Most parts of a block: their number is a byte of their key.
 const PARTS_MAX: usize = 250;
-/// Most series of a block that are believed: four times what a session may name.
+/// Most series of a block that are believed: twice what a host may bring, for rollups have two cells of each.
 const SERIES_MAX: usize = 40_000;
 
 /// How the series of a schema are split into parts: neighbours stand together, so that a metric is in one part or two.
