@@ -27,7 +27,7 @@ use recording::Recording;
 fn main() {
     let paths: Vec<String> = std::env::args().skip(1).collect();
     println!(
-        "| series | window | block | values | bytes a value | of the last values alone | packing, ns a value | one series read, µs |\n|---|---|---|---|---|---|---|---|"
+        "| series | window | block | values | bytes a value | of the last values alone | packing, ns a value | one series read, µs | with what unpacks made anew |\n|---|---|---|---|---|---|---|---|---|"
     );
     if paths.is_empty() {
         for seconds in [1, 10] {
@@ -88,9 +88,16 @@ fn report(name: &str, seconds: u32, gauge: &[bool], rows: &[Row]) {
         let four = gauge.iter().zip(&moves).filter(|(gauge, moves)| **gauge && **moves && seconds > 1).count();
         let values = (some + 3 * four) * stored;
         let all = gauge.len() * stored;
-        let read = first.map_or(0.0, |packed| time_of_one(&packed, gauge.len() / 2));
+        let [kept, anew] = first.map_or([0.0; 2], |packed| {
+            let mut unpacker = Unpacker::default();
+            let at = gauge.len() / 2;
+            [
+                time_of_one(&packed, at, &mut |read| read(&mut unpacker)),
+                time_of_one(&packed, at, &mut |read| read(&mut Unpacker::default())),
+            ]
+        });
         println!(
-            "| {name} | {seconds} s | {block} | {values} of {some} series | {:.3} | {:.3} | {:.0} | {read:.1} |",
+            "| {name} | {seconds} s | {block} | {values} of {some} series | {:.3} | {:.3} | {:.0} | {kept:.1} | {anew:.1} |",
             bytes as f64 / values as f64,
             alone as f64 / (some * stored) as f64,
             took.as_nanos() as f64 / all as f64,
@@ -139,20 +146,25 @@ fn only_last(row: &Row, moves: &[bool]) -> Row {
     Row { cells, ..row.clone() }
 }
 
-/// Microseconds for reading one series out of the pieces of a block.
-fn time_of_one(packed: &mainstay_fleet::block::Packed, at: usize) -> f64 {
-    const TIMES: u32 = 200;
-    let mut unpacker = Unpacker::default();
+/// Microseconds for reading one series out of the pieces of a block, with what unpacks lent by `with`.
+fn time_of_one(
+    packed: &mainstay_fleet::block::Packed,
+    at: usize,
+    with: &mut dyn FnMut(&mut dyn FnMut(&mut Unpacker)),
+) -> f64 {
+    const TIMES: u32 = 2_000;
     let started = Instant::now();
     for _ in 0..TIMES {
-        let head = Head::open(&packed.head).unwrap_or_else(|error| panic!("{error}"));
-        let no = head.split.part_of(at);
-        let part = Part::open(&packed.parts[usize::from(no)], &head, no, &mut unpacker)
-            .unwrap_or_else(|error| panic!("{error}"));
-        let read = part.each_value(&head, at, Which::Last, &mut |_, value| {
-            black_box(value);
+        with(&mut |unpacker| {
+            let head = Head::open(&packed.head).unwrap_or_else(|error| panic!("{error}"));
+            let no = head.split.part_of(at);
+            let part = Part::open(&packed.parts[usize::from(no)], &head, no, unpacker)
+                .unwrap_or_else(|error| panic!("{error}"));
+            let read = part.each_value(&head, at, Which::Last, &mut |_, value| {
+                black_box(value);
+            });
+            read.unwrap_or_else(|error| panic!("{error}"));
         });
-        read.unwrap_or_else(|error| panic!("{error}"));
     }
     started.elapsed().as_nanos() as f64 / f64::from(TIMES) / 1_000.0
 }

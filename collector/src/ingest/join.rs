@@ -18,8 +18,10 @@ pub const EVERY: Duration = Duration::from_secs(1);
 const LATE_MS: i64 = 120_000;
 /// What is to be joined is spread over so many turns: a quarter of an hour.
 const TURNS: usize = 900;
-/// Hours before a start that are looked through for what an earlier run has left, and the oldest ones that are kept.
+/// Hours before a start that are looked through for what an earlier run has left.
 const LOOKED_THROUGH: u32 = 48;
+/// The oldest hours that are kept, which are looked through each time before others are removed.
+const OLDEST: u32 = 6;
 
 /// Notes what an earlier run of the collector has not joined.
 ///
@@ -37,7 +39,7 @@ pub async fn look_through(hub: &Arc<Hub>) -> Result<(), StoreError> {
 pub async fn look_at_oldest(hub: &Arc<Hub>) -> Result<(), StoreError> {
     let now_ms = clock::wall_ms();
     let first = hub.settings().retention.first_hour(None, now_ms);
-    look(hub, first..first.saturating_add(LOOKED_THROUGH).min(hour_of(now_ms))).await
+    look(hub, first..first.saturating_add(OLDEST).min(hour_of(now_ms))).await
 }
 
 async fn look(hub: &Arc<Hub>, hours: std::ops::Range<u32>) -> Result<(), StoreError> {
