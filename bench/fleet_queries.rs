@@ -14,13 +14,14 @@ use anyhow::{Context as _, Result};
 use mainstay_collector::config::Settings;
 use mainstay_collector::enrol::authority::Authority;
 use mainstay_collector::hub::Hub;
+use mainstay_collector::query::fleet::Fleet;
 use mainstay_collector::query::names::{self, Names};
 use mainstay_collector::query::{self, Stop, TIMEOUT};
 use mainstay_collector::store::keys::HostKey;
 use mainstay_collector::store::read::Read;
 use mainstay_collector::store::{Batch, Store};
 use mainstay_fleet::block::Row;
-use mainstay_promql::Span;
+use mainstay_promql::{Limits, Span, evaluate, parse};
 
 #[path = "fleet.rs"]
 mod fleet;
@@ -134,9 +135,20 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
     );
     let at = Span::Instant { at_ms: plan.to_ms };
     let hour = Span::Range { start_ms: plan.to_ms - 3_600_000, end_ms: plan.to_ms, step_ms: 15_000 };
+    for query in [
+        "topk(10, avg_over_time(node_load1[1h]))",
+        "sum by (role) (rate(node_network_receive_bytes_total{device=\"00\"}[5m]))",
+    ] {
+        for lanes in [1, 2] {
+            ask(&format!("{query}` read by `{lanes}"), "500", rounds, |_| {
+                let stop = Stop::after(TIMEOUT);
+                let fleet = Fleet::of(hub, &stop).in_lanes(lanes);
+                evaluate(&parse(query)?, at, &fleet, Limits::default(), &|| stop.now())?;
+                Ok(fleet.seen().read)
+            })?;
+        }
+    }
     for (query, span, goal) in [
-        ("topk(10, avg_over_time(node_load1[1h]))", at, "500"),
-        ("sum by (role) (rate(node_network_receive_bytes_total{device=\"00\"}[5m]))", at, "500"),
         ("avg_over_time(node_load1{host=\"HOST\"}[1h])", at, "50"),
         ("sum by (cpu) (rate(node_cpu_seconds_total{host=\"HOST\"}[5m]))", hour, "50"),
         ("mainstay_unit_memory_current_bytes:max{host=\"HOST\"}", hour, "50"),

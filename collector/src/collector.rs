@@ -191,6 +191,9 @@ async fn retain(hub: Arc<Hub>) {
     loop {
         ticks.tick().await;
         let hosts: Vec<_> = hub.state().hosts.keys().copied().collect();
+        if let Err(error) = join::look_at_oldest(&hub).await {
+            tracing::warn!(%error, "it cannot be seen which of the oldest hours are not rolled up");
+        }
         let retention = hub.settings().retention;
         match hub.store.retain(&hosts, retention, clock::wall_ms()).await {
             Ok(gone) => tracing::info!(gone, "old data removed"),

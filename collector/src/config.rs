@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::config::{Document, Problem, Problems, TableReader};
+use mainstay_core::series::SERIES_MAX;
 
 use crate::hook;
 use crate::store::retention::Retention;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub silent_after: Duration,
     /// Most sessions at once (default 20,000).
     pub sessions_max: usize,
+    /// Most series of one host that are stored (default 10,000; at most what an agent has, 20,000).
+    pub series_per_host: usize,
     /// Most new sessions a second; more are told when to come back (default 200).
     pub sessions_per_second: u32,
     /// SHA-256 over the token with which pipelines mark deployments; without one they cannot.
@@ -81,6 +84,7 @@ impl Settings {
             retention: Retention::default(),
             silent_after: Duration::from_secs(45),
             sessions_max: 1_000,
+            series_per_host: 10_000,
             sessions_per_second: 1_000,
             deploy_token: None,
             webhook: None,
@@ -144,6 +148,8 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
     let sessions_max = table.within("sessions_max", sessions_max, 1..=1_000_000);
     let sessions_per_second = table.opt_u64("sessions_per_second");
     let sessions_per_second = table.within("sessions_per_second", sessions_per_second, 1..=100_000);
+    let series_per_host = table.opt_u64("series_per_host");
+    let series_per_host = table.within("series_per_host", series_per_host, 1..=SERIES_MAX as u64);
     let deploy_token = deploy_token(&mut table);
     let retention = table.opt_table("retention").map(retention).unwrap_or_default();
     let heartbeat = table.opt_table("heartbeat").and_then(heartbeat);
@@ -169,6 +175,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         silent_after: silent_after.map_or(Duration::from_secs(45), |s| s.value),
         sessions_max: sessions_max.map_or(20_000, |n| n.value).try_into().unwrap_or(usize::MAX),
         sessions_per_second: sessions_per_second.map_or(200, |n| n.value).try_into().unwrap_or(u32::MAX),
+        series_per_host: series_per_host.map_or(10_000, |n| n.value).try_into().unwrap_or(SERIES_MAX),
         webhook,
         heartbeat,
     };
@@ -198,6 +205,8 @@ fn retention(mut table: TableReader<'_>) -> Retention {
     };
     let retention = Retention {
         series: age("series", defaults.series),
+        series_5m: age("series_5m", defaults.series_5m),
+        series_1h: age("series_1h", defaults.series_1h),
         findings: age("findings", defaults.findings),
         decisions: age("decisions", defaults.decisions),
         changes: age("changes", defaults.changes),

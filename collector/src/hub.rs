@@ -23,6 +23,7 @@ use crate::config::{Settings, hostname};
 use crate::enrol::authority::Authority;
 use crate::ingest::admission::Admission;
 use crate::ingest::intern::Interner;
+use crate::ingest::summary::Stored;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
 use crate::services::ask::Asked;
@@ -63,6 +64,8 @@ pub struct HostState {
     pub findings: BTreeMap<u64, v1::Finding>,
     /// Decisions that act and are not proved yet, with their times.
     pub healing: BTreeMap<u64, i64>,
+    /// What of its last summary was stored.
+    pub series: Stored,
     /// When anything was heard of it, the unstored pings too.
     pub heard_ms: i64,
     /// Two machines have used this identity at once; when that was last seen.

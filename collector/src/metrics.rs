@@ -28,6 +28,7 @@ counters! {
     duplicates = "mainstay_collector_duplicates_total": "Items that were stored already.",
     lost = "mainstay_collector_lost_total": "Items that agents declared lost.",
     samples = "mainstay_collector_samples_total": "Points of series that were stored.",
+    points_dropped = "mainstay_collector_points_dropped_total": "Points of series that hosts had more than they may bring.",
     doubts = "mainstay_collector_ledger_doubts_total": "Reasons to doubt a host's ledger.",
     records_unread = "mainstay_collector_records_unread_total": "Ledger records that are stored but could not be read.",
     leases_granted = "mainstay_collector_leases_granted_total": "Leases granted.",

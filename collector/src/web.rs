@@ -121,15 +121,17 @@ fn metrics(hub: &Hub) -> String {
     gauge(&mut out, "mainstay_collector_store_free_bytes", "Bytes free on its disk.", hub.store.room().free_bytes());
     let is_full = u64::from(hub.store.room().check().is_err());
     gauge(&mut out, "mainstay_collector_store_full", "1 while agents are told to keep what they have.", is_full);
-    let (hosts, connected, findings, incidents, dropped) = {
+    let (hosts, over, connected, findings, incidents, dropped) = {
         let state = hub.state();
+        let over = state.hosts.values().filter(|h| h.series.dropped > 0).count();
         let connected = state.hosts.values().filter(|h| h.live.is_some()).count();
         let findings: usize = state.hosts.values().map(|h| h.findings.len()).sum();
         let open = state.correlator.incidents().filter(|i| i.cleared_ms.is_none()).count();
-        (state.hosts.len(), connected, findings, open, state.correlator.dropped())
+        (state.hosts.len(), over, connected, findings, open, state.correlator.dropped())
     };
     for (name, help, value) in [
         ("mainstay_collector_hosts", "Hosts that were enrolled.", hosts),
+        ("mainstay_collector_hosts_over_series", "Hosts that bring more series than they may.", over),
         ("mainstay_collector_sessions", "Sessions that are open.", connected),
         ("mainstay_collector_findings", "Findings that are open.", findings),
         ("mainstay_collector_incidents", "Incidents that are open.", incidents),

@@ -34,6 +34,7 @@ pub(crate) struct HostRow {
     agent_version: String,
     os: String,
     kernel: String,
+    notes: Vec<String>,
     #[serde(skip)]
     seen_ago: String,
     #[serde(skip)]
@@ -120,6 +121,7 @@ impl HostRow {
             agent_version: facts.agent_version,
             os: facts.os,
             kernel: facts.kernel,
+            notes: host.notes.clone(),
             seen_ago: words::ago(host.last_seen_ms, now_ms),
             gap: host
                 .gaps
@@ -152,6 +154,9 @@ pub(crate) async fn run(args: &HostsArgs, context: &Context) -> Result<Exit, Fai
     output::rows(context, &rows)?;
     if context.format.is_for_people() {
         output::line_out(&totals(&rows))?;
+        for line in notes(&rows) {
+            output::line_out(&line)?;
+        }
         if rows.is_empty() {
             output::say(
                 "no host is enrolled, or none matches: `mainstay token create` makes a token for `mainstay-agent enrol`",
@@ -170,6 +175,12 @@ fn totals(rows: &[HostRow]) -> String {
     let parts: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let total = words::count(rows.len(), "host");
     if parts.is_empty() { total } else { format!("{total}: {}", parts.join(", ")) }
+}
+
+/// What has to be known about hosts, a line each.
+fn notes(rows: &[HostRow]) -> Vec<String> {
+    let of = |row: &HostRow| row.notes.iter().map(|note| format!("{}: {note}", row.host)).collect::<Vec<_>>();
+    rows.iter().flat_map(of).collect()
 }
 
 #[cfg(test)]
@@ -208,6 +219,15 @@ mod tests {
         assert!(HostRow::new(&host, 5_000).cells()[7].starts_with("99.9% (gap "));
         let whole = HostView { completeness: 1.0, gaps: vec![], ..host };
         assert_eq!(HostRow::new(&whole, 5_000).cells()[7], "100%");
+    }
+
+    #[test]
+    fn what_has_to_be_known_of_a_host_stands_below_the_table_and_in_the_document() {
+        let facts = Some(mainstay_proto::v1::HostFacts { hostname: "web-1".into(), ..Default::default() });
+        let host = HostView { facts, notes: vec!["2 of its 5 series are dropped".into()], ..HostView::default() };
+        let rows = [HostRow::new(&HostView::default(), 0), HostRow::new(&host, 0)];
+        assert_eq!(notes(&rows), ["web-1: 2 of its 5 series are dropped"]);
+        assert!(serde_json::to_string(&rows[1]).unwrap().contains("[\"2 of its 5 series are dropped\"]"));
     }
 
     #[test]

@@ -39,6 +39,7 @@ const STEPS: u32 = 60;
 #[derive(Debug, Serialize)]
 struct Answer {
     completeness: f64,
+    resolution: String,
     truncated: bool,
     series: Vec<SeriesDoc>,
 }
@@ -103,7 +104,12 @@ fn document(answer: &QueryRangeResponse) -> Answer {
             }
         })
         .collect();
-    Answer { completeness: answer.completeness, truncated: answer.truncated, series }
+    Answer {
+        completeness: answer.completeness,
+        resolution: answer.resolution.clone(),
+        truncated: answer.truncated,
+        series,
+    }
 }
 
 fn points(series: &SeriesPoints) -> impl Iterator<Item = (i64, f64)> {
@@ -126,6 +132,11 @@ fn footnotes(answer: &QueryRangeResponse) {
     }
     if answer.completeness < 1.0 {
         output::say(&format!("{:.1}% of the range is here", answer.completeness * 100.0));
+    }
+    match answer.resolution.as_str() {
+        "5m" => output::say("rolled up to 5 minutes: the range begins before every summary is kept"),
+        "1h" => output::say("rolled up to 1 hour: the range begins before 5 minutes are kept"),
+        _ => {}
     }
     for gap in &answer.gaps {
         let at = gap.gap.clone().unwrap_or_default();

@@ -1,7 +1,8 @@
 //! How many bytes a stored value takes, in recordings of real hosts (`bench/record.rs`) and in made ones.
 //!
 //! In: recordings as arguments; without one, a made host. Out: for windows of 1 s and of 10 s, in blocks of ten minutes
-//! and of an hour, the bytes of all pieces over the values of the series that change at all, and how long it took.
+//! and of an hour, the bytes of all pieces over the values of the series that change at all, and how long it took; and what
+//! a day of a made host takes when it is rolled up.
 //!
 //! ```text
 //! cargo run --release -p mainstay-fleet --example block_bytes -- RECORDING …
@@ -13,7 +14,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use mainstay_core::series::Point;
-use mainstay_fleet::block::{Head, LEVEL_SEALED, LEVEL_SLOT, Part, Row, Which, pack};
+use mainstay_fleet::block::{Head, LEVEL_SEALED, LEVEL_SLOT, Part, Row, Unpacker, Which, pack, pack_split};
+use mainstay_fleet::rollup::{Tier, cells, roll, split};
 
 #[path = "../../../bench/recording.rs"]
 mod recording;
@@ -25,7 +27,7 @@ use recording::Recording;
 fn main() {
     let paths: Vec<String> = std::env::args().skip(1).collect();
     println!(
-        "| series | window | block | values | bytes a value | of the last values alone | packing, ns a value | one series read, µs |\n|---|---|---|---|---|---|---|---|"
+        "| series | window | block | values | bytes a value | of the last values alone | packing, ns a value | one series read, µs | with what unpacks made anew |\n|---|---|---|---|---|---|---|---|---|"
     );
     if paths.is_empty() {
         for seconds in [1, 10] {
@@ -41,6 +43,7 @@ fn main() {
             let rows: Vec<Row> = (0..rows).map(row).collect();
             report("made, 750 series", seconds, &described.gauge, &rows);
         }
+        rollups();
     }
     for path in &paths {
         match std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| Recording::read(&text)) {
@@ -85,14 +88,54 @@ fn report(name: &str, seconds: u32, gauge: &[bool], rows: &[Row]) {
         let four = gauge.iter().zip(&moves).filter(|(gauge, moves)| **gauge && **moves && seconds > 1).count();
         let values = (some + 3 * four) * stored;
         let all = gauge.len() * stored;
-        let read = first.map_or(0.0, |packed| time_of_one(&packed, gauge.len() / 2));
+        let [kept, anew] = first.map_or([0.0; 2], |packed| {
+            let mut unpacker = Unpacker::default();
+            let at = gauge.len() / 2;
+            [
+                time_of_one(&packed, at, &mut |read| read(&mut unpacker)),
+                time_of_one(&packed, at, &mut |read| read(&mut Unpacker::default())),
+            ]
+        });
         println!(
-            "| {name} | {seconds} s | {block} | {values} of {some} series | {:.3} | {:.3} | {:.0} | {read:.1} |",
+            "| {name} | {seconds} s | {block} | {values} of {some} series | {:.3} | {:.3} | {:.0} | {kept:.1} | {anew:.1} |",
             bytes as f64 / values as f64,
             alone as f64 / (some * stored) as f64,
             took.as_nanos() as f64 / all as f64,
         );
     }
+}
+
+/// A day of a made host by tier, hours of rows beside it.
+fn rollups() {
+    let described = shapes::describe(750);
+    let mut host = shapes::Shapes::of(1, 750);
+    let row = |n: i64, host: &mut shapes::Shapes| Row {
+        at_ms: 1_800_000_000_000 + n * 10_000 + n * 7 % 5,
+        window_ms: 10_000,
+        samples: 10,
+        cells: host.summary(10, &described.gauge).into_iter().map(Some).collect(),
+    };
+    let (mut rows, mut five, mut day) = (0, 0, Vec::new());
+    let mut took = std::time::Duration::ZERO;
+    let tier = |rolled: &[Row]| {
+        let split = split(described.gauge.len());
+        pack_split([1; 16], &cells(&described.gauge), rolled, LEVEL_SEALED, split)
+            .unwrap_or_else(|error| panic!("{error}"))
+    };
+    for hour in 0..24 {
+        let all: Vec<Row> = (1..=360).map(|n| row(hour * 360 + n, &mut host)).collect();
+        rows += pack([1; 16], &described.gauge, &all, LEVEL_SEALED).map_or(0, |packed| packed.bytes());
+        let started = Instant::now();
+        five += tier(&roll(&all, Tier::Minutes5)).bytes();
+        day.extend(roll(&all, Tier::Hour));
+        took += started.elapsed();
+    }
+    let hours = tier(&day).bytes();
+    println!("\n| made, 750 series, 10 s | bytes a host and hour | of the rows' |\n|---|---|---|");
+    for (name, bytes) in [("every summary", rows), ("5 minutes", five), ("1 hour", hours)] {
+        println!("| {name} | {} | {:.3} |", bytes / 24, bytes as f64 / rows as f64);
+    }
+    println!("Rolling an hour up takes {:.1} ms.", took.as_secs_f64() * 1e3 / 24.0);
 }
 
 /// The last values of the series that change.
@@ -103,18 +146,25 @@ fn only_last(row: &Row, moves: &[bool]) -> Row {
     Row { cells, ..row.clone() }
 }
 
-/// Microseconds for reading one series out of the pieces of a block.
-fn time_of_one(packed: &mainstay_fleet::block::Packed, at: usize) -> f64 {
-    const TIMES: u32 = 200;
+/// Microseconds for reading one series out of the pieces of a block, with what unpacks lent by `with`.
+fn time_of_one(
+    packed: &mainstay_fleet::block::Packed,
+    at: usize,
+    with: &mut dyn FnMut(&mut dyn FnMut(&mut Unpacker)),
+) -> f64 {
+    const TIMES: u32 = 2_000;
     let started = Instant::now();
     for _ in 0..TIMES {
-        let head = Head::open(&packed.head).unwrap_or_else(|error| panic!("{error}"));
-        let no = head.split.part_of(at);
-        let part = Part::open(&packed.parts[usize::from(no)], &head, no).unwrap_or_else(|error| panic!("{error}"));
-        let read = part.each_value(&head, at, Which::Last, &mut |_, value| {
-            black_box(value);
+        with(&mut |unpacker| {
+            let head = Head::open(&packed.head).unwrap_or_else(|error| panic!("{error}"));
+            let no = head.split.part_of(at);
+            let part = Part::open(&packed.parts[usize::from(no)], &head, no, unpacker)
+                .unwrap_or_else(|error| panic!("{error}"));
+            let read = part.each_value(&head, at, Which::Last, &mut |_, value| {
+                black_box(value);
+            });
+            read.unwrap_or_else(|error| panic!("{error}"));
         });
-        read.unwrap_or_else(|error| panic!("{error}"));
     }
     started.elapsed().as_nanos() as f64 / f64::from(TIMES) / 1_000.0
 }

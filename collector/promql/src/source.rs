@@ -15,6 +15,26 @@ pub struct Wanted<'q> {
     pub to_ms: i64,
     /// Whether every sample of the span counts, as under `rate`; otherwise only the last before each step.
     pub is_range: bool,
+    /// What becomes of the samples of a window.
+    pub fold: Fold,
+    /// What [`Source::resolution_ms`] said; 0 is samples as they came.
+    pub resolution_ms: i64,
+}
+
+/// What becomes of the samples of a window. A source whose samples stand for stretches of time hands over the least, the
+/// greatest, the sum or the number of what was in each, if that is what will be made of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fold {
+    /// They are taken as they are.
+    Last,
+    /// Their least.
+    Min,
+    /// Their greatest.
+    Max,
+    /// Their sum.
+    Sum,
+    /// How many there are.
+    Count,
 }
 
 /// Takes one series: its labels, and its samples in the order of their times, each time once.
@@ -33,6 +53,12 @@ pub trait Source {
     /// # Errors
     /// What `take` returned, at once; or that the source cannot be read.
     fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError>;
+
+    /// The finest that is kept from a moment on, as the distance of samples that stand for stretches of time; 0 where
+    /// samples are kept as they came. What is asked for is widened so that coarse samples are found in it.
+    fn resolution_ms(&self, _from_ms: i64) -> i64 {
+        0
+    }
 }
 
 /// Series held in memory, for tests and measurements.

@@ -1,6 +1,8 @@
 //! Queries over a few series, with answers that can be reckoned by hand.
 
-use mainstay_promql::{EvalError, Interrupted, Labels, Limits, Memory, STALE, Span, Value, evaluate, parse};
+use mainstay_promql::{
+    EvalError, Fold, Interrupted, Labels, Limits, Memory, STALE, Source, Span, Take, Value, Wanted, evaluate, parse,
+};
 
 const MINUTE: i64 = 60_000;
 
@@ -193,5 +195,67 @@ fn limits_stop_a_query_and_say_which() {
         let query = parse("max_over_time(load[10d:1s])").unwrap();
         let stopped = evaluate(&query, instant, &source(), Limits::default(), &|| Some(why));
         assert_eq!(stopped, Err(EvalError::Interrupted(why)));
+    }
+}
+
+/// One series of which only stretches of five minutes are kept, each with samples around its number: thirty, or ten in
+/// every fifth.
+struct Coarse;
+
+impl Source for Coarse {
+    fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError> {
+        assert_eq!(wanted.resolution_ms, 5 * MINUTE);
+        let value = |n: i32| {
+            let (count, n) = (if n % 5 == 0 { 10.0 } else { 30.0 }, f64::from(n));
+            match wanted.fold {
+                Fold::Last => n,
+                Fold::Min => n - 1.0,
+                Fold::Max => n + 1.0,
+                Fold::Sum => count * n,
+                Fold::Count => count,
+            }
+        };
+        // The last sample of a stretch comes a little before its end.
+        let stretches = (1..=100i32).map(|n| (i64::from(n) * 5 * MINUTE - 10_000, value(n)));
+        let within = stretches.filter(|(at, _)| (wanted.from_ms..=wanted.to_ms).contains(at));
+        let (at, values): (Vec<i64>, Vec<f64>) = within.unzip();
+        take(labels("load host=a"), &at, &values)
+    }
+
+    fn resolution_ms(&self, from_ms: i64) -> i64 {
+        assert!(from_ms > 0);
+        5 * MINUTE
+    }
+}
+
+#[test]
+fn coarse_series_answer_for_what_their_stretches_hold() {
+    for (text, minute, expected) in [
+        ("load", 58, 11.0),
+        ("load offset 3m", 58, 11.0),
+        // Nothing came in the last five minutes, but the next stretch is not over.
+        ("load", 64, 12.0),
+        ("max_over_time(load[20m])", 58, 12.0),
+        ("min_over_time(load[20m])", 58, 7.0),
+        // A range of one stretch holds it and no other; a shorter one is taken for that long.
+        ("max_over_time(load[5m])", 60, 13.0),
+        ("min_over_time(load[1m])", 60, 11.0),
+        ("present_over_time(load[10s])", 64, 1.0),
+        ("last_over_time(load[5m])", 60, 12.0),
+        // Stretches 8 to 11: the one of ten samples weighs a third.
+        ("avg_over_time(load[20m])", 58, (30.0 * (8.0 + 9.0 + 11.0) + 10.0 * 10.0) / 100.0),
+        ("avg_over_time(load[1m])", 58, 11.0),
+        ("count_over_time(load[1h])", 61, 10.0 * 30.0 + 2.0 * 10.0),
+        ("count_over_time(load[1m])", 58, 6.0),
+        ("sum_over_time(load[15m])", 61, 30.0 * (11.0 + 12.0) + 10.0 * 10.0),
+        ("increase(load[5m])", 58, 1.0),
+        ("rate(load[5m]) * 300", 58, 1.0),
+        ("increase(load[50m])", 58, 10.0),
+    ] {
+        let query = parse(text).unwrap();
+        let span = Span::Instant { at_ms: minute * MINUTE };
+        let answer = evaluate(&query, span, &Coarse, Limits::default(), &|| None).unwrap();
+        let Value::Vector(all) = &answer.value else { panic!("{text} is a vector") };
+        assert!(all.len() == 1 && (all[0].1 - expected).abs() < 1e-9, "{text}: {all:?}, not {expected}");
     }
 }

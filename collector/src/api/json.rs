@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use mainstay_fleet::rollup::Tier;
 use mainstay_promql::{Labels, Value};
 use serde_json::json;
 
@@ -57,7 +58,7 @@ pub(super) fn outcome(outcome: &Outcome, at_ms: i64) -> String {
         "completeness": seen.completeness(),
         "hosts": seen.hosts(),
         "hosts_incomplete": seen.incomplete(),
-        "resolution": "raw",
+        "resolution": seen.tier.map_or("raw", Tier::name),
         "samples": answer.samples,
         "series": answer.series,
     });

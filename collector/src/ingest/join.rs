@@ -1,6 +1,6 @@
 //! Joining: the slots of an hour that is over become one block for each host, some hosts at a time.
 //!
-//! A block of an hour takes less room than its six slots, and is read in one go. All hosts' hours end at the same moment,
+//! The same batch rolls the hour up. A block of an hour takes less room than its six slots, and is read in one go. All hosts' hours end at the same moment,
 //! so the work is spread over the minutes after it. Until then, and for what is never joined, slots are read as well.
 
 use std::collections::BTreeMap;
@@ -20,15 +20,31 @@ const LATE_MS: i64 = 120_000;
 const TURNS: usize = 900;
 /// Hours before a start that are looked through for what an earlier run has left.
 const LOOKED_THROUGH: u32 = 48;
+/// The oldest hours that are kept, which are looked through each time before others are removed.
+const OLDEST: u32 = 6;
 
 /// Notes what an earlier run of the collector has not joined.
 ///
 /// # Errors
 /// If the store cannot be read.
 pub async fn look_through(hub: &Arc<Hub>) -> Result<(), StoreError> {
-    let hub = hub.clone();
     let hour = hour_of(clock::wall_ms());
-    let looked = move || hub.store.find_unjoined(hour.saturating_sub(LOOKED_THROUGH)..hour);
+    look(hub, hour.saturating_sub(LOOKED_THROUGH)..hour).await
+}
+
+/// Notes what of the hours that are about to be removed is not rolled up, such as what an earlier version has stored.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn look_at_oldest(hub: &Arc<Hub>) -> Result<(), StoreError> {
+    let now_ms = clock::wall_ms();
+    let first = hub.settings().retention.first_hour(None, now_ms);
+    look(hub, first..first.saturating_add(OLDEST).min(hour_of(now_ms))).await
+}
+
+async fn look(hub: &Arc<Hub>, hours: std::ops::Range<u32>) -> Result<(), StoreError> {
+    let hub = hub.clone();
+    let looked = move || hub.store.find_unjoined(hours);
     tokio::task::spawn_blocking(looked).await.map_err(|error| StoreError::Database(error.to_string()))?
 }
 

@@ -14,7 +14,7 @@ use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
 use prost::Message;
 
 use super::ledger::LedgerPass;
-use super::summary::{BadSummary, SeriesBook};
+use super::summary::{BadSummary, SeriesBook, Stored};
 use super::{chain, changes, incidents};
 use crate::clock;
 use crate::hub::Hub;
@@ -54,6 +54,9 @@ struct Pass {
     duplicates: u64,
     lost: u64,
     points: u64,
+    /// Of the last summary.
+    series: Option<Stored>,
+    dropped: u64,
 }
 
 impl Ingest {
@@ -120,6 +123,8 @@ impl Ingest {
             duplicates: 0,
             lost: 0,
             points: 0,
+            series: None,
+            dropped: 0,
         };
         self.book.seal(&hub.store, &mut pass.batch, short).map_err(|error| broken(&error))?;
         for item in items {
@@ -157,8 +162,12 @@ impl Ingest {
             }
         }
         if let Some(summary) = summary {
-            let stored = self.book.store(&self.hub.store, &mut pass.batch, short, summary, now_ms);
-            pass.points += stored.map_err(|error| broken(&error))?;
+            let bounds = (now_ms, self.hub.settings().series_per_host);
+            let stored = self.book.store(&self.hub.store, &mut pass.batch, short, summary, bounds);
+            let stored = stored.map_err(|error| broken(&error))?;
+            pass.points += stored.points;
+            pass.dropped += stored.dropped;
+            pass.series = Some(stored);
         }
         match of {
             Some(v1::item::Of::Finding(finding)) => self.finding(pass, finding, now_ms),
@@ -249,6 +258,7 @@ impl Ingest {
                 ..mark
             };
             host.heard_ms = now_ms;
+            host.series = pass.series.unwrap_or(host.series);
             for finding in &findings {
                 if finding.state == "open" {
                     host.findings.insert(finding.id, finding.clone());
@@ -270,6 +280,7 @@ impl Ingest {
         add(&metrics.duplicates, pass.duplicates);
         add(&metrics.lost, pass.lost);
         add(&metrics.samples, pass.points);
+        add(&metrics.points_dropped, pass.dropped);
         add(&metrics.doubts, doubts.len() as u64);
         add(&metrics.records_unread, unread);
         if let Err(error) = incidents::observe(hub, self.host, &findings).await {

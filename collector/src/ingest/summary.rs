@@ -1,14 +1,14 @@
 //! Summaries: from a session's numbers to rows of the host's open block.
 //!
 //! In: definitions and summaries in the order in which they were sent. Out: rows of a schema that is
-//! the sorted set of all series this session has named with a value, so that it changes rarely and
-//! hosts that are alike share it.
+//! the sorted set of the series this session has named with a value, so that it changes rarely and
+//! hosts that are alike share it. Series beyond what a host may bring are left out and counted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mainstay_core::series::{Point, SeriesKey, Summary};
+use mainstay_core::series::{self, Point, SeriesKey, Summary};
 use mainstay_fleet::block::Row;
+use mainstay_fleet::cardinality::SeriesSet;
 use mainstay_proto::convert::{ConvertError, SummaryReader};
 use mainstay_proto::v1;
 
@@ -17,8 +17,8 @@ use crate::store::schema::Schema;
 use crate::store::series::slot_of;
 use crate::store::{Batch, Store, StoreError};
 
-/// Most series that one session may name.
-pub const SERIES_MAX: usize = 10_000;
+/// Most series that one session may name: as many as an agent ever has at once, and as many that came and went.
+pub const SERIES_MAX: usize = 2 * series::SERIES_MAX;
 /// Most bytes of a series' name and labels together.
 pub const KEY_BYTES_MAX: usize = 4_096;
 /// A summary from further ahead of our clock than this is stored under the time it came.
@@ -38,11 +38,20 @@ pub enum BadSummary {
     Key(usize),
 }
 
+/// What of a summary was stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Points that were.
+    pub points: u64,
+    /// Points that were not, because their series are more than the host may bring.
+    pub dropped: u64,
+}
+
 /// The series of one session.
 #[derive(Debug, Default)]
 pub struct SeriesBook {
     reader: SummaryReader,
-    used: BTreeMap<Arc<SeriesKey>, bool>,
+    used: SeriesSet,
     schema: Option<Arc<Schema>>,
     /// The slot of the last row, once one was stored by this session.
     slot: Option<u32>,
@@ -79,7 +88,7 @@ impl SeriesBook {
         Ok(self.reader.read(summary)?)
     }
 
-    /// Adds a summary to the batch; says how many points it has.
+    /// Adds a summary to the batch, of as many series as the host may bring.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -89,27 +98,41 @@ impl SeriesBook {
         batch: &mut Batch,
         host: u32,
         summary: Summary,
-        received_ms: i64,
-    ) -> Result<u64, StoreError> {
-        let schema = self.schema_for(&summary.points);
-        store.put_schema(batch, &schema)?;
+        (received_ms, series_max): (i64, usize),
+    ) -> Result<Stored, StoreError> {
         let at_ms = summary.at.wall_ms;
         let at_ms = if at_ms > received_ms + AHEAD_MS_MAX || at_ms < 0 { received_ms } else { at_ms };
-        let mut points = summary.points.into_iter().peekable();
-        let mut count = 0;
-        let cells = schema.keys.iter().map(|key| {
-            let point = points.next_if(|(of, _)| of == key)?.1;
-            // A series named twice in one summary: the later one is dropped, as Prometheus does.
-            while points.next_if(|(of, _)| of == key).is_some() {}
-            count += 1;
-            Some(point)
-        });
-        let row = Row { at_ms, window_ms: summary.window_ms, samples: summary.samples, cells: cells.collect() };
-        store.put_row(batch, host, &schema, &row);
         let slot = slot_of(at_ms);
-        self.unsealed |= self.slot != Some(slot);
-        self.slot = Some(slot);
-        Ok(count)
+        if self.slot != Some(slot) {
+            self.unsealed = true;
+            self.slot = Some(slot);
+            // Once in a slot, so that series that come and go make no schema of every summary.
+            if self.used.make_room(&summary.points, series_max) {
+                self.schema = None;
+            }
+        }
+        let schema = self.schema_for(&summary.points, series_max);
+        store.put_schema(batch, &schema)?;
+        let mut points = summary.points.into_iter().peekable();
+        let mut stored = Stored::default();
+        let cells: Vec<Option<Point>> = schema
+            .keys
+            .iter()
+            .map(|key| {
+                while points.next_if(|(of, _)| of < key).is_some() {
+                    stored.dropped += 1;
+                }
+                let point = points.next_if(|(of, _)| of == key)?.1;
+                // A series named twice in one summary: the later one is dropped, as Prometheus does.
+                while points.next_if(|(of, _)| of == key).is_some() {}
+                stored.points += 1;
+                Some(point)
+            })
+            .collect();
+        stored.dropped += points.count() as u64;
+        let row = Row { at_ms, window_ms: summary.window_ms, samples: summary.samples, cells };
+        store.put_row(batch, host, &schema, &row);
+        Ok(stored)
     }
 
     /// Seals what lies before the slot of the last row, if there may be any: rows of this session
@@ -125,21 +148,15 @@ impl SeriesBook {
         Ok(())
     }
 
-    fn schema_for(&mut self, points: &[(Arc<SeriesKey>, Point)]) -> Arc<Schema> {
+    fn schema_for(&mut self, points: &[(Arc<SeriesKey>, Point)], series_max: usize) -> Arc<Schema> {
         if let Some(schema) = self.schema.as_ref().filter(|schema| schema.covers(points)) {
             return schema.clone();
         }
-        let before = self.used.len();
-        let mut changed = self.schema.is_none();
-        for (key, point) in points {
-            let gauge = matches!(point, Point::Gauge { .. });
-            changed |= self.used.insert(key.clone(), gauge).is_some_and(|was| was != gauge);
-        }
-        changed |= self.used.len() != before;
+        let is_another = self.used.take(points, series_max);
         match &self.schema {
-            Some(schema) if !changed => schema.clone(),
+            Some(schema) if !is_another => schema.clone(),
             _ => {
-                let schema = Arc::new(Schema::of(&self.used));
+                let schema = Arc::new(Schema::of(self.used.series()));
                 self.schema = Some(schema.clone());
                 schema
             }

@@ -1,7 +1,7 @@
 //! The fleet as a source of series: host by host, straight from the blocks.
 //!
 //! Of each host the parts of blocks that hold the asked series, and its open rows, are read in the range, and
-//! everything is forgotten before the next host. A series has the
+//! everything is forgotten before the next host. Many hosts are read by two threads, some hosts ahead. A series has the
 //! labels of its host, the host's name as `host`, and its own, which win. `NAME:min`, `NAME:max` and
 //! `NAME:mean` stand beside `NAME` for gauges, where a query names them outright.
 
@@ -10,16 +10,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mainstay_core::id::HostId;
-use mainstay_core::series::SeriesKey;
-use mainstay_promql::{EvalError, Label, Labels, Matcher, NAME, Source, Take, Test, Wanted};
+use mainstay_fleet::rollup::Tier;
+use mainstay_promql::{EvalError, Label, Labels, Source, Take, Wanted};
 
 use super::Stop;
-use crate::hub::{HostState, Hub};
-use crate::services::range::coverage;
-use crate::store::StoreError;
-use crate::store::read::{Read, View};
-use crate::store::schema::Schema;
-use crate::store::series::which;
+use super::hosts::{Found, Held, Host, Lane, Pace, check, failed};
+use super::lanes::Lanes;
+use super::question::Question;
+use crate::clock;
+use crate::hub::Hub;
+use crate::store::read::Read;
+use crate::store::retention::Retention;
+use crate::store::view::View;
 
 /// Damaged blocks that are named in an answer; the rest is counted.
 const DAMAGED_MAX: usize = 10;
@@ -35,6 +37,8 @@ pub struct Seen {
     pub damaged_more: usize,
     /// What was read for it.
     pub read: Read,
+    /// The coarsest that any of it is of; `None` is every summary.
+    pub tier: Option<Tier>,
 }
 
 impl Seen {
@@ -57,47 +61,10 @@ impl Seen {
     }
 }
 
-struct Host {
-    short: u32,
-    labels: Arc<[Label]>,
-    /// Its id, if another host has the same labels and name.
-    id: Option<Label>,
-    enrolled_ms: i64,
-    heard_ms: i64,
-    /// Since when nothing comes any more, of one that may not connect.
-    ended_ms: Option<i64>,
-}
-
-impl Host {
-    fn new(state: &HostState) -> Self {
-        Self {
-            short: state.row.short,
-            labels: state.query_labels(),
-            id: None,
-            enrolled_ms: state.row.enrolled_ms,
-            heard_ms: state.heard_ms.max(state.mark.last_seen_ms),
-            ended_ms: state.is_revoked().then_some(state.mark.last_seen_ms),
-        }
-    }
-
-    fn name(&self) -> &str {
-        self.label("host")
-    }
-
-    fn labels(&self) -> impl Iterator<Item = &Label> {
-        self.labels.iter().chain(&self.id)
-    }
-
-    /// Whether it may have any of the series at all: decided without reading a block.
-    fn may_be_meant(&self, wanted: &Wanted<'_>) -> bool {
-        let is_over = self.ended_ms.is_some_and(|ended| ended < wanted.from_ms);
-        !is_over && wanted.matchers.iter().all(|matcher| matcher.label != "host" || matcher.holds(self.name()))
-    }
-
-    fn label(&self, name: &str) -> &str {
-        self.labels().find(|(known, _)| &**known == name).map_or("", |(_, value)| value)
-    }
-}
+/// Threads that read many hosts. Four queries are evaluated at once, so more would only wait for each other.
+const LANES: usize = 2;
+/// Fewer hosts than this are read where the query is evaluated.
+const FEW: usize = 64;
 
 /// The hosts as they were when the query came.
 pub struct Fleet<'h> {
@@ -105,6 +72,9 @@ pub struct Fleet<'h> {
     /// In the order of their numbers, in which they are read.
     hosts: Vec<Host>,
     stop: &'h Stop,
+    lanes: usize,
+    retention: Retention,
+    now_ms: i64,
     seen: RefCell<Seen>,
 }
 
@@ -134,14 +104,29 @@ impl<'h> Fleet<'h> {
         }
         let mut hosts: Vec<Host> = hosts.into_iter().map(|(_, host)| host).collect();
         hosts.sort_by_key(|host| host.short);
-        Self { view: Arc::new(hub.store.view()), hosts, stop, seen: RefCell::default() }
+        Self {
+            view: Arc::new(hub.store.view()),
+            hosts,
+            stop,
+            lanes: LANES,
+            retention: hub.settings().retention,
+            now_ms: clock::wall_ms(),
+            seen: RefCell::default(),
+        }
+    }
+
+    /// The same, with many hosts read by so many threads: for measurements. One is the thread that evaluates.
+    #[must_use]
+    pub fn in_lanes(self, lanes: usize) -> Self {
+        Self { lanes, ..self }
     }
 
     /// The same as a fleet of each host alone, with the number by which the store knows it.
     pub fn each(self) -> impl Iterator<Item = (u32, Self)> {
-        let (view, stop) = (self.view, self.stop);
-        self.hosts.into_iter().map(move |host| {
-            (host.short, Self { view: view.clone(), hosts: vec![host], stop, seen: RefCell::default() })
+        let Self { view, hosts, stop, lanes, retention, now_ms, .. } = self;
+        hosts.into_iter().map(move |host| {
+            let (short, hosts, seen) = (host.short, vec![host], RefCell::default());
+            (short, Self { view: view.clone(), hosts, stop, lanes, retention, now_ms, seen })
         })
     }
 
@@ -164,11 +149,12 @@ impl<'h> Fleet<'h> {
     ) -> Result<(), EvalError> {
         let mut question = Question::of(wanted.matchers);
         let mut reader = self.view.reader();
+        let tier = self.finest(wanted.from_ms);
         for host in self.hosts.iter().filter(|host| host.may_be_meant(wanted)) {
             self.check()?;
             let holds = question.holds(host);
             let mut slots = BTreeSet::new();
-            let read = reader.host(host.short, (wanted.from_ms, wanted.to_ms), &mut |piece| {
+            let read = reader.host(host.short, tier, (wanted.from_ms, wanted.to_ms), &mut |piece| {
                 let meant = question.candidates(&piece.schema);
                 slots.extend(meant.iter().filter(|candidate| candidate.is_of(&holds)).map(|candidate| candidate.slot));
                 Ok(())
@@ -181,8 +167,23 @@ impl<'h> Fleet<'h> {
         Ok(())
     }
 
+    fn finest(&self, from_ms: i64) -> Option<Tier> {
+        self.view.finest(from_ms, &self.retention, self.now_ms)
+    }
+
     fn check(&self) -> Result<(), EvalError> {
-        self.stop.now().map_or(Ok(()), |why| Err(EvalError::Interrupted(why)))
+        check(self.stop)
+    }
+
+    /// Notes what a host came to besides its series.
+    fn receive(&self, host: &Host, found: Found) {
+        self.note(host, found.damaged);
+        let mut seen = self.seen.borrow_mut();
+        seen.read.add(found.read);
+        seen.tier = seen.tier.max(found.tier);
+        if let Some(share) = found.share {
+            seen.shares.entry(host.short).and_modify(|least| *least = share.min(*least)).or_insert(share);
+        }
     }
 
     /// Notes what of a host cannot be read.
@@ -202,166 +203,36 @@ impl<'h> Fleet<'h> {
     }
 }
 
-fn failed(error: &StoreError) -> EvalError {
-    EvalError::Source(error.to_string())
-}
-
 impl Source for Fleet<'_> {
     fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError> {
-        let mut question = Question::of(wanted.matchers);
-        let mut columns: Vec<Column> = Vec::new();
-        let mut windows: Vec<(i64, i64)> = Vec::new();
-        let mut reader = self.view.reader();
-        let span = wanted.from_ms..=wanted.to_ms;
-        for host in self.hosts.iter().filter(|host| host.may_be_meant(wanted)) {
-            self.check()?;
-            let holds = question.holds(host);
-            windows.clear();
-            let read = reader.host(host.short, (wanted.from_ms, wanted.to_ms), &mut |piece| {
-                let meant = question.candidates(&piece.schema);
-                columns.resize_with(question.keys.len(), Column::default);
-                let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
-                windows.extend(rows.filter(|(at, _)| span.contains(at)));
-                for candidate in meant.iter().filter(|candidate| candidate.is_of(&holds)) {
-                    let Some(which) = which(question.suffix, candidate.gauge) else { continue };
-                    let column = &mut columns[candidate.slot];
-                    piece.each_value(candidate.at, which, &mut |at, value| {
-                        if span.contains(&at) {
-                            column.at.push(at);
-                            column.values.push(value);
-                        }
-                    })?;
-                }
+        let meant: Vec<&Host> = self.hosts.iter().filter(|host| host.may_be_meant(wanted)).collect();
+        if meant.len() < FEW || self.lanes < 2 {
+            let mut lane = Lane::of(&self.view, wanted);
+            return meant.into_iter().try_for_each(|host| {
+                self.check()?;
+                let found = lane.host(host, take)?;
+                self.receive(host, found);
                 Ok(())
             });
-            read.map_err(|error| failed(&error))?;
-            self.note(host, reader.damaged());
-            let mut any = false;
-            for (slot, column) in columns.iter_mut().enumerate().filter(|(_, column)| !column.at.is_empty()) {
-                any = true;
-                column.sort();
-                take(question.labels(slot, host), &column.at, &column.values)?;
-                column.at.clear();
-                column.values.clear();
-            }
-            if any {
-                let share = coverage(&mut windows, (wanted.from_ms, wanted.to_ms), host.enrolled_ms, host.heard_ms);
-                let mut seen = self.seen.borrow_mut();
-                seen.shares.entry(host.short).and_modify(|least| *least = share.min(*least)).or_insert(share);
-            }
         }
-        self.seen.borrow_mut().read.add(reader.read());
-        Ok(())
-    }
-}
-
-/// Points of one series of one host.
-#[derive(Default)]
-struct Column {
-    at: Vec<i64>,
-    values: Vec<f64>,
-}
-
-impl Column {
-    /// Blocks of one slot may overlap; of points of one time the last that was read counts.
-    fn sort(&mut self) {
-        if self.at.is_sorted_by(|a, b| a < b) {
-            return;
-        }
-        let points: BTreeMap<i64, f64> = self.at.drain(..).zip(self.values.drain(..)).collect();
-        (self.at, self.values) = points.into_iter().unzip();
-    }
-}
-
-/// A series of a schema that may be meant, if its host is.
-struct Candidate {
-    /// Its place in the schema.
-    at: usize,
-    gauge: bool,
-    /// Its place among all series of the question.
-    slot: usize,
-    /// Matchers that its own labels do not decide.
-    open: Vec<usize>,
-}
-
-impl Candidate {
-    fn is_of(&self, holds: &[bool]) -> bool {
-        self.open.iter().all(|matcher| holds[*matcher])
-    }
-}
-
-/// The matchers of a selector, and which series of which schema they mean.
-struct Question<'q> {
-    names: Vec<Matcher>,
-    rest: Vec<&'q Matcher>,
-    /// What of a gauge is asked for.
-    suffix: &'q str,
-    schemas: BTreeMap<[u8; 16], Arc<Vec<Candidate>>>,
-    slots: BTreeMap<Arc<SeriesKey>, usize>,
-    /// By slot: the labels that a series has by itself.
-    keys: Vec<Vec<Label>>,
-}
-
-impl<'q> Question<'q> {
-    fn of(matchers: &'q [Matcher]) -> Self {
-        let (names, rest): (Vec<_>, Vec<_>) = matchers.iter().partition(|matcher| matcher.label == NAME);
-        let mut suffix = "";
-        let names = names.into_iter().map(|matcher| match &matcher.test {
-            Test::Is(name) => match name.rsplit_once(':') {
-                Some((base, of @ ("min" | "max" | "mean"))) => {
-                    suffix = of;
-                    Matcher::is(NAME, base)
-                }
-                _ => matcher.clone(),
+        let (view, stop, pace) = (&*self.view, self.stop, Pace::default());
+        Lanes { count: self.lanes, ahead: || pace.ahead() }.each(
+            pace.pieces(&meant),
+            || Lane::of(view, wanted),
+            |lane, hosts| lane.hosts(hosts, stop),
+            |held: Held<'_>| {
+                pace.after(held.hosts.len(), held.series.iter().map(|(_, at, _)| at.len()).sum());
+                let mut series = held.series.into_iter();
+                held.hosts.into_iter().try_for_each(|(host, count, found)| {
+                    series.by_ref().take(count).try_for_each(|(labels, at, values)| take(labels, &at, &values))?;
+                    self.receive(host, found);
+                    Ok(())
+                })
             },
-            _ => matcher.clone(),
-        });
-        let names = names.collect();
-        Self { names, rest, suffix, schemas: BTreeMap::new(), slots: BTreeMap::new(), keys: Vec::new() }
+        )
     }
 
-    /// Which matchers hold by a host's labels.
-    fn holds(&self, host: &Host) -> Vec<bool> {
-        self.rest.iter().map(|matcher| matcher.holds(host.label(&matcher.label))).collect()
-    }
-
-    /// The series of a schema that may be meant; worked out once for all hosts that share it.
-    fn candidates(&mut self, schema: &Schema) -> Arc<Vec<Candidate>> {
-        if let Some(known) = self.schemas.get(&schema.id) {
-            return known.clone();
-        }
-        let mut candidates = Vec::new();
-        for (at, (key, gauge)) in schema.keys.iter().zip(&schema.gauge).enumerate() {
-            let own = |label: &str| key.labels.iter().find(|(name, _)| name == label).map(|(_, value)| value.as_str());
-            let mut open = Vec::new();
-            let refused = self.rest.iter().enumerate().any(|(n, matcher)| match own(&matcher.label) {
-                Some(value) => !matcher.holds(value),
-                None => {
-                    open.push(n);
-                    false
-                }
-            });
-            let wanted = !refused && self.names.iter().all(|matcher| matcher.holds(&key.name));
-            if !wanted || (!gauge && !self.suffix.is_empty()) {
-                continue;
-            }
-            let slot = *self.slots.entry(key.clone()).or_insert_with(|| {
-                let name =
-                    if self.suffix.is_empty() { key.name.clone() } else { format!("{}:{}", key.name, self.suffix) };
-                let labels =
-                    key.labels.iter().map(|(name, value)| (Arc::from(name.as_str()), Arc::from(value.as_str())));
-                self.keys.push(labels.chain([(Arc::from(NAME), Arc::from(name))]).collect());
-                self.keys.len() - 1
-            });
-            candidates.push(Candidate { at, gauge: *gauge, slot, open });
-        }
-        let candidates = Arc::new(candidates);
-        self.schemas.insert(schema.id, candidates.clone());
-        candidates
-    }
-
-    /// The labels of a series on a host: the host's, and its own, which win.
-    fn labels(&self, slot: usize, host: &Host) -> Labels {
-        Labels::of(host.labels().chain(&self.keys[slot]).cloned())
+    fn resolution_ms(&self, from_ms: i64) -> i64 {
+        self.finest(from_ms).map_or(0, Tier::ms)
     }
 }

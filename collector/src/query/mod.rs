@@ -4,7 +4,11 @@
 
 pub mod demand;
 pub mod fleet;
+mod hosts;
+mod lanes;
 pub mod names;
+mod question;
+mod rolled;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_promql::{EvalError, Labels, Matcher, NAME, Wanted};
+use mainstay_promql::{EvalError, Fold, Labels, Matcher, NAME, Wanted};
 
 use super::Stop;
 use super::fleet::Fleet;
@@ -95,7 +95,7 @@ fn each(hub: &Hub, names: &Names, stop: &Stop, mut see: impl FnMut(Labels)) -> R
     let fleet = Fleet::of(hub, stop);
     for matchers in &names.selectors {
         let (from_ms, to_ms) = names.span;
-        let wanted = Wanted { matchers, from_ms, to_ms, is_range: true };
+        let wanted = Wanted { matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0 };
         fleet.labels(&wanted, &mut |labels| {
             see(labels);
             Ok(())

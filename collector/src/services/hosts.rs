@@ -43,6 +43,10 @@ fn view(id: HostId, host: &HostState, settings: SilenceSettings, now_ms: i64) ->
     if host.contested_ms.is_some() {
         notes.push("two machines have used this identity at once; enrol one of them anew".to_owned());
     }
+    if host.series.dropped > 0 {
+        let (dropped, all) = (host.series.dropped, host.series.dropped + host.series.points);
+        notes.push(format!("{dropped} of its {all} series are dropped: see `series_per_host` in collector.toml"));
+    }
     let spool = mark.spools.iter().find(|s| s.epoch == mark.epoch);
     v1::HostView {
         host_id: id.0.to_vec(),

@@ -1,6 +1,7 @@
 //! PromQL for operators: the same engine as the HTTP API's, behind the same check of who asks as every
 //! other question.
 
+use mainstay_fleet::rollup::Tier;
 use mainstay_promql::{EvalError, Interrupted, Labels, NAME, Point, Span, Value};
 use mainstay_proto::v1;
 use tonic::Status;
@@ -19,11 +20,13 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
     };
     let outcome = query::run(hub, &request.promql, span, &Stop::after(TIMEOUT)).map_err(|error| status(&error))?;
     let completeness = outcome.seen.completeness();
+    let resolution = outcome.seen.tier.map_or("raw", Tier::name).to_owned();
     let truncated = !outcome.seen.damaged.is_empty();
     Ok(v1::QueryRangeResponse {
         series: series(outcome, request.to_ms)?,
         completeness,
         truncated,
+        resolution,
         ..Default::default()
     })
 }

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mainstay_core::series::SeriesKey;
+use mainstay_fleet::rollup::{Tier, values_at};
 use mainstay_proto::v1;
 use regex::Regex;
 use tonic::Status;
 
 use super::failed;
+use crate::clock;
 use crate::hub::{HostState, Hub};
 use crate::store::read::Reader;
 use crate::store::series::which;
@@ -138,11 +140,12 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
         let state = hub.state();
         state.hosts.iter().map(|(id, host)| (id.0.to_vec(), host.clone())).collect()
     };
-    let mut answer = v1::QueryRangeResponse::default();
+    let mut answer = v1::QueryRangeResponse { resolution: "raw".to_owned(), ..Default::default() };
     let mut covered = Vec::new();
     let mut points = 0;
     let view = hub.store.view();
     let mut reader = view.reader();
+    let tier = view.finest(question.from_ms, &hub.settings().retention, clock::wall_ms());
     for (id, host) in &hosts {
         let mut labels = host.labels();
         labels.insert("host".to_owned(), host.hostname().to_owned());
@@ -151,11 +154,14 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
         if refused || (host.is_revoked() && host.mark.last_seen_ms < question.from_ms) {
             continue;
         }
-        let (series, share) = of_host(&mut reader, host, &labels, &question)?;
+        let (series, share) = of_host(&mut reader, (host, tier), &labels, &question)?;
         if series.is_empty() {
             continue;
         }
         covered.push(share);
+        if let Some(tier) = tier {
+            answer.resolution = tier.name().to_owned();
+        }
         answer.gaps.extend(gaps(id, host, &question));
         for (labels, found) in series {
             if answer.series.len() >= SERIES_MAX || points >= question.points_max {
@@ -180,14 +186,14 @@ type Found = (Vec<(BTreeMap<String, String>, Points)>, f64);
 /// The series of one host, and the share of the range that its rows cover.
 fn of_host(
     reader: &mut Reader<'_>,
-    host: &HostState,
+    (host, tier): (&HostState, Option<Tier>),
     labels: &BTreeMap<String, String>,
     question: &Question<'_>,
 ) -> Result<Found, Status> {
     let mut series: BTreeMap<Arc<SeriesKey>, (BTreeMap<String, String>, Points)> = BTreeMap::new();
     let mut windows: Vec<(i64, i64)> = Vec::new();
     let within = |at: i64| (question.from_ms..=question.to_ms).contains(&at);
-    let read = reader.host(host.row.short, (question.from_ms, question.to_ms), &mut |piece| {
+    let read = reader.host(host.row.short, tier, (question.from_ms, question.to_ms), &mut |piece| {
         let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
         windows.extend(rows.filter(|(at, _)| within(*at)));
         let schema = piece.schema.clone();
@@ -195,7 +201,8 @@ fn of_host(
             let Some(which) = which(question.suffix, *gauge) else { continue };
             let Some(all) = question.labels(key, labels) else { continue };
             let points = &mut series.entry(key.clone()).or_insert_with(|| (all, Points::new())).1;
-            piece.each_value(at, which, &mut |at_ms, value| {
+            let cell = if piece.tier.is_some() { values_at(at) } else { at };
+            piece.each_value(cell, which, &mut |at_ms, value| {
                 if within(at_ms) {
                     points.insert(at_ms, value);
                 }

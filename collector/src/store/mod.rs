@@ -6,14 +6,17 @@
 pub mod backup;
 mod block1;
 pub mod columns;
+mod cursor;
 pub mod keys;
 pub mod read;
 pub mod retention;
+pub mod rollup;
 pub mod room;
 pub mod schema;
 pub mod seal;
 pub mod series;
 pub mod values;
+pub mod view;
 mod writer;
 
 use std::path::{Path, PathBuf};

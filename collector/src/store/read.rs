@@ -4,66 +4,24 @@
 //! of the asked series are read and unpacked. What lies behind one another in the store is read in one go: a cursor for
 //! every hour and piece only ever moves on, so that a question about the whole fleet seeks next to nothing.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mainstay_fleet::block::{BadBlock, Head, Loose, Part, Which};
-use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMode};
+use mainstay_fleet::block::{BadBlock, Head, Loose, Part, Unpacker, Which};
+use mainstay_fleet::rollup::Tier;
 
 use super::block1::{self, Block};
 use super::columns::Column;
-use super::keys::{BlockKey, Key, OpenRowKey, PieceKey};
+use super::cursor::{Cursor, Pieces, Where};
+use super::keys::{BlockKey, Key, OpenRowKey, PieceKey, RollupKey};
+use super::rollup::{number, stretch_of};
 use super::schema::Schema;
 use super::series::{HOUR_MS, SLOT_MS, hour_of, slot_of};
-use super::{Store, StoreError, family};
+use super::view::View;
+use super::{Store, StoreError};
 
-/// Most cursors of a reader: each holds a block of RocksDB's. Beyond it all are closed and opened anew.
-const CURSORS_MAX: usize = 512;
-/// Keys that a cursor passes one by one before it seeks.
-const STEPS_MAX: usize = 8;
 /// Damaged pieces that are named; the rest is counted.
 const DAMAGED_MAX: usize = 100;
-
-/// The store as it is at one moment.
-pub struct View<'s> {
-    store: &'s Store,
-    snapshot: SnapshotWithThreadMode<'s, DB>,
-    /// Hours that have blocks at all.
-    hours: (u32, u32),
-    /// Whether there are blocks of version 1.
-    has_old: bool,
-}
-
-impl std::fmt::Debug for View<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("hours", &self.hours).field("has_old", &self.has_old).finish_non_exhaustive()
-    }
-}
-
-impl Store {
-    /// The store as it is now.
-    #[must_use]
-    pub fn view(&self) -> View<'_> {
-        let snapshot = self.db().snapshot();
-        let (old, new) = (hours_of::<BlockKey>(self, &snapshot), hours_of::<PieceKey>(self, &snapshot));
-        let hours = match (old, new) {
-            (Some(old), Some(new)) => (old.0.min(new.0), old.1.max(new.1)),
-            (one, other) => one.or(other).unwrap_or((1, 0)),
-        };
-        View { store: self, snapshot, hours, has_old: old.is_some() }
-    }
-}
-
-/// The first and the last hour that keys of a kind, which begin with one, are of. Where the store is damaged, whoever
-/// reads there is told.
-fn hours_of<K: Key>(store: &Store, snapshot: &SnapshotWithThreadMode<'_, DB>) -> Option<(u32, u32)> {
-    let mut ends = snapshot.raw_iterator_cf(family(store.db(), K::COLUMN));
-    let hour = |key: &[u8]| Some(u32::from_be_bytes(*key.strip_prefix(&[K::ORDINAL])?.first_chunk()?));
-    ends.seek([K::ORDINAL]);
-    let first = ends.key().and_then(hour)?;
-    ends.seek_for_prev([K::ORDINAL + 1]);
-    Some((first, ends.key().and_then(hour)?))
-}
 
 impl View<'_> {
     /// Something that reads of it.
@@ -75,12 +33,9 @@ impl View<'_> {
             old,
             pieces: Pieces::default(),
             rows: Cursor::new(self, Column::Head),
+            unpacker: Unpacker::default(),
             seen: Seen::default(),
         }
-    }
-
-    fn hours(&self, from_ms: i64, to_ms: i64) -> std::ops::RangeInclusive<u32> {
-        hour_of(from_ms).max(self.hours.0)..=hour_of(to_ms).min(self.hours.1)
     }
 }
 
@@ -98,6 +53,17 @@ pub struct Read {
 }
 
 impl Read {
+    /// What was read since then.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            blocks: self.blocks - before.blocks,
+            parts: self.parts - before.parts,
+            unpacked_bytes: self.unpacked_bytes - before.unpacked_bytes,
+            rows: self.rows - before.rows,
+        }
+    }
+
     /// Adds what another has read.
     pub fn add(&mut self, other: Self) {
         self.blocks += other.blocks;
@@ -127,7 +93,7 @@ pub type Take<'t, 'v> = dyn FnMut(&mut Piece<'_, 'v>) -> Result<(), StoreError> 
 /// Where something was read.
 enum Place<'p> {
     Old(&'p BlockKey),
-    Sealed(&'p PieceKey),
+    Sealed(&'p HeadKey),
     Row(&'p OpenRowKey),
 }
 
@@ -135,9 +101,49 @@ impl std::fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Old(key) => write!(f, "block of hour {}, slot {}", key.hour, key.slot),
-            Self::Sealed(key) if key.slot == PieceKey::WHOLE => write!(f, "block of hour {}", key.hour),
-            Self::Sealed(key) => write!(f, "block of hour {}, slot {}", key.hour, key.slot),
+            Self::Sealed(HeadKey::Piece(key)) if key.slot == PieceKey::WHOLE => write!(f, "block of hour {}", key.hour),
+            Self::Sealed(HeadKey::Piece(key)) => write!(f, "block of hour {}, slot {}", key.hour, key.slot),
+            Self::Sealed(HeadKey::Rolled(Tier::Minutes5, key)) => write!(f, "rollup of hour {}", key.stretch),
+            Self::Sealed(HeadKey::Rolled(Tier::Hour, key)) => write!(f, "rollup of day {}", key.stretch),
             Self::Row(key) => write!(f, "open row at {}", key.at_ms),
+        }
+    }
+}
+
+/// The key of the head of a block.
+enum HeadKey {
+    Piece(PieceKey),
+    Rolled(Tier, RollupKey),
+}
+
+impl HeadKey {
+    fn decode(bytes: &[u8], tier: Option<Tier>) -> Result<Self, StoreError> {
+        Ok(match tier {
+            None => Self::Piece(PieceKey::decode(bytes)?),
+            Some(tier) => Self::Rolled(tier, RollupKey::decode(bytes)?),
+        })
+    }
+
+    /// Whether it may have moments of a span.
+    fn overlaps(&self, span: (i64, i64)) -> bool {
+        match self {
+            Self::Piece(key) => overlaps(key.hour, key.slot, span),
+            // Only stretches of the span are looked at.
+            Self::Rolled(..) => true,
+        }
+    }
+
+    /// The key of a part, and where it is found.
+    fn part(&self, no: u8) -> (Vec<u8>, Where) {
+        match self {
+            Self::Piece(key) => {
+                let key = key.part(no);
+                (key.encode(), (None, key.hour, key.piece))
+            }
+            Self::Rolled(tier, key) => {
+                let key = key.part(no);
+                (key.encode(), (Some(*tier), key.stretch, key.piece))
+            }
         }
     }
 }
@@ -148,6 +154,7 @@ pub struct Reader<'v> {
     old: Option<Cursor<'v>>,
     pieces: Pieces<'v>,
     rows: Cursor<'v>,
+    unpacker: Unpacker,
     seen: Seen,
 }
 
@@ -159,17 +166,44 @@ impl std::fmt::Debug for Reader<'_> {
 
 impl<'v> Reader<'v> {
     /// Hands what a host has from `from_ms` to `to_ms` to `take`, piece by piece, oldest first where they do not overlap.
-    /// Hosts are quickest in the order of their numbers.
+    /// Hosts are quickest in the order of their numbers. With a tier these are its pieces ([`Piece::tier`]), and for hours
+    /// that are not rolled up those of the rows.
     ///
     /// # Errors
     /// If the store cannot be read. Damaged pieces are named by [`Self::damaged`], and the rest is served.
-    pub fn host(&mut self, host: u32, (from_ms, to_ms): (i64, i64), take: &mut Take<'_, 'v>) -> Result<(), StoreError> {
-        let (from_ms, to_ms) = (from_ms.max(0), to_ms.max(0));
-        for hour in self.view.hours(from_ms, to_ms) {
-            self.old_blocks(hour, host, (from_ms, to_ms), take)?;
-            self.blocks(hour, host, (from_ms, to_ms), take)?;
+    pub fn host(
+        &mut self,
+        host: u32,
+        tier: Option<Tier>,
+        (from_ms, to_ms): (i64, i64),
+        take: &mut Take<'_, 'v>,
+    ) -> Result<(), StoreError> {
+        let span = (from_ms.max(0), to_ms.max(0));
+        let mut rolled = BTreeSet::new();
+        if let Some(tier) = tier {
+            self.rolled(host, tier, span, &mut |piece| {
+                rolled.extend(piece.times.iter().map(|at| hour_of(*at)));
+                take(piece)
+            })?;
         }
-        self.open_rows(host, (from_ms, to_ms), take)
+        for hour in self.view.hours(span.0, span.1).filter(|hour| !rolled.contains(hour)) {
+            self.old_blocks(hour, host, span, take)?;
+            let prefix = PieceKey::of(hour, PieceKey::HEAD, host);
+            self.blocks((None, hour, PieceKey::HEAD), &prefix, span, take)?;
+        }
+        self.open_rows(host, span, take)
+    }
+
+    /// What a tier has of a host.
+    fn rolled(&mut self, host: u32, tier: Tier, span: (i64, i64), take: &mut Take<'_, 'v>) -> Result<(), StoreError> {
+        let number = number(tier);
+        let Some((first, last)) = self.view.rolled[usize::from(number - 1)] else { return Ok(()) };
+        let stretch = |ms: i64| stretch_of(tier, hour_of(ms));
+        for stretch in stretch(span.0).max(first)..=stretch(span.1).min(last) {
+            let prefix = RollupKey::of(number, stretch, PieceKey::HEAD, host);
+            self.blocks((Some(tier), stretch, PieceKey::HEAD), &prefix, span, take)?;
+        }
+        Ok(())
     }
 
     /// What has been read so far.
@@ -210,14 +244,19 @@ impl<'v> Reader<'v> {
         Ok(())
     }
 
-    fn blocks(&mut self, hour: u32, host: u32, span: (i64, i64), take: &mut Take<'_, 'v>) -> Result<(), StoreError> {
-        let prefix = PieceKey::of(hour, PieceKey::HEAD, host);
-        let mut from = prefix.clone();
+    fn blocks(
+        &mut self,
+        place: Where,
+        prefix: &[u8],
+        span: (i64, i64),
+        take: &mut Take<'_, 'v>,
+    ) -> Result<(), StoreError> {
+        let mut from = prefix.to_vec();
         loop {
-            let cursor = self.pieces.cursor(self.view, hour, PieceKey::HEAD);
-            let Some((key, bytes)) = cursor.find(&from, &prefix)? else { return Ok(()) };
-            let key = PieceKey::decode(key)?;
-            let head = overlaps(key.hour, key.slot, span).then(|| Head::open(bytes));
+            let cursor = self.pieces.cursor(self.view, place);
+            let Some((key, bytes)) = cursor.find(&from, prefix)? else { return Ok(()) };
+            let key = HeadKey::decode(key, place.0)?;
+            let head = key.overlaps(span).then(|| Head::open(bytes));
             cursor.pass(&mut from);
             let Some(head) = head else { continue };
             self.seen.read.blocks += 1;
@@ -228,9 +267,17 @@ impl<'v> Reader<'v> {
                     continue;
                 }
             };
-            let sealed = Sealed { view: self.view, pieces: &mut self.pieces, key: &key, head: &head, open: None };
+            let sealed = Sealed {
+                view: self.view,
+                pieces: &mut self.pieces,
+                key: &key,
+                head: &head,
+                unpacker: &mut self.unpacker,
+                open: None,
+            };
             take(&mut Piece {
                 schema,
+                tier: place.0,
                 times: &head.times,
                 windows: &head.windows,
                 body: Body::Sealed(sealed),
@@ -289,7 +336,7 @@ fn old<'v>(
     match named(store, block, |block| block.schema)? {
         Ok((schema, block)) => {
             let (times, windows) = (block.times(), block.windows());
-            take(&mut Piece { schema, times, windows, body: Body::Old(&block), place, seen })
+            take(&mut Piece { schema, tier: None, times, windows, body: Body::Old(&block), place, seen })
         }
         Err(why) => {
             seen.damaged(format!("{place}: {why}"));
@@ -309,7 +356,15 @@ fn row<'v>(
     match named(store, Loose::open(bytes), |row| row.schema)? {
         Ok((schema, row)) => {
             let (times, windows) = ([row.at_ms], [i64::from(row.window_ms)]);
-            take(&mut Piece { schema, times: &times, windows: &windows, body: Body::Row(&row), place, seen })
+            take(&mut Piece {
+                schema,
+                tier: None,
+                times: &times,
+                windows: &windows,
+                body: Body::Row(&row),
+                place,
+                seen,
+            })
         }
         Err(why) => {
             seen.damaged(format!("{place}: {why}"));
@@ -326,10 +381,12 @@ fn overlaps(hour: u32, slot: u8, (from_ms, to_ms): (i64, i64)) -> bool {
     begin <= to_ms && begin + length > from_ms
 }
 
-/// A sealed block or an open row.
+/// A block or an open row.
 pub struct Piece<'p, 'v> {
     /// The names of its series.
     pub schema: Arc<Schema>,
+    /// Of what its rows are rolled up: then every series has two cells ([`mainstay_fleet::rollup`]).
+    pub tier: Option<Tier>,
     /// Ends of the windows of its rows.
     pub times: &'p [i64],
     /// Their lengths, in milliseconds.
@@ -355,8 +412,9 @@ enum Body<'p, 'v> {
 struct Sealed<'p, 'v> {
     view: &'v View<'v>,
     pieces: &'p mut Pieces<'v>,
-    key: &'p PieceKey,
+    key: &'p HeadKey,
     head: &'p Head,
+    unpacker: &'p mut Unpacker,
     /// The part that was asked for last, if it could be read.
     open: Option<(u8, Option<Part>)>,
 }
@@ -395,11 +453,10 @@ impl Sealed<'_, '_> {
         let no = self.head.split.part_of(at);
         if self.open.as_ref().is_none_or(|(open, _)| *open != no) {
             self.open = Some((no, None));
-            let key = self.key.part(no);
-            let bytes = key.encode();
-            let found = self.pieces.cursor(self.view, key.hour, key.piece).find(&bytes, &bytes)?;
+            let (bytes, place) = self.key.part(no);
+            let found = self.pieces.cursor(self.view, place).find(&bytes, &bytes)?;
             let Some((_, found)) = found else { return Ok(Err(BadBlock::Malformed("a part, which is missing"))) };
-            match Part::open(found, self.head, no) {
+            match Part::open(found, self.head, no, self.unpacker) {
                 Ok(part) => {
                     seen.read.parts += 1;
                     seen.read.unpacked_bytes += part.unpacked_bytes() as u64;
@@ -409,67 +466,5 @@ impl Sealed<'_, '_> {
             }
         }
         Ok(Ok(self.open.as_ref().and_then(|(_, part)| part.as_ref())))
-    }
-}
-
-/// Cursors by hour and piece.
-#[derive(Default)]
-struct Pieces<'v> {
-    cursors: BTreeMap<(u32, u8), Cursor<'v>>,
-}
-
-impl<'v> Pieces<'v> {
-    fn cursor(&mut self, view: &'v View<'v>, hour: u32, piece: u8) -> &mut Cursor<'v> {
-        if self.cursors.len() >= CURSORS_MAX && !self.cursors.contains_key(&(hour, piece)) {
-            self.cursors.clear();
-        }
-        self.cursors.entry((hour, piece)).or_insert_with(|| Cursor::new(view, Column::Series))
-    }
-}
-
-/// Moves through the keys of a column family.
-struct Cursor<'v> {
-    iter: DBRawIteratorWithThreadMode<'v, DB>,
-    /// There is no key from here to where it stands.
-    from: Vec<u8>,
-    is_placed: bool,
-}
-
-/// A key with its value.
-type Entry<'a> = (&'a [u8], &'a [u8]);
-
-impl<'v> Cursor<'v> {
-    fn new(view: &'v View<'_>, column: Column) -> Self {
-        let iter = view.snapshot.raw_iterator_cf_opt(family(view.store.db(), column), ReadOptions::default());
-        Self { iter, from: Vec::new(), is_placed: false }
-    }
-
-    /// The first key from `from` on, if it begins with `prefix`, with its value.
-    fn find(&mut self, from: &[u8], prefix: &[u8]) -> Result<Option<Entry<'_>>, StoreError> {
-        let is_ahead = self.is_placed && self.from.as_slice() <= from;
-        let mut steps = 0;
-        while is_ahead && steps < STEPS_MAX && self.iter.key().is_some_and(|key| key < from) {
-            self.iter.next();
-            steps += 1;
-        }
-        if !is_ahead || self.iter.key().is_some_and(|key| key < from) {
-            self.iter.seek(from);
-        }
-        self.is_placed = true;
-        self.from.clear();
-        self.from.extend(from);
-        self.iter.status()?;
-        Ok(self.iter.item().filter(|(key, _)| key.starts_with(prefix)))
-    }
-
-    /// Moves behind the key that was found; `from` is where it goes on.
-    fn pass(&mut self, from: &mut Vec<u8>) {
-        if let Some(key) = self.iter.key() {
-            self.from.clear();
-            self.from.extend(key);
-            self.from.push(0);
-            self.iter.next();
-        }
-        from.clone_from(&self.from);
     }
 }

@@ -1,6 +1,6 @@
 //! Retention: what is older than its age goes, and the disk gets its room back.
 //!
-//! Series go by whole files where a file lies wholly before the limit, and by one range deletion at
+//! Series and their rollups go by whole files where a file lies wholly before the limit, and by one range deletion at
 //! the boundary. Findings, with the seconds around them, and decisions, with their scenes, go by their index of time; open
 //! findings stay. Ledger
 //! records go from the front of each ledger, so that what is left is one chain.
@@ -8,14 +8,16 @@
 use std::time::Duration;
 
 use mainstay_core::id::HostId;
+use mainstay_fleet::rollup::Tier;
 use mainstay_proto::v1;
 use prost::Message;
 
 use super::columns::Column;
 use super::keys::{
     BlockKey, ChangeByTimeKey, ChangeKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, EventKey,
-    FindingByTimeKey, FindingKey, Key, LedgerKey, OpenRowKey, PieceKey, RecordingKey, SceneKey,
+    FindingByTimeKey, FindingKey, Key, LedgerKey, OpenRowKey, PieceKey, RecordingKey, RollupKey, SceneKey,
 };
+use super::rollup::{number, stretch_of};
 use super::series::hour_of;
 use super::{Batch, Store, StoreError, decode, family};
 
@@ -31,8 +33,12 @@ pub const EVENTS_MAX: usize = 50_000;
 /// How long each kind of data is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Series (default 30 days).
+    /// Series, every summary of them (default 30 days).
     pub series: Duration,
+    /// Series rolled up to five minutes (default 90 days).
+    pub series_5m: Duration,
+    /// Series rolled up to an hour (default 400 days).
+    pub series_1h: Duration,
     /// Findings that have cleared, and incidents (default 180 days).
     pub findings: Duration,
     /// Decisions and ledger records (default 400 days).
@@ -44,7 +50,32 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         let days = |n: u64| Duration::from_secs(n * 86_400);
-        Self { series: days(30), findings: days(180), decisions: days(400), changes: days(180) }
+        Self {
+            series: days(30),
+            series_5m: days(90),
+            series_1h: days(400),
+            findings: days(180),
+            decisions: days(400),
+            changes: days(180),
+        }
+    }
+}
+
+impl Retention {
+    /// How long a tier is kept; `None` is every summary.
+    #[must_use]
+    pub fn of(&self, tier: Option<Tier>) -> Duration {
+        match tier {
+            None => self.series,
+            Some(Tier::Minutes5) => self.series_5m,
+            Some(Tier::Hour) => self.series_1h,
+        }
+    }
+
+    /// The first hour of which a tier is kept.
+    #[must_use]
+    pub fn first_hour(&self, tier: Option<Tier>, now_ms: i64) -> u32 {
+        hour_of(before(now_ms, self.of(tier)))
     }
 }
 
@@ -60,10 +91,16 @@ impl Store {
     pub async fn retain(&self, hosts: &[HostId], retention: Retention, now_ms: i64) -> Result<usize, StoreError> {
         let series_ms = before(now_ms, retention.series);
         let mut batch = Batch::default();
-        let hour = hour_of(series_ms);
-        for (begin, first_kept) in
-            [(vec![BlockKey::ORDINAL], BlockKey::from_hour(hour)), (vec![PieceKey::ORDINAL], PieceKey::from_hour(hour))]
-        {
+        let hour = retention.first_hour(None, now_ms);
+        let rows = [
+            (vec![BlockKey::ORDINAL], BlockKey::from_hour(hour)),
+            (vec![PieceKey::ORDINAL], PieceKey::from_hour(hour)),
+        ];
+        let rolled = Tier::ALL.map(|tier| {
+            let first = stretch_of(tier, retention.first_hour(Some(tier), now_ms));
+            (RollupKey::from_stretch(number(tier), 0), RollupKey::from_stretch(number(tier), first))
+        });
+        for (begin, first_kept) in rows.into_iter().chain(rolled) {
             self.db().delete_file_in_range_cf(family(self.db(), Column::Series), &begin, &first_kept)?;
             batch.delete_range(Column::Series, begin, first_kept);
         }

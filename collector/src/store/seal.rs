@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mainstay_fleet::block::{self, Head, Part, Row};
+use mainstay_fleet::block::{self, Head, Part, Row, Unpacker};
 
 use super::block1::Block;
 use super::keys::{BlockKey, OpenRowKey, PieceKey};
 use super::schema::Schema;
 use super::series::{open_row, place};
-use super::{Batch, Store, StoreError};
+use super::{Batch, Key, Store, StoreError};
 
 /// Most hours of hosts that are remembered to be joined; those beyond stay in slots, which are read as well.
 const UNJOINED_MAX: usize = 1_000_000;
@@ -52,10 +52,16 @@ impl Unjoined {
 }
 
 /// Rows of one schema, and the removal of the keys that they are under now.
-struct Source {
-    schema: Arc<Schema>,
-    rows: Vec<Row>,
-    gone: Batch,
+pub(super) struct Source {
+    pub(super) schema: Arc<Schema>,
+    pub(super) rows: Vec<Row>,
+    pub(super) gone: Batch,
+}
+
+/// A block that was written: its rows in the order of their times.
+pub(super) struct Written {
+    pub(super) schema: Arc<Schema>,
+    pub(super) rows: Vec<Row>,
 }
 
 /// What is stored of a stretch: what can be read, and the places of what cannot.
@@ -100,29 +106,31 @@ impl Store {
         Ok(())
     }
 
-    /// Makes one block of the slots that a host has in an hour. Says whether there were any.
+    /// Makes one block of the slots that a host has in an hour, and rolls it up. Says whether anything was to be done.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn join_hour(&self, batch: &mut Batch, host: u32, hour: u32) -> Result<bool, StoreError> {
         let found = self.stored(host, hour, None)?;
-        if found.unjoined == 0 {
+        if found.unjoined == 0 && (found.sources.is_empty() || self.is_rolled(host, hour)?) {
             return Ok(false);
         }
-        seal(batch, host, (hour, PieceKey::WHOLE), found, block::LEVEL_SEALED);
+        let written = seal(batch, host, (hour, PieceKey::WHOLE), found, block::LEVEL_SEALED);
+        self.roll_up(batch, host, hour, &written)?;
         Ok(true)
     }
 
-    /// Notes the hours from `first` on that have slots to join: what an earlier run has left.
+    /// Notes those of some hours that have slots to join, or are not rolled up: what an earlier run or version has left.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn find_unjoined(&self, hours: std::ops::Range<u32>) -> Result<(), StoreError> {
         for hour in hours {
+            let rolled = self.rolled_hosts(hour)?;
             let heads = PieceKey::heads(hour);
             for item in self.scan::<PieceKey>(&heads, &heads) {
                 let (key, _) = item?;
-                if key.slot != PieceKey::WHOLE {
+                if key.slot != PieceKey::WHOLE || !rolled.contains(&key.host) {
                     self.unjoined.add(hour, key.host);
                 }
             }
@@ -175,7 +183,7 @@ impl Store {
     }
 
     fn add_block(&self, found: &mut Found, key: &PieceKey, bytes: &[u8]) -> Result<(), StoreError> {
-        match self.read_block(key, bytes)? {
+        match self.read_pieces(key, bytes, |no| key.part(no), |schema| schema.gauge.clone())? {
             Ok(source) => {
                 found.sources.push(source);
                 found.unjoined += usize::from(key.slot != PieceKey::WHOLE);
@@ -188,7 +196,14 @@ impl Store {
         Ok(())
     }
 
-    fn read_block(&self, key: &PieceKey, bytes: &[u8]) -> Result<Result<Source, String>, StoreError> {
+    /// The rows of a block whose head was read, from its parts; or why it cannot be.
+    pub(super) fn read_pieces<K: Key>(
+        &self,
+        key: &K,
+        bytes: &[u8],
+        part: impl Fn(u8) -> K,
+        gauge: impl Fn(&Schema) -> Vec<bool>,
+    ) -> Result<Result<Source, String>, StoreError> {
         let head = match Head::open(bytes) {
             Ok(head) => head,
             Err(error) => return Ok(Err(error.to_string())),
@@ -197,15 +212,16 @@ impl Store {
         let mut gone = Batch::default();
         gone.delete(key);
         let mut parts = Vec::with_capacity(head.split.parts());
+        let mut unpacker = Unpacker::default();
         for no in (0..=u8::MAX).take(head.split.parts()) {
-            let Some(bytes) = self.get_raw(&key.part(no))? else { return Ok(Err(format!("its part {no} is missing"))) };
-            match Part::open(&bytes, &head, no) {
+            let Some(bytes) = self.get_raw(&part(no))? else { return Ok(Err(format!("its part {no} is missing"))) };
+            match Part::open(&bytes, &head, no, &mut unpacker) {
                 Ok(part) => parts.push(part),
                 Err(error) => return Ok(Err(error.to_string())),
             }
-            gone.delete(&key.part(no));
+            gone.delete(&part(no));
         }
-        Ok(match block::rows(&head, &schema.gauge, &parts) {
+        Ok(match block::rows(&head, &gauge(&schema), &parts) {
             Ok(rows) => Ok(Source { schema, rows, gone }),
             Err(error) => Err(error.to_string()),
         })
@@ -214,13 +230,13 @@ impl Store {
 
 /// Writes what was found as one block of each schema, and removes it from where it was. More rows than a block may have
 /// stay where they are.
-fn seal(batch: &mut Batch, host: u32, (hour, slot): (u32, u8), found: Found, level: i32) {
+fn seal(batch: &mut Batch, host: u32, (hour, slot): (u32, u8), found: Found, level: i32) -> Vec<Written> {
     let mut schemas: BTreeMap<[u8; 16], Vec<Source>> = BTreeMap::new();
     for source in found.sources {
         schemas.entry(source.schema.id).or_default().push(source);
     }
     let mut siblings = (0..=u8::MAX).filter(|sibling| !found.kept.contains(&(slot, *sibling)));
-    let mut written = Batch::default();
+    let (mut written, mut pieces) = (Vec::new(), Batch::default());
     for sources in schemas.into_values() {
         let Some(schema) = sources.first().map(|source| source.schema.clone()) else { continue };
         let (mut rows, mut gone) = (BTreeMap::new(), Batch::default());
@@ -236,9 +252,11 @@ fn seal(batch: &mut Batch, host: u32, (hour, slot): (u32, u8), found: Found, lev
         };
         batch.append(gone);
         let key = PieceKey { hour, piece: PieceKey::HEAD, host, slot, sibling };
-        (0..).zip(packed.parts).for_each(|(no, part)| written.put_raw(&key.part(no), part));
-        written.put_raw(&key, packed.head);
+        (0..).zip(packed.parts).for_each(|(no, part)| pieces.put_raw(&key.part(no), part));
+        pieces.put_raw(&key, packed.head);
+        written.push(Written { schema, rows });
     }
     // After all removals: a block may stand where another stood.
-    batch.append(written);
+    batch.append(pieces);
+    written
 }

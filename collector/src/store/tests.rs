@@ -12,6 +12,8 @@ use super::schema::Schema;
 use super::series::{SLOT_MS, slot_of};
 use super::*;
 
+#[path = "tests/rollups.rs"]
+mod rollups;
 #[path = "../../../bench/shapes.rs"]
 mod shapes;
 
@@ -24,7 +26,7 @@ const HOST: u32 = 7;
 struct World {
     store: Store,
     schema: Arc<Schema>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl World {
@@ -33,7 +35,7 @@ impl World {
         let store = Store::open(folder.path(), 32 << 20, 0).unwrap();
         let described = shapes::describe(SERIES);
         let all: BTreeMap<_, _> = described.keys.into_iter().zip(described.gauge).collect();
-        Self { store, schema: Arc::new(Schema::of(&all)), _folder: folder }
+        Self { store, schema: Arc::new(Schema::of(&all)), folder }
     }
 
     /// An hour of rows every ten seconds.
@@ -62,8 +64,12 @@ impl World {
     }
 
     async fn join(&self, host: u32) -> bool {
+        self.join_hour(host, HOUR).await
+    }
+
+    async fn join_hour(&self, host: u32, hour: u32) -> bool {
         let mut batch = Batch::default();
-        let joined = self.store.join_hour(&mut batch, host, HOUR).unwrap();
+        let joined = self.store.join_hour(&mut batch, host, hour).unwrap();
         self.store.commit(batch).await.unwrap();
         joined
     }
@@ -73,7 +79,7 @@ impl World {
         let view = self.store.view();
         let mut reader = view.reader();
         let mut values = BTreeMap::new();
-        let read = reader.host(host, span, &mut |piece| {
+        let read = reader.host(host, None, span, &mut |piece| {
             piece.each_value(at, which, &mut |at, value| {
                 values.insert(at, value.to_bits());
             })
@@ -155,7 +161,7 @@ async fn one_series_of_many_hosts_reads_one_part_of_each_and_nothing_of_what_is_
     let mut values = 0;
     for host in [3, 4, 5, 6, 900] {
         let count = &mut |_: i64, _: f64| values += 1;
-        let read = reader.host(host, ALL, &mut |piece| piece.each_value(100, Which::Last, count));
+        let read = reader.host(host, None, ALL, &mut |piece| piece.each_value(100, Which::Last, count));
         read.unwrap();
     }
     assert_eq!(values, 4 * 360);
@@ -163,7 +169,7 @@ async fn one_series_of_many_hosts_reads_one_part_of_each_and_nothing_of_what_is_
     assert_eq!((read.blocks, read.parts, read.rows), (4, 4, 0), "{read:?}");
     let all: u64 = {
         let mut reader = view.reader();
-        let all = reader.host(3, ALL, &mut |piece| {
+        let all = reader.host(3, None, ALL, &mut |piece| {
             (0..SERIES).try_for_each(|at| piece.each_value(at, Which::Last, &mut |_, _| {}))
         });
         all.unwrap();
@@ -190,7 +196,7 @@ async fn more_hours_and_parts_than_there_are_cursors_are_each_read_once() {
     let mut reader = view.reader();
     for _ in 0..2 {
         let mut times = Vec::new();
-        let read = reader.host(HOST, ALL, &mut |piece| {
+        let read = reader.host(HOST, None, ALL, &mut |piece| {
             piece.each_value(290, Which::Last, &mut |_, _| {})?;
             piece.each_value(0, Which::Last, &mut |at, _| times.push(at))
         });
@@ -241,7 +247,7 @@ async fn hosts_whose_series_change_within_an_hour_keep_both() {
     for _ in 0..2 {
         let view = world.store.view();
         let (mut seen, mut last) = (BTreeMap::new(), 0);
-        let read = view.reader().host(HOST, ALL, &mut |piece| {
+        let read = view.reader().host(HOST, None, ALL, &mut |piece| {
             if piece.schema.keys.len() == SERIES {
                 piece.each_value(250, Which::Last, &mut |_, _| last += 1)?;
             }

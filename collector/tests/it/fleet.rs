@@ -5,13 +5,14 @@ use std::sync::Arc;
 use mainstay_collector::config::Settings;
 use mainstay_collector::enrol::authority::Authority;
 use mainstay_collector::hub::Hub;
+use mainstay_collector::query::fleet::Fleet;
 use mainstay_collector::query::{self, Outcome, Stop, TIMEOUT};
 use mainstay_collector::store::Store;
 use mainstay_core::series::Point;
-use mainstay_promql::{Span, Value};
+use mainstay_promql::{EvalError, Fold, Interrupted, Limits, Source as _, Span, Value, Wanted, evaluate, parse};
 
 #[path = "../../../bench/fleet.rs"]
-mod plan;
+pub(crate) mod plan;
 #[path = "../../../bench/shapes.rs"]
 mod shapes;
 
@@ -46,19 +47,24 @@ fn loads(host: u32) -> Vec<f64> {
     values
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_question_about_the_fleet_reads_one_part_of_a_host_and_is_right() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = Settings::for_tests(folder.path());
+/// A hub over a store that such a fleet was written to.
+pub(crate) async fn hub(folder: &std::path::Path, plan: Plan) -> Arc<Hub> {
+    let settings = Settings::for_tests(folder);
     std::fs::create_dir_all(&settings.data).unwrap();
     let path = settings.data.join("db");
     let store = Arc::new(Store::open(&path, settings.cache_bytes, 0).unwrap());
-    plan::write(&store, PLAN).await.unwrap();
+    plan::write(&store, plan).await.unwrap();
     drop(store);
     let store = Store::open(&path, settings.cache_bytes, 0).unwrap();
     let (notices, _waiting) = tokio::sync::mpsc::channel(1);
     let authority = Authority::open_or_make(&settings.data.join("ca"), WALL).unwrap();
-    let hub = Hub::start(store, authority, Arc::new(settings), notices, ([127, 0, 0, 1], 1).into()).await.unwrap();
+    Hub::start(store, authority, Arc::new(settings), notices, ([127, 0, 0, 1], 1).into()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_about_the_fleet_reads_one_part_of_a_host_and_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path(), PLAN).await;
 
     let outcome = ask(&hub, "topk(10, avg_over_time(node_load1[1h]))");
     let read = outcome.seen.read;
@@ -87,4 +93,60 @@ async fn a_question_about_the_fleet_reads_one_part_of_a_host_and_is_right() {
     assert_eq!((one.seen.read.blocks, one.seen.read.parts), (3, 3), "no other host is read");
     let none = ask(&hub, "node_load1{role=\"nothing\"}");
     assert_eq!(none.seen.read.parts, 0, "the labels of hosts decide before a part is unpacked");
+}
+
+/// More hosts than are read by the thread that evaluates: a joined hour, a sealed slot and some open rows of each.
+const MANY: Plan = Plan { hosts: 80, series: 300, from_ms: WALL, to_ms: WALL + 72 * 60_000 };
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_the_same_however_many_threads_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path(), MANY).await;
+    let at = Span::Instant { at_ms: MANY.to_ms };
+    let range = Span::Range { start_ms: MANY.to_ms - 3_600_000, end_ms: MANY.to_ms, step_ms: 60_000 };
+    let ask = |text: &str, span, lanes, limits| {
+        let stop = Stop::after(TIMEOUT);
+        let fleet = Fleet::of(&hub, &stop).in_lanes(lanes);
+        let answer = evaluate(&parse(text).unwrap(), span, &fleet, limits, &|| stop.now());
+        (answer.map(|answer| answer.value), fleet.seen())
+    };
+    for (text, span) in [
+        ("topk(10, avg_over_time(node_load1[1h]))", at),
+        ("sum by (role) (rate(node_network_receive_bytes_total[5m]))", range),
+        ("{__name__=~\"node_.+\",role!=\"db\"}", at),
+        ("count by (rack) (node_load1:max > 0)", range),
+        ("node_load1{host=~\"host-0000.\"}", range),
+    ] {
+        let one = ask(text, span, 1, Limits::default());
+        assert!(one.1.read.rows > 0, "{text}: {:?}", one.1.read);
+        for lanes in [2, 5] {
+            let many = ask(text, span, lanes, Limits::default());
+            // Every value, and how complete it is and what was read for it.
+            assert_eq!(format!("{many:?}"), format!("{one:?}"), "{text} in {lanes} lanes");
+        }
+    }
+
+    let few = Limits { samples_max: 10_000, ..Limits::default() };
+    let (one, two) = (ask("node_load1[1h]", at, 1, few).0, ask("node_load1[1h]", at, 2, few).0);
+    assert_eq!((one, two), (Err(EvalError::TooManySamples(10_000)), Err(EvalError::TooManySamples(10_000))));
+
+    // Threads that read stop when nobody waits any more.
+    let stop = Stop::after(TIMEOUT);
+    let fleet = Fleet::of(&hub, &stop).in_lanes(2);
+    let wanted = Wanted {
+        matchers: &[],
+        from_ms: MANY.from_ms,
+        to_ms: MANY.to_ms,
+        is_range: true,
+        fold: Fold::Last,
+        resolution_ms: 0,
+    };
+    let (mut waits, mut taken) = (Some(stop.on_drop()), 0);
+    let result = fleet.series(&wanted, &mut |_, _, _| {
+        drop(waits.take());
+        taken += 1;
+        Ok(())
+    });
+    assert_eq!(result, Err(EvalError::Interrupted(Interrupted::Cancelled)));
+    assert!((1..=2 * MANY.series).contains(&taken), "two hosts are under way at first, not {taken} series");
 }

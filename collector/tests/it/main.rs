@@ -3,6 +3,7 @@
 mod agent;
 mod ask;
 mod capacity;
+mod cardinality;
 mod changes;
 mod crash;
 mod enrol;
@@ -14,6 +15,7 @@ mod program;
 mod promql;
 mod query;
 mod retention;
+mod rollup;
 mod room;
 mod session;
 mod world;

@@ -56,7 +56,8 @@ async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
         assert!(matches!(agent.hear().await, Some(v1::collector_message::Of::Ack(_))), "item {seq}");
     }
     let hour = Duration::from_secs(3_600);
-    let retention = Retention { series: 2 * hour, findings: hour, decisions: hour, changes: hour };
+    let retention =
+        Retention { series: 2 * hour, findings: hour, decisions: hour, changes: hour, ..Retention::default() };
     let host = HostId(papers.host_id);
     let store = &world.collector.as_ref().unwrap().hub.store;
     let pieces_before = count::<PieceKey>(&world, &[PieceKey::ORDINAL]);
@@ -69,7 +70,7 @@ async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
             rows += piece.times.len();
             Ok(())
         };
-        store.view().reader().host(1, (from_ms, to_ms), &mut { count }).unwrap();
+        store.view().reader().host(1, None, (from_ms, to_ms), &mut { count }).unwrap();
         rows
     };
     assert_eq!(rows(now - 1_000_000, now + 1), 2, "young rows stay");

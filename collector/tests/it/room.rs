@@ -6,7 +6,7 @@ use crate::agent::{Agent, Book, hello, item, repair};
 use crate::world::World;
 
 /// Asks the HTTP port.
-async fn get(world: &World, path: &str) -> String {
+pub(crate) async fn get(world: &World, path: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(world.collector.as_ref().unwrap().http).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: collector\r\nconnection: close\r\n\r\n");

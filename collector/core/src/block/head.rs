@@ -14,7 +14,7 @@ const PREFIX_BYTES: usize = 1 + 4;
 const PART_SERIES: usize = 24;
 /// Most parts of a block: their number is a byte of their key.
 const PARTS_MAX: usize = 250;
-/// Most series of a block that are believed: four times what a session may name.
+/// Most series of a block that are believed: twice what a host may bring, for rollups have two cells of each.
 const SERIES_MAX: usize = 40_000;
 
 /// How the series of a schema are split into parts: neighbours stand together, so that a metric is in one part or two.
@@ -28,7 +28,13 @@ impl Split {
     /// The way in which so many series are split when they are written.
     #[must_use]
     pub fn of(series: usize) -> Self {
-        Self { series, of_part: PART_SERIES.max(series.div_ceil(PARTS_MAX)) }
+        Self::with(series, PART_SERIES)
+    }
+
+    /// Parts of so many series each, if that makes no more than a block may have.
+    #[must_use]
+    pub fn with(series: usize, of_part: usize) -> Self {
+        Self { series, of_part: of_part.max(series.div_ceil(PARTS_MAX)).max(1) }
     }
 
     /// How many parts there are.

@@ -15,7 +15,7 @@ use mainstay_core::series::Point;
 
 pub use head::{Head, Split};
 pub use loose::{Loose, write as write_loose};
-pub use part::Part;
+pub use part::{Part, Unpacker};
 pub use series::Which;
 
 /// The version of heads and parts. Version 1 had everything in one frame, and is the collector's to read.
@@ -83,13 +83,28 @@ impl Packed {
 /// # Errors
 /// If there are more rows than [`ROWS_MAX`], or more series than a block may have.
 pub fn pack(schema: [u8; 16], gauge: &[bool], rows: &[Row], level: i32) -> Result<Packed, BadBlock> {
+    pack_split(schema, gauge, rows, level, Split::of(gauge.len()))
+}
+
+/// The same, in parts as they are told.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_split(
+    schema: [u8; 16],
+    gauge: &[bool],
+    rows: &[Row],
+    level: i32,
+    split: Split,
+) -> Result<Packed, BadBlock> {
     if rows.len() > ROWS_MAX {
         return Err(BadBlock::Malformed("its number of rows"));
     }
-    let bytes = head::write(schema, Split::of(gauge.len()), rows);
+    let bytes = head::write(schema, split, rows);
     let head = Head::open(&bytes)?;
+    let mut packer = zstd::bulk::Compressor::new(level).map_err(|_| BadBlock::Malformed("zstd, which cannot begin"))?;
     let numbers = (0..=u8::MAX).take(head.split.parts());
-    Ok(Packed { parts: numbers.map(|no| part::write(&head, no, gauge, rows, level)).collect(), head: bytes })
+    Ok(Packed { parts: numbers.map(|no| part::write(&head, no, gauge, rows, &mut packer)).collect(), head: bytes })
 }
 
 /// All rows of a block, from its head and its parts in the order of their numbers.

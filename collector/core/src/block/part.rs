@@ -9,6 +9,7 @@
 
 use mainstay_core::columns::{read_varint, write_varint};
 use mainstay_core::series::Point;
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::{BadBlock, FRAME_BYTES_MAX, Head, Row, VERSION, Which, series};
 
@@ -23,7 +24,7 @@ pub struct Part {
 }
 
 /// Writes one part.
-pub(super) fn write(head: &Head, no: u8, gauge: &[bool], rows: &[Row], level: i32) -> Vec<u8> {
+pub(super) fn write(head: &Head, no: u8, gauge: &[bool], rows: &[Row], packer: &mut Compressor<'_>) -> Vec<u8> {
     let samples: Vec<u32> = rows.iter().map(|row| row.samples).collect();
     let each: Vec<Vec<u8>> = head
         .split
@@ -39,7 +40,7 @@ pub(super) fn write(head: &Head, no: u8, gauge: &[bool], rows: &[Row], level: i3
     each.iter().for_each(|bytes| write_varint(&mut frame, bytes.len() as u64));
     each.iter().for_each(|bytes| frame.extend(bytes));
     // It fails for want of memory only, and then what is written is refused when it is read.
-    let packed = zstd::bulk::compress(&frame, level).unwrap_or_default();
+    let packed = packer.compress(&frame).unwrap_or_default();
     let mut out = Vec::with_capacity(5 + packed.len());
     out.push(VERSION);
     out.extend(super::checksum(&seed(head, no), &packed).to_be_bytes());
@@ -57,9 +58,9 @@ impl Part {
     ///
     /// # Errors
     /// If it is damaged, or no such part.
-    pub fn open(bytes: &[u8], head: &Head, no: u8) -> Result<Self, BadBlock> {
+    pub fn open(bytes: &[u8], head: &Head, no: u8, unpacker: &mut Unpacker) -> Result<Self, BadBlock> {
         let (_, packed) = super::checked(bytes, &seed(head, no))?;
-        let frame = unpack(packed).ok_or(BadBlock::Malformed("a part's frame"))?;
+        let frame = unpacker.unpack(packed).ok_or(BadBlock::Malformed("a part's frame"))?;
         Self::read(head.split.range(usize::from(no)), frame).ok_or(BadBlock::Malformed("a part's lengths"))
     }
 
@@ -113,8 +114,25 @@ impl Part {
     }
 }
 
-fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
-    let size = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten()?;
-    let size = usize::try_from(size).ok().filter(|size| *size <= FRAME_BYTES_MAX)?;
-    zstd::bulk::decompress(packed, size).ok()
+/// Unpacks parts, one after the other: what zstd needs for it is made once.
+#[derive(Default)]
+pub struct Unpacker {
+    zstd: Option<Decompressor<'static>>,
+}
+
+impl std::fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unpacker").finish_non_exhaustive()
+    }
+}
+
+impl Unpacker {
+    fn unpack(&mut self, packed: &[u8]) -> Option<Vec<u8>> {
+        let size = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten()?;
+        let size = usize::try_from(size).ok().filter(|size| *size <= FRAME_BYTES_MAX)?;
+        if self.zstd.is_none() {
+            self.zstd = Decompressor::new().ok();
+        }
+        self.zstd.as_mut()?.decompress(packed, size).ok()
+    }
 }

@@ -16,8 +16,11 @@ fn bits(rows: &[Row]) -> Vec<Bits> {
 
 fn unpack(packed: &Packed, gauge: &[bool]) -> Result<Vec<Row>, BadBlock> {
     let head = Head::open(&packed.head)?;
-    let parts =
-        (0..).zip(&packed.parts).map(|(no, bytes)| Part::open(bytes, &head, no)).collect::<Result<Vec<_>, _>>()?;
+    let mut unpacker = Unpacker::default();
+    let parts = (0..)
+        .zip(&packed.parts)
+        .map(|(no, bytes)| Part::open(bytes, &head, no, &mut unpacker))
+        .collect::<Result<Vec<_>, _>>()?;
     rows(&head, gauge, &parts)
 }
 
@@ -91,7 +94,7 @@ proptest! {
             let kind = [Which::Last, Which::Min, Which::Max, Which::Mean][which];
             let expected = |row: &Row| row.cells[at].map(|point| series::values(point)[which].to_bits());
             let no = head.split.part_of(at);
-            let part = Part::open(&packed.parts[usize::from(no)], &head, no).unwrap();
+            let part = Part::open(&packed.parts[usize::from(no)], &head, no, &mut Unpacker::default()).unwrap();
             let mut found = vec![None; rows.len()];
             part.each_value(&head, at, kind, &mut |row, value| found[row] = Some(value.to_bits())).unwrap();
             prop_assert_eq!(found, rows.iter().map(expected).collect::<Vec<_>>());
@@ -108,7 +111,7 @@ proptest! {
         prop_assert!(Head::open(&bytes).is_err());
         prop_assert!(Loose::open(&bytes).is_err());
         let head = Head::open(&pack(SCHEMA, &[true; 3], &[], LEVEL_SLOT).unwrap().head).unwrap();
-        prop_assert!(Part::open(&bytes, &head, 0).is_err());
+        prop_assert!(Part::open(&bytes, &head, 0, &mut Unpacker::default()).is_err());
     }
 
     /// The checksum is right and the rest is not: what a faulty writer would leave.
@@ -141,7 +144,8 @@ proptest! {
                 let frame = splice(&zstd::bulk::decompress(&packed.parts[0][5..], 1 << 20).unwrap());
                 let mut seed = head.stamp.to_be_bytes().to_vec();
                 seed.push(0);
-                if let Ok(part) = Part::open(&sealed(&seed, zstd::bulk::compress(&frame, 1).unwrap()), &head, 0) {
+                let bytes = sealed(&seed, zstd::bulk::compress(&frame, 1).unwrap());
+                if let Ok(part) = Part::open(&bytes, &head, 0, &mut Unpacker::default()) {
                     for (at, is_gauge) in gauge.iter().enumerate().take(24) {
                         let _ = part.cells(&head, at, *is_gauge);
                         let _ = part.each_value(&head, at, Which::Mean, &mut |_, _| {});
@@ -167,7 +171,7 @@ proptest! {
         bytes[at] ^= 1 << bit;
         let found = match piece {
             0 => Head::open(&bytes).err(),
-            1 => Part::open(&bytes, &head, 0).err(),
+            1 => Part::open(&bytes, &head, 0, &mut Unpacker::default()).err(),
             _ => Loose::open(&bytes).err(),
         };
         let found = matches!(found, Some(BadBlock::Checksum { .. }));
@@ -199,9 +203,15 @@ fn a_part_of_another_block_or_place_is_refused() {
     let gauge: Vec<bool> = (0..60).map(|n| n % 3 == 0).collect();
     let (ten, nine) = (pack(SCHEMA, &gauge, &rows, 1).unwrap(), pack(SCHEMA, &gauge, &rows[..9], 1).unwrap());
     let head = Head::open(&ten.head).unwrap();
-    assert!(Part::open(&ten.parts[1], &head, 1).is_ok());
-    assert!(matches!(Part::open(&ten.parts[1], &head, 2), Err(BadBlock::Checksum { .. })));
-    assert!(matches!(Part::open(&nine.parts[1], &head, 1), Err(BadBlock::Checksum { .. })));
+    let mut unpacker = Unpacker::default();
+    let mut open = |bytes: &[u8], no| Part::open(bytes, &head, no, &mut unpacker);
+    assert!(open(&ten.parts[1], 1).is_ok());
+    assert!(matches!(open(&ten.parts[1], 2), Err(BadBlock::Checksum { .. })));
+    assert!(matches!(open(&nine.parts[1], 1), Err(BadBlock::Checksum { .. })));
+    let mut torn = ten.parts[1].clone();
+    torn[12] ^= 1;
+    assert!(open(&torn, 1).is_err());
+    assert!(open(&ten.parts[1], 1).is_ok(), "what unpacks is none the worse for what it could not unpack");
 }
 
 #[test]

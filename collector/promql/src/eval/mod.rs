@@ -18,9 +18,10 @@ mod window;
 use crate::budget::{Budget, Limits};
 use crate::labels::Labels;
 use crate::plan::{Aggregation, At, Plan, Query, Scalar, Shift, SortOrder, Vector};
-use crate::source::Source;
+use crate::source::{Fold, Source};
 use crate::{EvalError, Interrupted};
 use column::{ABSENT, Clash, Merge, Series, is_absent};
+use window::Needs;
 
 /// When a query is evaluated: once, or at every step from the start to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,8 +149,9 @@ impl Evaluation<'_> {
             Plan::Scalar(scalar) => Value::Scalar(self.scalar(scalar, grid)?[0]),
             Plan::Matrix(matrix) => {
                 let mut all = Vec::new();
-                self.windows(matrix, grid, &mut |labels, samples| {
-                    let window = samples.within(self.reference(matrix.shift(), grid).at(0), matrix.range_ms());
+                let reach = self.reach(matrix, Needs::One, grid);
+                self.windows(matrix, Fold::Last, reach, grid, &mut |labels, samples| {
+                    let window = samples.within(self.reference(matrix.shift(), grid).at(0), reach.range_ms);
                     self.budget.hold(2 * window.len())?;
                     if !window.is_empty() {
                         all.push((labels, window));

@@ -1,11 +1,15 @@
 //! Functions of the samples in a window.
 
-use super::column::{ABSENT, Clash, Series};
+use std::collections::BTreeMap;
+
+use super::column::{ABSENT, Clash, Series, each};
 use super::number::{Mean, Spread, Sum, count, quantile, seconds};
-use super::window::Windows;
+use super::window::{Needs, Reach, Windows};
 use super::{Evaluation, Grid, Out};
 use crate::EvalError;
+use crate::labels::Labels;
 use crate::plan::{Matrix, RangeFn, Scalar};
+use crate::source::Fold;
 
 /// What a function sees at one step; at least one sample.
 struct Window<'w> {
@@ -20,6 +24,73 @@ struct Window<'w> {
     parameters: [f64; 2],
 }
 
+/// A function with what it is to be evaluated of.
+struct Over<'o> {
+    function: RangeFn,
+    fold: Fold,
+    of: &'o Matrix,
+    reach: Reach,
+    /// By step.
+    parameters: &'o [Vec<f64>],
+}
+
+impl<'o> Over<'o> {
+    /// The function of samples that the source has, which may stand for stretches.
+    fn new(function: RangeFn, of: &'o Matrix, reach: Reach, parameters: &'o [Vec<f64>]) -> Self {
+        let fold = match function {
+            RangeFn::MinOverTime => Fold::Min,
+            RangeFn::MaxOverTime => Fold::Max,
+            RangeFn::SumOverTime => Fold::Sum,
+            // How many there were is the sum of how many each stands for.
+            RangeFn::CountOverTime => return Self::counting(of, reach, parameters),
+            _ => Fold::Last,
+        };
+        Self { function, fold, of, reach, parameters }
+    }
+
+    fn counting(of: &'o Matrix, reach: Reach, parameters: &'o [Vec<f64>]) -> Self {
+        let function = if reach.is_coarse() { RangeFn::SumOverTime } else { RangeFn::CountOverTime };
+        Self { function, fold: Fold::Count, of, reach, parameters }
+    }
+
+    /// Of what grows with the range, the share that was asked for.
+    fn share(&self) -> Option<f64> {
+        let is_total = matches!(self.function, RangeFn::Increase | RangeFn::Delta | RangeFn::SumOverTime);
+        (is_total && self.reach.range_ms != self.reach.asked_ms)
+            .then(|| seconds(self.reach.asked_ms) / seconds(self.reach.range_ms))
+    }
+}
+
+/// How many samples a function needs of a window.
+fn needs(function: RangeFn) -> Needs {
+    match function {
+        RangeFn::Rate
+        | RangeFn::Increase
+        | RangeFn::Delta
+        | RangeFn::Irate
+        | RangeFn::Idelta
+        | RangeFn::Deriv
+        | RangeFn::PredictLinear
+        | RangeFn::DoubleExponentialSmoothing
+        | RangeFn::Resets
+        | RangeFn::Changes
+        | RangeFn::StdvarOverTime
+        | RangeFn::StddevOverTime => Needs::Two,
+        RangeFn::AvgOverTime
+        | RangeFn::SumOverTime
+        | RangeFn::CountOverTime
+        | RangeFn::LastOverTime
+        | RangeFn::FirstOverTime
+        | RangeFn::PresentOverTime
+        | RangeFn::MinOverTime
+        | RangeFn::MaxOverTime
+        | RangeFn::QuantileOverTime
+        | RangeFn::MadOverTime => Needs::One,
+    }
+}
+
+type TakeColumn<'t> = &'t mut dyn FnMut(Labels, Vec<f64>) -> Result<(), EvalError>;
+
 impl Evaluation<'_> {
     pub(super) fn range_function(
         &self,
@@ -32,40 +103,63 @@ impl Evaluation<'_> {
         let parameters: Vec<Vec<f64>> =
             parameters.iter().map(|parameter| self.scalar(parameter, grid)).collect::<Result<_, _>>()?;
         let keeps_name = function.keeps_name();
+        let reach = self.reach(of, needs(function), grid);
         self.renamed(Clash::Refused.or_none(!keeps_name && of.may_clash_without_name()), out, &mut |out| {
-            let (moments, range_ms) = (self.reference(of.shift(), grid), of.range_ms());
-            let mut scratch = Vec::new();
-            self.windows(of, grid, &mut |labels, samples| {
-                let mut column = vec![ABSENT; grid.count];
-                let mut windows = Windows::default();
-                let mut any = false;
-                for (n, slot) in column.iter_mut().enumerate() {
-                    let end = moments.at(n);
-                    let within = windows.next(samples.at, end, range_ms);
-                    self.budget.work(1 + within.len())?;
-                    if within.is_empty() {
-                        continue;
-                    }
-                    let window = Window {
-                        at: &samples.at[within.clone()],
-                        values: &samples.values[within],
-                        start: end - range_ms,
-                        end,
-                        step: grid.at(n),
-                        parameters: [0, 1].map(|p| parameters.get(p).map_or(0.0, |values| values[n])),
-                    };
-                    if let Some(value) = apply(function, &window, &mut scratch)? {
-                        *slot = value;
-                        any = true;
-                    }
+            let mut hand_on = |labels, values| {
+                let series = Series { labels, values };
+                out(if keeps_name { series } else { series.without_name() })
+            };
+            if function == RangeFn::AvgOverTime && reach.is_coarse() {
+                return self.mean_of_stretches(of, reach, grid, &mut hand_on);
+            }
+            self.columns(&Over::new(function, of, reach, &parameters), grid, &mut hand_on)
+        })
+    }
+
+    /// What was in all stretches by how many there were: stretches do not weigh alike.
+    fn mean_of_stretches(&self, of: &Matrix, reach: Reach, grid: Grid, take: TakeColumn<'_>) -> Result<(), EvalError> {
+        let mut counts: BTreeMap<Labels, Vec<f64>> = BTreeMap::new();
+        self.columns(&Over::counting(of, reach, &[]), grid, &mut |labels, column| {
+            self.budget.hold(column.len())?;
+            counts.insert(labels, column);
+            Ok(())
+        })?;
+        self.columns(&Over::new(RangeFn::SumOverTime, of, reach, &[]), grid, &mut |labels, mut column| {
+            let Some(counts) = counts.get(&labels) else { return Ok(()) };
+            each(&mut column, |n, sum| sum / counts[n]);
+            take(labels, column)
+        })
+    }
+
+    /// Hands on every series that has a value at any step.
+    fn columns(&self, over: &Over<'_>, grid: Grid, take: TakeColumn<'_>) -> Result<(), EvalError> {
+        let (moments, range_ms, share) = (self.reference(over.of.shift(), grid), over.reach.range_ms, over.share());
+        let mut scratch = Vec::new();
+        self.windows(over.of, over.fold, over.reach, grid, &mut |labels, samples| {
+            let mut column = vec![ABSENT; grid.count];
+            let mut windows = Windows::default();
+            let mut any = false;
+            for (n, slot) in column.iter_mut().enumerate() {
+                let end = moments.at(n);
+                let within = windows.next(samples.at, end, range_ms);
+                self.budget.work(1 + within.len())?;
+                if within.is_empty() {
+                    continue;
                 }
-                let series = Series { labels, values: column };
-                match (any, keeps_name) {
-                    (false, _) => Ok(()),
-                    (true, true) => out(series),
-                    (true, false) => out(series.without_name()),
+                let window = Window {
+                    at: &samples.at[within.clone()],
+                    values: &samples.values[within],
+                    start: end - range_ms,
+                    end,
+                    step: grid.at(n),
+                    parameters: [0, 1].map(|p| over.parameters.get(p).map_or(0.0, |values| values[n])),
+                };
+                if let Some(value) = apply(over.function, &window, &mut scratch)? {
+                    *slot = share.map_or(value, |share| value * share);
+                    any = true;
                 }
-            })
+            }
+            if any { take(labels, column) } else { Ok(()) }
         })
     }
 }

@@ -4,7 +4,7 @@ use super::column::{ABSENT, Series, is_absent};
 use super::{Evaluation, Grid, LOOKBACK_MS, Out};
 use crate::EvalError;
 use crate::plan::Selector;
-use crate::source::Wanted;
+use crate::source::{Fold, Wanted};
 
 impl Evaluation<'_> {
     /// Series of a selector; `pick` makes the value of the sample's time and value.
@@ -16,11 +16,15 @@ impl Evaluation<'_> {
         out: Out<'_>,
     ) -> Result<(), EvalError> {
         let moments = self.reference(selector.shift, grid);
+        let resolution_ms = self.source.resolution_ms(moments.at(0) - LOOKBACK_MS + 1);
+        let lookback_ms = LOOKBACK_MS.max(2 * resolution_ms);
         let wanted = Wanted {
             matchers: &selector.matchers,
-            from_ms: moments.at(0) - LOOKBACK_MS + 1,
+            from_ms: moments.at(0) - lookback_ms + 1,
             to_ms: moments.last(),
             is_range: false,
+            fold: Fold::Last,
+            resolution_ms,
         };
         self.source.series(&wanted, &mut |labels, at, values| {
             self.budget.read(at.len())?;
@@ -34,7 +38,7 @@ impl Evaluation<'_> {
                     next += 1;
                 }
                 // A stale sample is absent by its bits.
-                if next > 0 && at[next - 1] > moment - LOOKBACK_MS && !is_absent(values[next - 1]) {
+                if next > 0 && at[next - 1] > moment - lookback_ms && !is_absent(values[next - 1]) {
                     *slot = pick(at[next - 1], values[next - 1]);
                     any = true;
                 }

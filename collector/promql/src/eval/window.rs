@@ -5,7 +5,7 @@ use super::{Evaluation, Grid, Point, SUBQUERY_STEP_MS};
 use crate::EvalError;
 use crate::labels::Labels;
 use crate::plan::Matrix;
-use crate::source::Wanted;
+use crate::source::{Fold, Wanted};
 
 /// Samples of one series without its stale markers, in the order of their times.
 #[derive(Clone, Copy)]
@@ -24,17 +24,64 @@ impl Samples<'_> {
 
 type TakeSamples<'t> = &'t mut dyn FnMut(Labels, Samples<'_>) -> Result<(), EvalError>;
 
+/// How far back the windows of a range go, and what they find there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    pub(super) asked_ms: i64,
+    /// Widened where samples lie so far apart that what was asked for may hold too few.
+    pub(super) range_ms: i64,
+    pub(super) resolution_ms: i64,
+}
+
+impl Reach {
+    /// Whether samples stand for stretches of time.
+    pub(super) fn is_coarse(self) -> bool {
+        self.resolution_ms > 0
+    }
+}
+
+/// How many samples of a window something is made of, at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    One,
+    Two,
+}
+
 impl Evaluation<'_> {
+    /// How far back the windows of a matrix go.
+    pub(super) fn reach(&self, matrix: &Matrix, needs: Needs, grid: Grid) -> Reach {
+        let asked_ms = matrix.range_ms();
+        let Matrix::Select { selector, .. } = matrix else {
+            return Reach { asked_ms, range_ms: asked_ms, resolution_ms: 0 };
+        };
+        let from = self.reference(selector.shift, grid).at(0) - asked_ms + 1;
+        let resolution_ms = self.source.resolution_ms(from);
+        let least_ms = match needs {
+            Needs::One => resolution_ms,
+            Needs::Two => resolution_ms * 5 / 2,
+        };
+        Reach { asked_ms, range_ms: asked_ms.max(least_ms), resolution_ms }
+    }
+
     /// Every series with the samples that any step's window holds.
-    pub(super) fn windows(&self, matrix: &Matrix, grid: Grid, take: TakeSamples<'_>) -> Result<(), EvalError> {
+    pub(super) fn windows(
+        &self,
+        matrix: &Matrix,
+        fold: Fold,
+        reach: Reach,
+        grid: Grid,
+        take: TakeSamples<'_>,
+    ) -> Result<(), EvalError> {
         match matrix {
-            Matrix::Select { selector, range_ms } => {
+            Matrix::Select { selector, .. } => {
                 let moments = self.reference(selector.shift, grid);
                 let wanted = Wanted {
                     matchers: &selector.matchers,
-                    from_ms: moments.at(0) - range_ms + 1,
+                    from_ms: moments.at(0) - reach.range_ms + 1,
                     to_ms: moments.last(),
                     is_range: true,
+                    fold,
+                    resolution_ms: reach.resolution_ms,
                 };
                 let (mut live_at, mut live) = (Vec::new(), Vec::new());
                 self.source.series(&wanted, &mut |labels, at, values| {
@@ -92,12 +139,12 @@ impl Evaluation<'_> {
         grid: Grid,
         take: &mut dyn FnMut(&[f64]) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
-        let (moments, range_ms) = (self.reference(matrix.shift(), grid), matrix.range_ms());
-        self.windows(matrix, grid, &mut |_, samples| {
+        let (moments, reach) = (self.reference(matrix.shift(), grid), self.reach(matrix, Needs::One, grid));
+        self.windows(matrix, Fold::Last, reach, grid, &mut |_, samples| {
             let mut column = vec![ABSENT; grid.count];
             let mut windows = Windows::default();
             for (n, value) in column.iter_mut().enumerate() {
-                if !windows.next(samples.at, moments.at(n), range_ms).is_empty() {
+                if !windows.next(samples.at, moments.at(n), reach.range_ms).is_empty() {
                     *value = 1.0;
                 }
             }

@@ -26,6 +26,7 @@ mod operator;
 mod order;
 mod piece;
 mod policy;
+mod rollup;
 mod schema;
 mod token;
 
@@ -47,6 +48,7 @@ pub use operator::OperatorKey;
 pub use order::OrderKey;
 pub use piece::PieceKey;
 pub use policy::PolicyKey;
+pub use rollup::RollupKey;
 pub use schema::SchemaKey;
 pub use token::TokenKey;
 

@@ -30,7 +30,7 @@ macro_rules! kinds {
             let listed: Vec<u8> = seen.into_keys().collect();
             assert_eq!(
                 listed,
-                [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 24, 32, 40, 41, 42, 43, 44, 48, 49, 50, 51, 52, 53, 56, 57, 58]
+                [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19, 24, 32, 40, 41, 42, 43, 44, 48, 49, 50, 51, 52, 53, 56, 57, 58]
             );
         }
 
@@ -57,6 +57,7 @@ kinds! {
     counter_keys: CounterKey(name: any::<String>());
     block_keys: BlockKey(hour: any::<u32>(), host: any::<u32>(), slot: any::<u8>(), part: any::<u8>());
     piece_keys: PieceKey(hour: any::<u32>(), piece: any::<u8>(), host: any::<u32>(), slot: any::<u8>(), sibling: any::<u8>());
+    rollup_keys: RollupKey(tier: any::<u8>(), stretch: any::<u32>(), piece: any::<u8>(), host: any::<u32>(), sibling: any::<u8>());
     schema_keys: SchemaKey(id: any::<[u8; 16]>());
     open_row_keys: OpenRowKey(host: any::<u32>(), slot: any::<u32>(), at_ms: any::<i64>());
     lease_keys: LeaseKey(host: host(), kind: any::<String>());

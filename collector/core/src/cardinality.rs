@@ -1,0 +1,129 @@
+//! Which series of a host are stored: no more than it may bring.
+//!
+//! In: the points of its summaries. Out: the set of series that have a place. Whoever has one keeps it, so that the set,
+//! and with it the schema that is stored, changes rarely: a series that is gone leaves when there is no room for others,
+//! and only when it is asked to, and of those that come at once the first by name are taken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mainstay_core::series::{Point, SeriesKey};
+
+/// The series of one host that have a place, and which of them are gauges.
+#[derive(Debug, Default)]
+pub struct SeriesSet {
+    series: BTreeMap<Arc<SeriesKey>, bool>,
+}
+
+impl SeriesSet {
+    /// The series, sorted.
+    #[must_use]
+    pub fn series(&self) -> &BTreeMap<Arc<SeriesKey>, bool> {
+        &self.series
+    }
+
+    /// Takes those points, which are sorted, that are not known, as long as there are fewer than `max`. Says whether the set
+    /// is another now.
+    pub fn take(&mut self, points: &[(Arc<SeriesKey>, Point)], max: usize) -> bool {
+        let mut is_another = false;
+        for (key, point) in points {
+            let is_gauge = matches!(point, Point::Gauge { .. });
+            if let Some(was) = self.series.get_mut(key) {
+                is_another |= *was != is_gauge;
+                *was = is_gauge;
+            } else if self.series.len() < max {
+                self.series.insert(Arc::clone(key), is_gauge);
+                is_another = true;
+            }
+        }
+        is_another
+    }
+
+    /// Forgets the series that are not among these points, which are sorted, if there is no room for all of the points, and
+    /// the last by name if there are more than `max` even so. Says whether any was forgotten.
+    pub fn make_room(&mut self, points: &[(Arc<SeriesKey>, Point)], max: usize) -> bool {
+        let unknown = points.iter().filter(|(key, _)| !self.series.contains_key(key)).count();
+        if self.series.len() + unknown <= max {
+            return false;
+        }
+        let before = self.series.len();
+        let mut now = points.iter().map(|(key, _)| key).peekable();
+        self.series.retain(|key, _| {
+            while now.next_if(|of| *of < key).is_some() {}
+            now.peek() == Some(&key)
+        });
+        while self.series.len() > max {
+            self.series.pop_last();
+        }
+        self.series.len() != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn points(names: impl IntoIterator<Item = u8>) -> Vec<(Arc<SeriesKey>, Point)> {
+        let names: BTreeSet<u8> = names.into_iter().collect();
+        let point = |n: u8| (Arc::new(SeriesKey::new(&format!("m{n:03}"), &[])), Point::Counter(1.0));
+        names.into_iter().map(point).collect()
+    }
+
+    fn names(set: &SeriesSet) -> Vec<u8> {
+        set.series().keys().map(|key| key.name[1..].parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn who_has_a_place_keeps_it_and_who_is_gone_makes_room_when_asked() {
+        let mut set = SeriesSet::default();
+        assert!(set.take(&points([5, 6, 7]), 4));
+        assert!(set.take(&points([1, 2, 5]), 4), "one place is left");
+        assert_eq!(names(&set), [1, 5, 6, 7]);
+        assert!(!set.take(&points([1, 2, 3]), 4), "nobody is driven out by a summary");
+        assert!(set.make_room(&points([1, 2, 3]), 4));
+        assert_eq!(names(&set), [1]);
+        assert!(set.take(&points([1, 2, 3]), 4));
+        assert!(!set.make_room(&points([2, 3]), 4), "there is room");
+        assert_eq!(names(&set), [1, 2, 3]);
+        assert!(!set.make_room(&points([1, 2, 3, 4, 5]), 3), "all of them are here");
+        assert!(set.make_room(&points([1, 2, 3]), 2), "fewer are allowed now");
+        assert_eq!(names(&set), [1, 2]);
+    }
+
+    #[test]
+    fn a_counter_that_turns_gauge_is_another_set() {
+        let mut set = SeriesSet::default();
+        set.take(&points([1]), 4);
+        let gauge = vec![(points([1])[0].0.clone(), Point::Gauge { last: 1.0, min: 1.0, max: 1.0, mean: 1.0 })];
+        assert!(set.take(&gauge, 4));
+        assert!(!set.take(&gauge, 4));
+        assert_eq!(set.series().values().copied().collect::<Vec<_>>(), [true]);
+    }
+
+    proptest! {
+        #[test]
+        fn there_are_never_more_than_allowed_and_all_are_here_that_fit(
+            summaries in prop::collection::vec(prop::collection::vec(0u8..40, 0..30), 1..20), max in 1usize..20,
+        ) {
+            let mut set = SeriesSet::default();
+            for summary in summaries {
+                let points = points(summary);
+                let before = names(&set);
+                let is_room_made = set.make_room(&points, max);
+                let is_taken = set.take(&points, max);
+                let after = names(&set);
+                prop_assert!(after.len() <= max);
+                prop_assert_eq!(is_room_made || is_taken, before != after);
+                let here: Vec<u8> = points.iter().map(|(key, _)| key.name[1..].parse().unwrap()).collect();
+                let stored = here.iter().filter(|name| after.contains(name)).count();
+                prop_assert_eq!(stored, here.len().min(max));
+                // Who was stored and is still here is stored still.
+                prop_assert!(before.iter().filter(|name| here.contains(name)).all(|name| after.contains(name)));
+            }
+        }
+    }
+}

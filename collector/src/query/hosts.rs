@@ -1,0 +1,298 @@
+//! Hosts, read one after the other: of each the series that a selector means, and how much of what should be there was.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use mainstay_fleet::block::Which;
+use mainstay_fleet::rollup::{Tally, Tier};
+use mainstay_promql::{EvalError, Fold, Label, Labels, Take, Wanted};
+
+use super::Stop;
+use super::question::Question;
+use super::rolled::{self, Asked};
+use crate::hub::HostState;
+use crate::services::range::coverage;
+use crate::store::StoreError;
+use crate::store::read::{Piece, Read, Reader};
+use crate::store::series::which;
+use crate::store::view::View;
+
+/// A host as it was when the query came.
+pub(super) struct Host {
+    pub(super) short: u32,
+    pub(super) labels: Arc<[Label]>,
+    /// Its id, if another host has the same labels and name.
+    pub(super) id: Option<Label>,
+    enrolled_ms: i64,
+    heard_ms: i64,
+    /// Since when nothing comes any more, of one that may not connect.
+    ended_ms: Option<i64>,
+}
+
+impl Host {
+    pub(super) fn new(state: &HostState) -> Self {
+        Self {
+            short: state.row.short,
+            labels: state.query_labels(),
+            id: None,
+            enrolled_ms: state.row.enrolled_ms,
+            heard_ms: state.heard_ms.max(state.mark.last_seen_ms),
+            ended_ms: state.is_revoked().then_some(state.mark.last_seen_ms),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.label("host")
+    }
+
+    pub(super) fn labels(&self) -> impl Iterator<Item = &Label> {
+        self.labels.iter().chain(&self.id)
+    }
+
+    /// Whether it may have any of the series at all: decided without reading a block.
+    pub(super) fn may_be_meant(&self, wanted: &Wanted<'_>) -> bool {
+        let is_over = self.ended_ms.is_some_and(|ended| ended < wanted.from_ms);
+        !is_over && wanted.matchers.iter().all(|matcher| matcher.label != "host" || matcher.holds(self.name()))
+    }
+
+    pub(super) fn label(&self, name: &str) -> &str {
+        self.labels().find(|(known, _)| &**known == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// Series of some hosts, on their way from where they were read to where the query is evaluated.
+#[derive(Default)]
+pub(super) struct Held<'h> {
+    pub(super) series: Vec<(Labels, Vec<i64>, Vec<f64>)>,
+    /// How many of them are of which host.
+    pub(super) hosts: Vec<(&'h Host, usize, Found)>,
+}
+
+/// What a host came to besides its series.
+pub(super) struct Found {
+    /// The share of the range that is there, if it has any of the series.
+    pub(super) share: Option<f64>,
+    /// What it is rolled up to, if it is.
+    pub(super) tier: Option<Tier>,
+    pub(super) damaged: Vec<String>,
+    pub(super) read: Read,
+}
+
+/// Reads hosts one after the other, with what is worked out once for all of them.
+pub(super) struct Lane<'v, 'q> {
+    reader: Reader<'v>,
+    question: Question<'q>,
+    wanted: &'q Wanted<'q>,
+    tier: Option<Tier>,
+    columns: Vec<Column>,
+    windows: Vec<(i64, i64)>,
+}
+
+impl<'v, 'q> Lane<'v, 'q> {
+    pub(super) fn of(view: &'v View<'_>, wanted: &'q Wanted<'q>) -> Self {
+        let question = Question::of(wanted.matchers);
+        let tier = Tier::ALL.into_iter().find(|tier| tier.ms() == wanted.resolution_ms);
+        Self { reader: view.reader(), question, wanted, tier, columns: Vec::new(), windows: Vec::new() }
+    }
+
+    pub(super) fn hosts<'h>(&mut self, hosts: &[&'h Host], stop: &Stop) -> Result<Held<'h>, EvalError> {
+        let mut held = Held::default();
+        for host in hosts {
+            check(stop)?;
+            let before = held.series.len();
+            let found = self.host(host, &mut |labels, at, values| {
+                held.series.push((labels, at.to_vec(), values.to_vec()));
+                Ok(())
+            })?;
+            held.hosts.push((host, held.series.len() - before, found));
+        }
+        Ok(held)
+    }
+
+    pub(super) fn host(&mut self, host: &Host, take: &mut Take<'_>) -> Result<Found, EvalError> {
+        let Self { reader, question, wanted, tier, columns, windows } = self;
+        let (from_ms, to_ms) = (wanted.from_ms, wanted.to_ms);
+        let span = from_ms..=to_ms;
+        let before = reader.read();
+        let holds = question.holds(host);
+        windows.clear();
+        let read = reader.host(host.short, *tier, (from_ms, to_ms), &mut |piece| {
+            let meant = question.candidates(&piece.schema);
+            columns.resize_with(question.slots(), Column::default);
+            let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
+            windows.extend(rows.filter(|(at, _)| span.contains(at)));
+            for candidate in meant.iter().filter(|candidate| candidate.is_of(&holds)) {
+                let Some(which) = which(question.suffix, candidate.gauge) else { continue };
+                let column = &mut columns[candidate.slot];
+                if piece.tier.is_some() {
+                    let asked = Asked::of(question.suffix, which, wanted.fold);
+                    column.add_rolled(piece, candidate.at, asked, &span)?;
+                } else {
+                    column.add(piece, (candidate.at, which), &span)?;
+                }
+            }
+            Ok(())
+        });
+        read.map_err(|error| failed(&error))?;
+        let mut any = false;
+        for (slot, column) in columns.iter_mut().enumerate().filter(|(_, column)| !column.at.is_empty()) {
+            any = true;
+            if let Some(tier) = *tier {
+                column.roll(tier, question.suffix, wanted.fold);
+            }
+            column.sort();
+            take(question.labels(slot, host), &column.at, &column.values)?;
+            column.clear();
+        }
+        let share = any.then(|| coverage(windows, (from_ms, to_ms), host.enrolled_ms, host.heard_ms));
+        let tier = tier.filter(|_| any);
+        Ok(Found { share, tier, damaged: reader.damaged(), read: reader.read().since(before) })
+    }
+}
+
+/// Points of one series of one host.
+#[derive(Default)]
+struct Column {
+    at: Vec<i64>,
+    values: Vec<f64>,
+    /// How many of them, which came first, stand for stretches already.
+    rolled: usize,
+}
+
+impl Column {
+    /// Adds the points that a cell of a piece has in a span.
+    fn add(
+        &mut self,
+        piece: &mut Piece<'_, '_>,
+        (cell, which): (usize, Which),
+        span: &RangeInclusive<i64>,
+    ) -> Result<(), StoreError> {
+        piece.each_value(cell, which, &mut |at, value| {
+            if span.contains(&at) {
+                self.at.push(at);
+                self.values.push(value);
+            }
+        })
+    }
+
+    /// Adds what a tier has of the series in a place of the schema.
+    fn add_rolled(
+        &mut self,
+        piece: &mut Piece<'_, '_>,
+        series: usize,
+        asked: Asked,
+        span: &RangeInclusive<i64>,
+    ) -> Result<(), StoreError> {
+        let from = self.at.len();
+        self.add(piece, asked.cell(series), span)?;
+        self.rolled = self.at.len();
+        if let Asked::Times(_) = asked {
+            let mut counts = Self::default();
+            counts.add(piece, Asked::Tally(Tally::Count).cell(series), span)?;
+            self.values[from..].iter_mut().zip(counts.values).for_each(|(value, count)| *value *= count);
+        }
+        Ok(())
+    }
+
+    /// Rolls up what was not.
+    fn roll(&mut self, tier: Tier, suffix: &str, fold: Fold) {
+        let rest = Self { at: self.at.split_off(self.rolled), values: self.values.split_off(self.rolled), rolled: 0 };
+        let points: BTreeMap<i64, f64> = rest.at.into_iter().zip(rest.values).collect();
+        let points: Vec<(i64, f64)> = points.into_iter().collect();
+        for (at, value) in rolled::together(&points, tier, suffix, fold) {
+            self.at.push(at);
+            self.values.push(value);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.at.clear();
+        self.values.clear();
+        self.rolled = 0;
+    }
+
+    /// Blocks of one slot may overlap; of points of one time the last that was read counts.
+    fn sort(&mut self) {
+        if self.at.is_sorted_by(|a, b| a < b) {
+            return;
+        }
+        let points: BTreeMap<i64, f64> = self.at.drain(..).zip(self.values.drain(..)).collect();
+        (self.at, self.values) = points.into_iter().unzip();
+    }
+}
+
+/// Most hosts whose series are handed over together.
+const TOGETHER_MAX: usize = 16;
+/// Most such pieces that are read ahead.
+const AHEAD_MAX: usize = 6;
+/// Points that are read ahead, if a host has fewer: 64 MiB.
+const HELD_POINTS_MAX: usize = 4 << 20;
+
+/// How far ahead hosts are read, by what the hosts before them had.
+pub(super) struct Pace {
+    together: Cell<usize>,
+    ahead: Cell<usize>,
+    /// The most points of a host so far.
+    points: Cell<usize>,
+}
+
+impl Default for Pace {
+    /// Two hosts at first: what they have is not known yet.
+    fn default() -> Self {
+        Self { together: Cell::new(1), ahead: Cell::new(2), points: Cell::new(1) }
+    }
+}
+
+impl Pace {
+    /// How many pieces may be under way.
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead.get()
+    }
+
+    /// Hosts in pieces of as many as are to be read together when each is begun.
+    pub(super) fn pieces<'a, T>(&self, mut rest: &'a [T]) -> impl Iterator<Item = &'a [T]> {
+        std::iter::from_fn(move || {
+            let (piece, after) = rest.split_at(self.together.get().min(rest.len()));
+            rest = after;
+            (!piece.is_empty()).then_some(piece)
+        })
+    }
+
+    /// Learns from what so many hosts had together.
+    pub(super) fn after(&self, hosts: usize, points: usize) {
+        let of_host = self.points.get().max(points / hosts.max(1));
+        self.points.set(of_host);
+        self.together.set((HELD_POINTS_MAX / AHEAD_MAX / of_host).clamp(1, TOGETHER_MAX));
+        self.ahead.set((HELD_POINTS_MAX / self.together.get() / of_host).clamp(1, AHEAD_MAX));
+    }
+}
+
+pub(super) fn failed(error: &StoreError) -> EvalError {
+    EvalError::Source(error.to_string())
+}
+
+pub(super) fn check(stop: &Stop) -> Result<(), EvalError> {
+    stop.now().map_or(Ok(()), |why| Err(EvalError::Interrupted(why)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_ahead_as_far_as_there_is_room_for_what_they_have() {
+        let pace = Pace::default();
+        let mut pieces = pace.pieces(&[0; 20]);
+        assert_eq!((pieces.next().map(<[_]>::len), pace.ahead()), (Some(1), 2), "of the first nothing is known");
+        pace.after(1, 360);
+        assert_eq!((pieces.next().map(<[_]>::len), pace.ahead()), (Some(16), 6));
+        for (points, together, ahead) in [(100_000, 6, 6), (1 << 20, 1, 4), (3 << 20, 1, 1), (360, 1, 1)] {
+            pace.after(1, points);
+            assert_eq!((pace.together.get(), pace.ahead()), (together, ahead), "{points} points");
+            assert!(pace.together.get() * pace.ahead() * points <= HELD_POINTS_MAX);
+        }
+        assert_eq!((pieces.next().map(<[_]>::len), pieces.next().map(<[_]>::len)), (Some(1), Some(1)));
+    }
+}

@@ -1,0 +1,86 @@
+//! The store as it is at one moment: what hours and stretches it has, and the finest of them that covers a range.
+
+use mainstay_fleet::rollup::Tier;
+use rocksdb::{DB, SnapshotWithThreadMode};
+
+use super::columns::Column;
+use super::keys::{BlockKey, Key as _, PieceKey, RollupKey};
+use super::retention::Retention;
+use super::rollup::{HOURS_PER_DAY, number};
+use super::series::hour_of;
+use super::{Store, family};
+
+/// The store as it is at one moment.
+pub struct View<'s> {
+    pub(super) store: &'s Store,
+    pub(super) snapshot: SnapshotWithThreadMode<'s, DB>,
+    /// Hours that have blocks at all.
+    hours: (u32, u32),
+    /// The stretches that each tier has.
+    pub(super) rolled: [Option<(u32, u32)>; 2],
+    /// Whether there are blocks of version 1.
+    pub(super) has_old: bool,
+}
+
+impl std::fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("hours", &self.hours).field("has_old", &self.has_old).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The store as it is now.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        let snapshot = self.db().snapshot();
+        let stretches = |prefix: &[u8]| stretches_of(self, &snapshot, prefix);
+        let (old, new) = (stretches(&[BlockKey::ORDINAL]), stretches(&[PieceKey::ORDINAL]));
+        let rolled = Tier::ALL.map(|tier| stretches(&[RollupKey::ORDINAL, number(tier)]));
+        let hours = match (old, new) {
+            (Some(old), Some(new)) => (old.0.min(new.0), old.1.max(new.1)),
+            (one, other) => one.or(other).unwrap_or((1, 0)),
+        };
+        View { store: self, snapshot, hours, rolled, has_old: old.is_some() }
+    }
+}
+
+/// The first and the last stretch that keys are of, which begin with `prefix` and then one. Where the store is damaged,
+/// whoever reads there is told.
+fn stretches_of(store: &Store, snapshot: &SnapshotWithThreadMode<'_, DB>, prefix: &[u8]) -> Option<(u32, u32)> {
+    let mut ends = snapshot.raw_iterator_cf(family(store.db(), Column::Series));
+    let stretch = |key: &[u8]| Some(u32::from_be_bytes(*key.strip_prefix(prefix)?.first_chunk()?));
+    ends.seek(prefix);
+    let first = ends.key().and_then(stretch)?;
+    ends.seek_for_prev([prefix, &[0xff; 16]].concat());
+    Some((first, ends.key().and_then(stretch)?))
+}
+
+impl View<'_> {
+    /// The finest that covers a range from a moment on, or all of it that is stored at all; `None` is every summary.
+    #[must_use]
+    pub fn finest(&self, from_ms: i64, retention: &Retention, now_ms: i64) -> Option<Tier> {
+        let [five, hour] = self.rolled.map(|stretches| stretches.map(|(first, _)| first));
+        let rows = (self.hours.0 <= self.hours.1).then_some(self.hours.0);
+        let hour = hour.map(|day| {
+            let first = day * HOURS_PER_DAY;
+            // Hours are in blocks of days: when the first of them began, finer ones may tell.
+            let is_of_day = |hour: &u32| hour / HOURS_PER_DAY == day;
+            [rows, five].into_iter().flatten().filter(is_of_day).min().unwrap_or(first)
+        });
+        // What is about to be removed is not counted on.
+        let kept = |first: Option<u32>, tier| first.map(|first| first.max(retention.first_hour(tier, now_ms)));
+        let begin = [
+            (None, kept(rows, None)),
+            (Some(Tier::Minutes5), kept(five, Some(Tier::Minutes5))),
+            (Some(Tier::Hour), kept(hour, Some(Tier::Hour))),
+        ];
+        let earliest = begin.iter().filter_map(|(_, begin)| *begin).min();
+        let asked = earliest.map(|earliest| earliest.max(hour_of(from_ms.max(0))));
+        let covers = |(_, begin): &&(Option<Tier>, Option<u32>)| begin.is_some_and(|begin| Some(begin) <= asked);
+        begin.iter().find(covers).and_then(|(tier, _)| *tier)
+    }
+
+    pub(super) fn hours(&self, from_ms: i64, to_ms: i64) -> std::ops::RangeInclusive<u32> {
+        hour_of(from_ms).max(self.hours.0)..=hour_of(to_ms).min(self.hours.1)
+    }
+}
