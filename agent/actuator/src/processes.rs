@@ -111,7 +111,7 @@ impl Looker {
         if !self.counted.insert((file.dev(), file.ino())) {
             return None;
         }
-        let held = self.deleted.entry((pid, device)).or_insert(Deleted { pid, device, ..Deleted::default() });
+        let held = self.deleted.entry((pid, device)).or_insert_with(|| Deleted { pid, device, ..Deleted::default() });
         held.files = held.files.saturating_add(1);
         held.bytes = held.bytes.saturating_add(file.blocks().saturating_mul(BLOCK_BYTES));
         Some(())

@@ -198,7 +198,8 @@ pub(super) fn listen(path: &Path, questions: mpsc::Sender<Asked>) {
 
 /// Has the loop answer a question.
 async fn page(question: &str, questions: &mpsc::Sender<Asked>) -> Result<String, String> {
-    let (word, rest) = question.trim().split_once(' ').unwrap_or((question.trim(), ""));
+    let question = question.trim();
+    let (word, rest) = question.split_once(' ').unwrap_or((question, ""));
     let answer = match word {
         MODELS => ask_loop(questions, |answer| Asked::Models(Glob::new(rest.trim()), answer)).await,
         TOP => {

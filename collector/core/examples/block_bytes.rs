@@ -91,10 +91,7 @@ fn report(name: &str, seconds: u32, gauge: &[bool], rows: &[Row]) {
         let [kept, anew] = first.map_or([0.0; 2], |packed| {
             let mut unpacker = Unpacker::default();
             let at = gauge.len() / 2;
-            [
-                time_of_one(&packed, at, &mut |read| read(&mut unpacker)),
-                time_of_one(&packed, at, &mut |read| read(&mut Unpacker::default())),
-            ]
+            [time_of_one(&packed, at, Some(&mut unpacker)), time_of_one(&packed, at, None)]
         });
         println!(
             "| {name} | {seconds} s | {block} | {values} of {some} series | {:.3} | {:.3} | {:.0} | {kept:.1} | {anew:.1} |",
@@ -146,25 +143,21 @@ fn only_last(row: &Row, moves: &[bool]) -> Row {
     Row { cells, ..row.clone() }
 }
 
-/// Microseconds for reading one series out of the pieces of a block, with what unpacks lent by `with`.
-fn time_of_one(
-    packed: &mainstay_fleet::block::Packed,
-    at: usize,
-    with: &mut dyn FnMut(&mut dyn FnMut(&mut Unpacker)),
-) -> f64 {
+/// Microseconds for reading one series out of the pieces of a block, with what unpacks kept or made anew each time.
+fn time_of_one(packed: &mainstay_fleet::block::Packed, at: usize, mut kept: Option<&mut Unpacker>) -> f64 {
     const TIMES: u32 = 2_000;
     let started = Instant::now();
     for _ in 0..TIMES {
-        with(&mut |unpacker| {
-            let head = Head::open(&packed.head).unwrap_or_else(|error| panic!("{error}"));
-            let no = head.split.part_of(at);
-            let part = Part::open(&packed.parts[usize::from(no)], &head, no, unpacker)
-                .unwrap_or_else(|error| panic!("{error}"));
-            let read = part.each_value(&head, at, Which::Last, &mut |_, value| {
-                black_box(value);
-            });
-            read.unwrap_or_else(|error| panic!("{error}"));
+        let mut anew = Unpacker::default();
+        let unpacker = kept.as_deref_mut().unwrap_or(&mut anew);
+        let head = Head::open(&packed.head).unwrap_or_else(|error| panic!("{error}"));
+        let no = head.split.part_of(at);
+        let part =
+            Part::open(&packed.parts[usize::from(no)], &head, no, unpacker).unwrap_or_else(|error| panic!("{error}"));
+        let read = part.each_value(&head, at, Which::Last, &mut |_, value| {
+            black_box(value);
         });
+        read.unwrap_or_else(|error| panic!("{error}"));
     }
     started.elapsed().as_nanos() as f64 / f64::from(TIMES) / 1_000.0
 }

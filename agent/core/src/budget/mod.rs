@@ -269,7 +269,7 @@ impl Budget {
         let (ratio, limit) = (self.cpu_ratio(), self.limits.cpu_ratio);
         let cpu = (ratio > limit).then_some(Over::Cpu { ratio, limit });
         let held = self.rss_bytes.filter(|bytes| *bytes > self.limits.rss_bytes);
-        cpu.or(held.map(|bytes| Over::Memory { bytes, limit: self.limits.rss_bytes }))
+        cpu.or_else(|| held.map(|bytes| Over::Memory { bytes, limit: self.limits.rss_bytes }))
     }
 
     /// Whether a whole minute is known and far enough below the limits.
