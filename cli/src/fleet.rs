@@ -112,6 +112,8 @@ pub(crate) struct Completeness {
     completeness: f64,
     /// Whether stored series could not be read.
     damaged: bool,
+    /// The coarsest that any answer is of: `raw`, `5m` or `1h`; empty where nothing was there.
+    resolution: String,
     /// Hosts that are meant and not there.
     not_heard: Vec<NotHeard>,
     /// What hosts are known to have lost within the range.
@@ -172,6 +174,7 @@ impl Completeness {
         Self {
             completeness: 1.0,
             damaged: false,
+            resolution: String::new(),
             not_heard: not_heard.collect(),
             gaps: gaps.collect(),
             clocks_off: clocks_off.collect(),
@@ -182,6 +185,10 @@ impl Completeness {
     pub(crate) fn take(&mut self, answer: &QueryRangeResponse) {
         self.completeness = self.completeness.min(answer.completeness);
         self.damaged |= answer.truncated;
+        let coarseness = |resolution: &str| ["raw", "5m", "1h"].iter().position(|known| *known == resolution);
+        if coarseness(&answer.resolution) > coarseness(&self.resolution) {
+            self.resolution.clone_from(&answer.resolution);
+        }
     }
 
     /// What an operator has to know, a line each.
@@ -191,6 +198,7 @@ impl Completeness {
             // What is missing is never rounded away.
             notes.push(format!("{:.1}% of the range is here", (self.completeness * 100.0).min(99.9)));
         }
+        notes.extend(words::rolled_up(&self.resolution).map(str::to_owned));
         if !self.not_heard.is_empty() {
             let one = |host: &NotHeard| format!("{} ({}, last seen {} ago)", host.host, host.state, host.ago);
             notes.push(format!(
@@ -279,6 +287,17 @@ mod tests {
         assert!(notes[2].starts_with("gap on web-2: ") && notes[2].ends_with("(spool full)"), "{notes:#?}");
         assert!(notes[3].ends_with(": web-3 (-3.20s)"), "{notes:#?}");
         assert!(notes[4].contains("cannot be read"), "{notes:#?}");
+    }
+
+    #[test]
+    fn the_coarsest_resolution_is_said() {
+        let mut seen = Completeness::of(&[host("web-1", "online", 0)], NOW - 60_000, NOW);
+        for (resolution, coarsest) in [("raw", "raw"), ("", "raw"), ("1h", "1h"), ("5m", "1h")] {
+            let answer = QueryRangeResponse { completeness: 1.0, resolution: resolution.into(), ..Default::default() };
+            seen.take(&answer);
+            assert_eq!(seen.resolution, coarsest);
+        }
+        assert!(seen.notes()[0].starts_with("rolled up to 1 hour"), "{:?}", seen.notes());
     }
 
     #[test]

@@ -112,6 +112,15 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// What has to be known of values that are not those of single summaries; `None` where they are.
+pub(crate) fn rolled_up(resolution: &str) -> Option<&'static str> {
+    match resolution {
+        "5m" => Some("rolled up to 5 minutes: the range begins before every summary is kept"),
+        "1h" => Some("rolled up to 1 hour: the range begins before 5 minutes are kept"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

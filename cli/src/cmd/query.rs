@@ -133,10 +133,8 @@ fn footnotes(answer: &QueryRangeResponse) {
     if answer.completeness < 1.0 {
         output::say(&format!("{:.1}% of the range is here", answer.completeness * 100.0));
     }
-    match answer.resolution.as_str() {
-        "5m" => output::say("rolled up to 5 minutes: the range begins before every summary is kept"),
-        "1h" => output::say("rolled up to 1 hour: the range begins before 5 minutes are kept"),
-        _ => {}
+    if let Some(rolled_up) = words::rolled_up(&answer.resolution) {
+        output::say(rolled_up);
     }
     for gap in &answer.gaps {
         let at = gap.gap.clone().unwrap_or_default();
