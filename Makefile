@@ -15,7 +15,7 @@ export CARGO_TARGET_DIR
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
-build: ## the four programs, release profile
+build: ## the four programs, as they are packaged
 	@tests/scripts/install-missing build
 	@tests/scripts/build-programs
 
@@ -65,7 +65,7 @@ soak: ## 200 power cuts of the collector; needs root
 	@tests/scripts/install-missing build test
 	@MAINSTAY_POWER_CUTS=200 cargo nextest run --locked --release -p mainstay-collector -E 'test(/^power::/)'
 
-bench: ## cost of the detectors, time to restart, footprint, bytes of series, questions about a fleet, beside peers; needs root
+bench: ## cost of the detectors and of a tick, time to restart, footprint, bytes of series, questions about a fleet, beside peers; needs root
 	@tests/scripts/install-missing build hosts deb bench
 	@$(MAKE) deb
 	@bench/run

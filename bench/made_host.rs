@@ -11,6 +11,9 @@ use mainstay_agent::host::systemd::UnitState;
 use mainstay_core::sample::{ActiveState, Unit};
 use mainstay_core::subject::UnitName;
 
+/// Where files are in memory.
+const MEMORY: &str = "/dev/shm";
+
 /// How large a made host is.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Size {
@@ -28,7 +31,9 @@ pub(crate) struct MadeHost {
 impl MadeHost {
     /// Writes the files of a host.
     pub(crate) fn new(size: Size) -> Self {
-        let made = Self { root: tempfile::tempdir().expect("a folder for the made host"), size };
+        // In memory where there is room for it, not on a disk that others write to.
+        let root = if Path::new(MEMORY).is_dir() { tempfile::tempdir_in(MEMORY) } else { tempfile::tempdir() };
+        let made = Self { root: root.expect("a folder for the made host"), size };
         made.machine();
         made.mounts();
         (1..=size.processes).for_each(|pid| made.process(pid));
