@@ -170,14 +170,14 @@ pub(crate) async fn run(args: &TimelineArgs, context: &Context) -> Result<Exit, 
 
 /// That there is more than is shown, and how to see it.
 fn left_out_note(left_out: usize, cut: &[&str]) -> Option<String> {
+    let counted = words::count(left_out, "earlier one");
     let more = match (left_out, cut) {
         (0, []) => return None,
-        (0, _) => "some earlier ones".to_owned(),
-        (some, []) => format!("{some} earlier ones"),
-        (some, _) => format!("at least {some} earlier ones"),
+        (0, _) => format!("some earlier ones of {} left out", cut.join(", ")),
+        (_, []) => format!("{counted} left out"),
+        (_, _) => format!("{counted} left out, and more of {}", cut.join(", ")),
     };
-    let of = if cut.is_empty() { String::new() } else { format!(" of {}", cut.join(", ")) };
-    Some(format!("{more}{of} left out; a shorter --last or a higher --limit shows what is meant"))
+    Some(format!("{more}; a shorter --last or a higher --limit shows what is meant"))
 }
 
 async fn ask(
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(left_out_note(0, &[]), None);
         let said = |left_out, cut: &[&str]| left_out_note(left_out, cut).unwrap();
         assert!(said(7, &[]).starts_with("7 earlier ones left out; a shorter --last"));
-        assert!(said(7, &["changes"]).starts_with("at least 7 earlier ones of changes left out"));
+        assert!(said(1, &["changes"]).starts_with("1 earlier one left out, and more of changes; a shorter"));
         assert!(said(0, &["ledger"]).starts_with("some earlier ones of ledger left out"));
     }
 
