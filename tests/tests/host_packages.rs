@@ -24,8 +24,8 @@ fn the_agents_package_is_small_and_its_services_are_confined() -> Result<()> {
     let host = fleet.host("host-1");
     host.install_deb(&deb)?;
     host.install_deb(&packages::deb("mainstay-collector")?)?;
-    // Exposure in tenths, as systemd-analyze takes it.
-    for (unit, most) in [("mainstay-agent", 20), ("mainstay-collector", 20), ("mainstay-actuator", 25)] {
+    // Exposure in tenths, as systemd-analyze takes it. One of the agent's is for netlink: which sockets there are.
+    for (unit, most) in [("mainstay-agent", 21), ("mainstay-collector", 20), ("mainstay-actuator", 25)] {
         let verdict = host.run(&format!("systemd-analyze security --no-pager --threshold={most} {unit}.service"))?;
         let last = verdict.stdout.lines().last().unwrap_or_default().to_owned();
         assert!(verdict.is_success(), "{unit}: more than {most} tenths: {last}");
