@@ -150,8 +150,9 @@ impl Joint {
             return gross;
         }
         let hour = self.usual + AT_LEAST;
-        // What one hour in ten reaches is how this host is, however gross.
-        (level / hour).clamp(LIMIT_MIN, gross).max(self.seldom / hour)
+        // What one hour in ten reaches is how this host is, however gross, unless as many alarms are wanted.
+        let least = if alarms_per_week < WEEK_HOURS * (1.0 - SELDOM) { self.seldom / hour } else { 0.0 };
+        (level / hour).clamp(LIMIT_MIN, gross).max(least)
     }
 
     /// For how many more seconds it learns before it says anything.
@@ -217,4 +218,28 @@ impl Joint {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn bucket(evidence: f64) -> usize {
     ((evidence.ln_1p() / BUCKET) as usize).min(BUCKETS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host whose hours are calm but for every fifth, which is as bad as `worst`.
+    fn joint(worst: f64) -> Joint {
+        let mut joint = Joint::default();
+        for hour in 0..400 {
+            let all = if hour % 5 == 0 { worst } else { 0.5 };
+            joint.observe(Evidence { all, beyond_habit: all }, HOUR, Learning::On);
+        }
+        joint
+    }
+
+    #[test]
+    fn what_one_hour_in_ten_reaches_is_no_alarm_unless_as_many_are_wanted() {
+        let joint = joint(40.0);
+        let at_worst = 40.0 / (joint.usual + AT_LEAST);
+        assert!(at_worst > 2.0 * GROSS, "{at_worst}");
+        assert!(joint.limit(0.5) > 0.9 * at_worst, "{} {at_worst}", joint.limit(0.5));
+        assert!(joint.limit(20.0) < 0.5 * at_worst, "{} {at_worst}", joint.limit(20.0));
+    }
 }
