@@ -36,6 +36,13 @@ pub(super) fn table<const N: usize>(page: &mut String, headings: [(&str, Side); 
     }
 }
 
+/// Says that there are more than are shown, if so.
+pub(super) fn write_more(page: &mut String, more: u32, what: &str) {
+    if more > 0 {
+        page.push_str(&format!("and {more} more {what}\n"));
+    }
+}
+
 /// A name within its bound, without what a terminal would obey.
 pub(super) fn name(text: &str) -> String {
     let clean: Vec<char> = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::page::{Side, known, name, table};
+use super::super::page::{Side, known, name, table, write_more};
 use super::{ConnectionsReply, EdgeRow, ListenerRow};
 use crate::connections::{Direction, Traffic};
 use crate::detect::words::{bytes, duration};
@@ -94,12 +94,6 @@ fn again(traffic: &Traffic) -> String {
         (0, _) => "0".to_owned(),
         (again, 0) => again.to_string(),
         (again, of) => format!("{again} ({:.1} %)", again as f64 / of as f64 * 100.0),
-    }
-}
-
-fn write_more(page: &mut String, more: u32, what: &str) {
-    if more > 0 {
-        let _ = writeln!(page, "and {more} more {what}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::page::{Side, known, name, per_second, table};
+use super::super::page::{Side, known, name, per_second, table, write_more};
 use super::{ProcessRow, TopReply, UnitRow};
 use crate::detect::words::{bytes, duration};
 use crate::processes::Held;
@@ -147,12 +147,6 @@ fn of_limit(used: Option<u64>, most: Option<u64>) -> String {
     match (used, most) {
         (Some(used), Some(most)) => format!("{used}/{most}"),
         (used, _) => known(used, |used| used.to_string()),
-    }
-}
-
-fn write_more(page: &mut String, more: u32, what: &str) {
-    if more > 0 {
-        let _ = writeln!(page, "and {more} more {what}");
     }
 }
 
