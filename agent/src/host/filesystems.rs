@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use mainstay_core::parse::mountinfo::{self, Mount};
+use mainstay_core::parse::mountinfo::{self, Mount, REMOTE_TYPES};
 use mainstay_core::sample::{Filesystem, FilesystemUsage};
 use mainstay_core::subject::PathBytes;
 use mainstay_core::time::Now;
@@ -66,34 +66,9 @@ const PSEUDO_TYPES: &[&str] = &[
     "udf",
 ];
 
-/// Answered by another machine: off by default.
-const NETWORK_TYPES: &[&str] = &[
-    "9p",
-    "afs",
-    "beegfs",
-    "ceph",
-    "cifs",
-    "coda",
-    "davfs",
-    "fuse",
-    "fuse.ceph",
-    "fuse.cephfs",
-    "fuse.glusterfs",
-    "fuse.rclone",
-    "fuse.s3fs",
-    "fuse.sshfs",
-    "gfs2",
-    "glusterfs",
-    "gpfs",
-    "lustre",
-    "ncpfs",
-    "nfs",
-    "nfs4",
-    "ocfs2",
-    "smb3",
-    "smbfs",
-    "virtiofs",
-];
+/// Of a program, and mostly answered by another machine: off by default, as [`REMOTE_TYPES`] are.
+const NETWORK_FUSE_TYPES: &[&str] =
+    &["fuse", "fuse.ceph", "fuse.cephfs", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"];
 
 /// Below these lie mounts of containers and of the system's own making.
 const IGNORED_BELOW: &[&str] = &[
@@ -278,7 +253,7 @@ fn is_watched(mount: &Mount, settings: &FilesystemSettings) -> bool {
     let is_container_layer = fstype == "overlay" && mount.mount_point.0 != b"/";
     !(PSEUDO_TYPES.contains(&fstype)
         || is_container_layer
-        || (!settings.network && NETWORK_TYPES.contains(&fstype))
+        || (!settings.network && (REMOTE_TYPES.contains(&fstype) || NETWORK_FUSE_TYPES.contains(&fstype)))
         || settings.ignore_types.iter().any(|ignored| ignored == fstype)
         || IGNORED_BELOW.iter().any(|folder| is_below(folder))
         || settings.ignore_mounts.iter().any(|folder| is_below(folder.trim_end_matches('/'))))

@@ -3,8 +3,8 @@
 use super::{At, ParseError, lines, words};
 use crate::subject::PathBytes;
 
-/// Filesystems that another machine answers for, or a program: who asks them may wait for ever.
-const REMOTE_TYPES: &[&str] = &[
+/// Filesystems that another machine answers for; those of a program (`fuse`) may be that too. Who asks them may wait for ever.
+pub const REMOTE_TYPES: &[&str] = &[
     "9p",
     "afs",
     "beegfs",
