@@ -23,7 +23,7 @@ use crate::store::keys::{HostKey, MarkKey, OrderKey};
 use crate::store::values::HostRow;
 
 /// Words of a replaced session within this after the takeover were on their way already.
-const HANDOVER_MS: i64 = 2_000;
+pub const HANDOVER_MS: i64 = 2_000;
 /// How long both are held when two machines use one identity.
 const CONTESTED_MS: u64 = 60_000;
 /// Orders that one session is given at its start.

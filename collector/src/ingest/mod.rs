@@ -12,3 +12,5 @@ pub mod push;
 pub mod session;
 pub mod silent;
 pub mod summary;
+
+pub use hello::HANDOVER_MS;

@@ -1,12 +1,13 @@
 //! Enrolment: a token works as often and as long as it says, and a refusal leaves nothing.
 
+use mainstay_collector::clock;
 use mainstay_collector::store::keys::HostKey;
 use mainstay_collector::store::values::HostRow;
 use mainstay_proto::v1;
 use tonic::Code;
 
 use crate::agent::{Agent, hello};
-use crate::world::{Papers, World, channel, enrol_at, request};
+use crate::world::{Papers, World, channel, enrol_at, request, until};
 
 fn hosts(world: &World) -> usize {
     world.collector.as_ref().unwrap().hub.store.scan_values::<HostKey, HostRow>(&HostKey::all()).count()
@@ -18,7 +19,7 @@ async fn a_spent_wrong_or_expired_token_is_refused_and_leaves_nothing() {
     let once = world.token(1, 60_000).await;
     enrol_at(&world.address(), &world.ca(), &once.secret, "web-1").await.unwrap();
     let expired = world.token(1, 1).await;
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await; // longer than the token lives
+    until("the end of the token", || async { (clock::wall_ms() > expired.expires_ms).then_some(()) }).await;
     let before = hosts(&world);
     for (secret, said) in [
         (once.secret.as_str(), "is spent: it was for 1 host,"),

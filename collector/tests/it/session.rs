@@ -1,5 +1,7 @@
 //! Sessions: exactly once, in spite of lost acknowledgements, restarts and liars.
 
+use mainstay_collector::clock;
+use mainstay_collector::ingest::HANDOVER_MS;
 use mainstay_collector::store::keys::{DecisionKey, LedgerKey};
 use mainstay_core::id::HostId;
 use mainstay_proto::v1;
@@ -8,7 +10,7 @@ use mainstay_proto::v1::collector_message::Of as Hear;
 use prost::Message;
 
 use crate::agent::{Agent, Book, EPOCH, definitions, finding, hello, item, repair, summary};
-use crate::world::World;
+use crate::world::{World, until};
 
 const WALL: i64 = 1_780_000_000_000;
 
@@ -209,7 +211,8 @@ async fn a_reconnect_replaces_a_session_and_two_machines_with_one_identity_are_b
     clone.facts.as_mut().unwrap().boot = vec![2; 16];
     let (mut third, _) = Agent::open(&world.address(), &papers, clone).await;
     // Words that were on their way are no quarrel; after that the first machine goes on talking.
-    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    let handed_over = clock::wall_ms() + HANDOVER_MS;
+    until("the end of the handover", || async { (clock::wall_ms() > handed_over).then_some(()) }).await;
     second.say(Say::Ping(v1::Ping { wall_ms: WALL })).await;
     assert!(second.rejected().await.text.contains("another machine"));
     assert!(third.rejected().await.text.contains("another machine"));
