@@ -171,13 +171,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Chunk<'_>, BadRecording> {
     for _ in 0..count {
         entries.push(entry(&mut rest, rows)?);
     }
-    let moment = |(boot_ms, wall_ms): (i64, i64)| Now {
-        boot_ns: u64::try_from(boot_ms).unwrap_or(0).saturating_mul(NS_PER_MS),
-        wall_ms,
+    let moment = |(boot_ms, wall_ms): (i64, i64)| {
+        let boot_ns = u64::try_from(boot_ms).ok()?.checked_mul(NS_PER_MS)?;
+        Some(Now { boot_ns, wall_ms })
     };
+    let moments: Option<Vec<Now>> = boot_ms.into_iter().zip(wall_ms).map(moment).collect();
     Ok(Chunk {
         boot: BootId(*boot),
-        at: boot_ms.into_iter().zip(wall_ms).map(moment).collect(),
+        at: moments.ok_or_else(at("its times"))?,
         left_out: u32::try_from(left_out).unwrap_or(u32::MAX),
         entries,
     })

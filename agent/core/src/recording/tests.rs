@@ -245,6 +245,22 @@ fn a_chunk_that_is_damaged_is_passed_over() {
 }
 
 #[test]
+fn times_that_cannot_be_are_refused() {
+    let bytes = Recording { at: vec![Now::default()], ..Recording::default() }.encode();
+    // Version, boot, one row, the column's mode, and 0 ms as a zigzag number.
+    let place = 1 + 16 + 1 + 1;
+    assert_eq!(Recording::decode(&bytes).unwrap().at, [Now::default()]);
+    let before_boot = [&bytes[..place], &[1], &bytes[place + 1..]].concat();
+    let too_late = [&bytes[..place], &[0xfe; 9], &[1], &bytes[place + 1..]].concat();
+    for wrong in [before_boot, too_late] {
+        assert_eq!(
+            Recording::decode(&wrong).unwrap_err().to_string(),
+            "a recording cannot be read at its times"
+        );
+    }
+}
+
+#[test]
 fn pages_hold_every_series_once_and_a_recording_no_more_than_its_bound() {
     let mut recorder = Recorder::new(BOOT);
     let chunks = chunks(&mut recorder, 0..100);
