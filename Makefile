@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mainstay/target
 export CARGO_TARGET_DIR
 
-.PHONY: help build test test-pure test-collector test-hosts lint eval eval-hosts soak bench deb rpm demo
+.PHONY: help build test test-pure test-collector test-hosts lint eval eval-hosts soak bench fuzz deb rpm demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -46,6 +46,10 @@ eval-hosts: ## faults on real hosts: what is found, when, and whom it blames; ne
 	@$(MAKE) deb
 	@cargo build --locked --quiet -p mainstay-tests --bin eval-hosts --bin learn-by-replay
 	@"$(CARGO_TARGET_DIR)/debug/eval-hosts" "$(or $(MINUTES),75)" "$(ONLY)"
+
+fuzz: ## what comes from outside, with any bytes: MINUTES=N for each of TARGETS="wire block query"; needs a nightly toolchain
+	@tests/scripts/install-missing build fuzz
+	@tests/scripts/fuzz "$(or $(MINUTES),10)" $(or $(TARGETS),wire block query)
 
 deb: ## Debian packages, in $CARGO_TARGET_DIR/debian
 	@tests/scripts/install-missing build deb
