@@ -11,6 +11,7 @@ mod effects;
 mod enrolment;
 mod exposition;
 mod learned;
+mod logs;
 mod restore;
 mod status;
 mod top;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::connections::{self, ConnectionsArgs};
 use super::decisions::DecisionRow;
 use super::findings::FindingRow;
+use super::host_logs::{self, LogsArgs};
 use super::host_top::{self, TopArgs};
 use super::hosts::{HostRow, painted_state, policy_word};
 use super::models::{self, ModelsArgs};
@@ -37,6 +38,8 @@ pub(crate) enum HostCommand {
     Top(TopArgs),
     /// Show who listens on it, and who talks to whom and how slowly
     Connections(ConnectionsArgs),
+    /// Show the last lines of its journal, or of one unit's, redacted (takes the role operator)
+    Logs(LogsArgs),
     /// Show what happened on it, on one line of time
     Timeline(TimelineArgs),
     /// Refuse this host's certificate from now on
@@ -55,7 +58,7 @@ impl HostCommand {
         match self {
             Self::Show { .. } => true,
             Self::Models(args) => args.only_looks(),
-            Self::Record(_) | Self::Timeline(_) | Self::Top(_) | Self::Connections(_) => true,
+            Self::Record(_) | Self::Timeline(_) | Self::Top(_) | Self::Connections(_) | Self::Logs(_) => true,
             Self::Revoke { .. } => false,
         }
     }
@@ -87,6 +90,7 @@ pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit
         HostCommand::Record(args) => record::run(args, context).await,
         HostCommand::Top(args) => host_top::run(args, context).await,
         HostCommand::Connections(args) => connections::run(args, context).await,
+        HostCommand::Logs(args) => host_logs::run(args, context).await,
         HostCommand::Timeline(args) => timeline::run(args, context).await,
         HostCommand::Revoke { host } => {
             let request = RevokeHostRequest { host: host.clone() };

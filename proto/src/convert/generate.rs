@@ -10,10 +10,11 @@ use mainstay_core::decision::{Choice, Decision, Guard, HoldReason, Mode, PolicyR
 use mainstay_core::detect::learned::{LearnedModel, LearnedSubject, SnapshotInfo};
 use mainstay_core::finding::{Evidence, Finding, FindingKind, FindingState, Measure, Severity};
 use mainstay_core::host_query::connections::{EdgeRow, ListenerRow};
+use mainstay_core::host_query::logs::LogLine;
 use mainstay_core::host_query::top::{ProcessRow, TopBy, UnitRow};
 use mainstay_core::host_query::{
-    ConnectionsQuery, ConnectionsReply, HostQuery, HostReply, ModelsQuery, ModelsReply, RecordQuery, RecordReply,
-    TopQuery, TopReply,
+    ConnectionsQuery, ConnectionsReply, HostQuery, HostReply, LogsQuery, LogsReply, ModelsQuery, ModelsReply,
+    RecordQuery, RecordReply, TopQuery, TopReply,
 };
 use mainstay_core::id::{ActionId, BootId, DecisionId, FindingId};
 use mainstay_core::plan::{
@@ -283,7 +284,21 @@ pub(crate) fn host_query() -> impl Strategy<Value = HostQuery> {
         .prop_map(|(by, unit, limit)| HostQuery::Top(TopQuery { by, unit, limit }));
     let connections =
         (glob(), any::<u32>()).prop_map(|(unit, limit)| HostQuery::Connections(ConnectionsQuery { unit, limit }));
-    prop_oneof![models, record, top, connections]
+    let logs = (of(unit()), duration(), 0..8u8, any::<u32>())
+        .prop_map(|(unit, since, priority, limit)| HostQuery::Logs(LogsQuery { unit, since, priority, limit }));
+    prop_oneof![models, record, top, connections, logs]
+}
+
+prop_compose! {
+    fn log_line()(
+        wall_ms in any::<i64>(), priority in 0..8u8, (unit, from, text) in (text(), text(), text()),
+    ) -> LogLine {
+        LogLine { wall_ms, priority, unit, from, text }
+    }
+}
+
+fn logs_reply() -> impl Strategy<Value = HostReply> {
+    (vec(log_line(), 0..4), any::<bool>()).prop_map(|(lines, has_more)| HostReply::Logs(LogsReply { lines, has_more }))
 }
 
 fn address() -> impl Strategy<Value = IpAddr> {
@@ -449,7 +464,7 @@ prop_compose! {
 pub(crate) fn host_reply() -> impl Strategy<Value = HostReply> {
     let record = (recording(), any::<u32>(), of(any::<u32>()))
         .prop_map(|(recording, matching, next)| HostReply::Record(RecordReply { recording, matching, next }));
-    prop_oneof![models_reply(), record, top_reply(), connections_reply()]
+    prop_oneof![models_reply(), record, top_reply(), connections_reply(), logs_reply()]
 }
 
 prop_compose! {
