@@ -380,6 +380,14 @@ pub struct Container {
     pub cgroup: Option<Cgroup>,
 }
 
+impl Container {
+    /// What people call it: `web (docker)`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.name, self.runtime)
+    }
+}
+
 /// `ActiveState` of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum ActiveState {

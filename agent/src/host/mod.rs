@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use mainstay_core::budget::Reading;
 use mainstay_core::processes::Held;
-use mainstay_core::processes::top::Before;
+use mainstay_core::processes::ended::Before;
 use mainstay_core::sample::{Container, Probe, Sample, Unit};
 use mainstay_core::subject::{PathBytes, UnitName};
 use mainstay_core::time::Now;
@@ -222,7 +222,9 @@ impl Host {
         self.running().containers.iter().map(|found| (found.cgroup.clone(), found.label())).collect()
     }
 
-    fn running(&self) -> Arc<Running> {
+    /// Which containers run.
+    #[must_use]
+    pub fn running(&self) -> Arc<Running> {
         self.containers.as_ref().map(Containers::running).unwrap_or_default()
     }
 

@@ -55,7 +55,7 @@ impl Found {
     /// What people call it: `web (docker)`.
     #[must_use]
     pub fn label(&self) -> String {
-        format!("{} ({})", self.sampled(None).name, self.runtime.as_str())
+        self.sampled(None).label()
     }
 
     /// As it stands in a sample.
