@@ -18,6 +18,7 @@ pub mod own;
 pub mod probes;
 pub mod proc;
 pub mod processes;
+pub mod rounds;
 pub mod scrape;
 pub mod sd_notify;
 pub mod systemd;
@@ -116,6 +117,9 @@ impl Host {
         self.processes.set_counting(reading.counts_processes());
         if let Some(journal) = &mut self.journal {
             journal.set_paused(!reading.follows_log());
+        }
+        if let Some(containers) = &mut self.containers {
+            containers.set_resting(!reading.looks_around());
         }
         self.reading = reading;
     }

@@ -171,7 +171,7 @@ struct Shell {
     told: changes::Told,
     connections: Connections,
     /// The thread that looks for changes, where it is wanted.
-    _changes: Option<Changes>,
+    changes: Option<Changes>,
     causes: Causes,
     counts: Counts,
     last_tick: Option<Instant>,
@@ -293,6 +293,10 @@ impl Shell {
             own::give_back();
         } else if reading.depth < self.host.reading().depth {
             info!(step = reading.depth.steps(), "room in the budget: reading more of the host");
+        }
+        self.connections.set_resting(!reading.looks_around());
+        if let Some(changes) = &mut self.changes {
+            changes.set_resting(!reading.looks_around());
         }
         self.host.read_only(reading);
     }
