@@ -552,6 +552,14 @@ pub async fn ask_status(paths: &Paths) -> anyhow::Result<String> {
     status::ask(&paths.status_socket(), "").await
 }
 
+/// Shows what the running agent says of itself on `/metrics`, with its units and probes.
+///
+/// # Errors
+/// Where no agent answers.
+pub async fn ask_metrics(paths: &Paths) -> anyhow::Result<String> {
+    status::ask(&paths.status_socket(), status::METRICS).await
+}
+
 /// Shows which processes and units use most, and who holds deleted files: `mainstay-agent top`.
 ///
 /// # Errors
