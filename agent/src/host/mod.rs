@@ -18,6 +18,7 @@ pub mod own;
 pub mod probes;
 pub mod proc;
 pub mod processes;
+pub mod reboot;
 pub mod rounds;
 pub mod scrape;
 pub mod sd_notify;
@@ -40,6 +41,7 @@ use filesystems::{FilesystemSettings, Filesystems};
 use journal::Journal;
 use proc::ProcReader;
 use processes::Processes;
+use reboot::Reboot;
 use systemd::{UnitState, UnitsEvent};
 
 /// What could not be read in one sample: by path, why.
@@ -73,6 +75,7 @@ pub struct Host {
     containers: Option<Containers>,
     container_cgroups: Cgroups,
     filesystems: Filesystems,
+    reboot: Reboot,
     units: Option<BTreeMap<UnitName, UnitState>>,
     units_left_out: u64,
     probes: BTreeMap<String, Probe>,
@@ -95,6 +98,7 @@ impl Host {
             containers: None,
             container_cgroups: Cgroups::at(root),
             filesystems: Filesystems::new(&root.join("proc"), filesystems, Arc::new(filesystems::statfs)),
+            reboot: Reboot::at(root),
             units: None,
             units_left_out: 0,
             probes: BTreeMap::new(),
@@ -169,6 +173,7 @@ impl Host {
         }
         self.proc.read(&mut sample, &mut self.buffer, &mut self.errors);
         sample.clock = clock::sync();
+        sample.reboot_required = self.reboot.read();
         sample.processes = self.processes.read(&mut self.buffer, now);
         sample.units = self.read_units();
         sample.containers = self.read_containers();
@@ -240,6 +245,7 @@ impl Host {
         };
         Sample {
             processes: self.processes.last(),
+            reboot_required: self.reboot.last(),
             units: self.units.as_ref().map(|units| units.iter().map(unit).collect()),
             containers: self.shown_containers(),
             probes: self.probes.clone(),

@@ -49,6 +49,9 @@ pub(crate) enum HostCommand {
     },
 }
 
+/// The series that says whether a host waits for a reboot.
+const REBOOT_REQUIRED: &str = "mainstay_host_reboot_required";
+
 /// Findings whose series are drawn with a host.
 const FINDINGS_DRAWN: usize = 3;
 
@@ -156,6 +159,9 @@ async fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failur
     ] {
         output::line_out(&format!("{name:<11}{value}"))?;
     }
+    if last(answer, REBOOT_REQUIRED) == Some(1.0) {
+        output::line_out(&format!("{:<11}{}", "reboot", output::paint("33", "needed, as its packages say")))?;
+    }
     for note in &host.notes {
         output::line_out(&format!("{:<11}{}", "note", output::paint("31", note)))?;
     }
@@ -198,10 +204,15 @@ async fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failur
     Ok(())
 }
 
+/// The last value of a series without labels.
+fn last(answer: &GetHostResponse, name: &str) -> Option<f64> {
+    let is_it = |value: &&mainstay_proto::v1::SeriesValue| value.key.as_ref().is_some_and(|key| key.name == name);
+    answer.values.iter().find(is_it).map(|value| value.value)
+}
+
 /// How much longer what is usual is learned, as the host said last.
 fn learning_line(answer: &GetHostResponse) -> String {
-    let last = answer.values.iter().find(|value| value.key.as_ref().is_some_and(|key| key.name == LEARNING_SECONDS));
-    match last.map(|value| value.value) {
+    match last(answer, LEARNING_SECONDS) {
         None => "unknown".to_owned(),
         Some(seconds) if seconds > 0.0 => {
             let left = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
