@@ -77,6 +77,9 @@ mod tests {
         assert_eq!(process.comm, b"cat");
         assert_eq!((process.state, process.num_threads), (b'R', 1));
         assert_eq!((process.starttime, process.rss_pages), (148_684, 414));
+        let process = parse(include_bytes!("fixtures/pid_stat.6.1.txt")).unwrap();
+        assert_eq!((process.pid, process.comm, process.ppid, process.num_threads), (113, b"cat".as_slice(), 1, 1));
+        assert_eq!((process.starttime, process.rss_pages, process.cutime), (1_627, 1, 0));
     }
 
     #[test]
