@@ -11,6 +11,7 @@ pub mod failpoint;
 pub mod host;
 pub mod http;
 pub mod identity;
+pub mod journalctl;
 pub mod keeper;
 pub mod ledger;
 pub mod log;

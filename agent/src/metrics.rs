@@ -130,12 +130,39 @@ async fn metrics(questions: &mpsc::Sender<Asked>, scraper: &Mutex<Scraper>) -> R
     let own = ask(questions, Asked::Metrics).await?;
     let mut scraper = scraper.lock().await;
     let mut text = scraper.scrape(&own.filesystems).await;
-    let stuck = u32::try_from(scraper.stuck()).map_or(f64::INFINITY, f64::from);
+    expose_stuck(&mut text, &scraper);
     drop(scraper);
-    let help = "Collectors and mounts that were asked for /metrics and do not come back.";
-    text.family("mainstay_agent_scrape_stuck", FamilyKind::Gauge, help).add(&[], stuck);
     text.absorb(own.text);
     Ok(text)
+}
+
+/// What `/metrics` shows, read now: the host, and behind it what the running agent says of itself, in Prometheus' form.
+pub async fn once(mut scraper: Scraper, filesystems: &FilesystemSettings, own: &str) -> String {
+    let mut text = scraper.scrape(filesystems).await;
+    expose_stuck(&mut text, &scraper);
+    text.render(Format::Prometheus) + &besides(own, |family| text.contains(family))
+}
+
+/// The families of a text that are not there yet. What stands before the first is no family.
+fn besides(text: &str, have: impl Fn(&str) -> bool) -> String {
+    let mut rest = String::new();
+    let mut is_wanted = false;
+    for line in text.lines() {
+        if let Some(described) = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE ")) {
+            is_wanted = !have(described.split(' ').next().unwrap_or(described));
+        }
+        if is_wanted {
+            rest.push_str(line);
+            rest.push('\n');
+        }
+    }
+    rest
+}
+
+fn expose_stuck(text: &mut Exposition, scraper: &Scraper) {
+    let stuck = u32::try_from(scraper.stuck()).map_or(f64::INFINITY, f64::from);
+    let help = "Collectors and mounts that were asked for /metrics and do not come back.";
+    text.family("mainstay_agent_scrape_stuck", FamilyKind::Gauge, help).add(&[], stuck);
 }
 
 /// Asks the loop, which answers within a second or hangs.
@@ -176,6 +203,19 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn read_once_it_shows_the_host_and_what_the_agent_says_and_no_family_twice() {
+        let own = "agent 0.1\n# HELP mainstay_agent_units Units.\n# TYPE mainstay_agent_units gauge\n\
+                   mainstay_agent_units 3\n# TYPE node_load1 gauge\nnode_load1 99\n# TYPE z gauge\nz 1\n";
+        let text = once(Scraper::at("/".into()), &FilesystemSettings::default(), own).await;
+        assert!(text.contains("\nnode_load1 ") && !text.contains("node_load1 99"), "{text}");
+        assert!(text.contains("\n# TYPE mainstay_agent_units gauge\nmainstay_agent_units 3\n"), "{text}");
+        assert!(text.ends_with("z 1\n") && !text.contains("agent 0.1"), "{text}");
+        assert_eq!(text.matches("# TYPE node_load1 ").count(), 1);
+        let status = "host web-1\nfindings none\n";
+        assert_eq!(besides(status, |_| false), "", "an older agent answers something else");
     }
 
     #[tokio::test(flavor = "current_thread")]

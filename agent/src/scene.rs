@@ -2,25 +2,23 @@
 //! its last lines of the journal from before. An action does not wipe these away, so they are read when it has ended or
 //! has taken a while ([`JOURNAL_AFTER`]): journald has written by then what was said last.
 //!
-//! The lines come from journalctl, which knows every form of the journal's files and adds what systemd itself said about
-//! the unit; it runs as the agent's own user, which may read the journal, and is ended when it takes too long. What cannot
-//! be had is a note in the scene. Nothing here can fail: the action goes on in any case.
+//! The lines come from [`journalctl`]. What cannot be had is a note in the scene. Nothing here can fail: the action goes on
+//! in any case.
 
-use std::io::Read as _;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use mainstay_core::host_query::LogsReply;
+use mainstay_core::host_query::logs::{LogLine, PRIORITY_MAX};
 use mainstay_core::id::{ActionId, DecisionId};
-use mainstay_core::log::{Redaction, redacted};
+use mainstay_core::log::Redaction;
 use mainstay_core::plan::Step;
-use mainstay_core::scene::{self, LINES_MAX, Scene, SceneLine, UnitScene};
+use mainstay_core::scene::{LINES_MAX, Scene, SceneLine, UnitScene};
 use mainstay_core::subject::UnitName;
 use mainstay_core::time::Now;
-use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::actuate::Actuator;
+use crate::journalctl::{self, JOURNALCTL, Wanted};
 
 /// By how much an action may be later for its scene.
 pub const TIME_MAX: Duration = Duration::from_millis(1_500);
@@ -31,20 +29,11 @@ pub const JOURNAL_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait for it.
 const JOURNAL_MAX: Duration = Duration::from_secs(5);
 
-/// What reads the journal. A fixed path: nothing is searched for.
-const JOURNALCTL: &str = "/usr/bin/journalctl";
-
-/// What of a line is wanted.
-const FIELDS: &str = "--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SOURCE_REALTIME_TIMESTAMP";
-
 /// How far back its lines go.
-const SINCE: &str = "--since=-1h";
+const BACK_MS: i64 = 3_600_000;
 
 /// Lines that are read: those that the action adds within its first second come last, and are left out.
 const LINES_READ_MAX: usize = 2 * LINES_MAX;
-
-/// Most bytes that are read of what it says: fifty lines of a program that writes kilobytes in each.
-const OUTPUT_BYTES_MAX: u64 = 512 * 1024;
 
 /// Before which action of which decision.
 #[derive(Debug, Clone, Copy)]
@@ -86,108 +75,57 @@ pub async fn begin(actuator: &Actuator, unit: &UnitName, before: Before, now: No
 }
 
 impl Begun {
-    /// Adds the unit's last lines from before the action.
-    pub async fn with_journal(self) -> Scene {
-        self.with_lines_of(JOURNALCTL).await
+    /// Adds the unit's last lines from before the action, without what the rules redact; none where they must not leave the host.
+    pub async fn with_journal(self, redaction: Option<Redaction>) -> Scene {
+        self.with_lines_of(JOURNALCTL, redaction).await
     }
 
-    async fn with_lines_of(self, program: &'static str) -> Scene {
-        let looked_ms = i64::try_from(self.elapsed_ms).unwrap_or(0);
-        let (name, until_ms) = (self.unit.clone(), self.at.wall_ms.saturating_add(looked_ms));
-        let read = tokio::task::spawn_blocking(move || lines(program, &name, until_ms, JOURNAL_MAX)).await;
-        let read = read.unwrap_or_else(|lost| Err(lost.to_string()));
+    async fn with_lines_of(self, program: &'static str, redaction: Option<Redaction>) -> Scene {
+        let read = match redaction {
+            Some(redaction) => {
+                let wanted = self.wanted(redaction);
+                let read = tokio::task::spawn_blocking(move || journalctl::lines(program, &wanted, JOURNAL_MAX)).await;
+                read.unwrap_or_else(|lost| Err(lost.to_string()))
+            }
+            None => Err("[journal] lines = false in agent.toml".to_owned()),
+        };
         let mut notes = Vec::new();
         let mut note = |what: &str, why: String| notes.push(format!("{what}: {why}"));
         let processes = self.processes.unwrap_or_else(|why| {
             note("processes", why);
             UnitScene::default()
         });
-        let lines = read.unwrap_or_else(|why| {
+        let read = read.unwrap_or_else(|why| {
             note("journal", why);
-            Vec::new()
+            LogsReply::default()
         });
+        let lines = read.lines.into_iter().map(line).collect();
         let Self { unit, before: Before { action, decision, .. }, at, elapsed_ms, .. } = self;
         Scene { action, decision, unit, at, elapsed_ms, lines, processes, notes }
     }
-}
 
-/// The unit's last lines.
-///
-/// # Errors
-/// Why there are none, in words.
-fn lines(program: &str, unit: &UnitName, until_ms: i64, at_most: Duration) -> Result<Vec<SceneLine>, String> {
-    let child = Command::new(program)
-        .args(["--quiet", "--no-pager", "--output=json", FIELDS, SINCE])
-        .arg(format!("--until=@{}", until_ms / 1_000 + 1))
-        .arg(format!("--lines={LINES_READ_MAX}"))
-        .arg(format!("--unit={unit}"))
-        .env_clear()
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut child = child.map_err(|error| format!("cannot run {program}: {error}"))?;
-    let said = output(&mut child, at_most);
-    // Over its time, or done: it ends either way, and leaves no zombie.
-    let _ = child.kill();
-    let status = child.wait();
-    let said = said.ok_or_else(|| format!("{program} did not end within {} ms", at_most.as_millis()))?;
-    match status {
-        Ok(status) if said.is_empty() && !status.success() => Err(format!("{program} ended with {status}")),
-        _ => Ok(read(&said, until_ms)),
-    }
-}
-
-/// All that a child says, if it is done in time.
-fn output(child: &mut Child, at_most: Duration) -> Option<Vec<u8>> {
-    let stdout = child.stdout.take()?;
-    let (sender, said) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if stdout.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes).is_ok() {
-            // Nobody listens any more when it took too long.
-            let _ = sender.send(bytes);
+    fn wanted(&self, redaction: Redaction) -> Wanted {
+        let looked_ms = i64::try_from(self.elapsed_ms).unwrap_or(0);
+        Wanted {
+            unit: Some(self.unit.clone()),
+            since_ms: Some(self.at.wall_ms.saturating_sub(BACK_MS)),
+            until_ms: Some(self.at.wall_ms.saturating_add(looked_ms)),
+            priority: PRIORITY_MAX,
+            read: LINES_READ_MAX,
+            kept: LINES_MAX,
+            redaction,
         }
-    });
-    said.recv_timeout(at_most).ok()
-}
-
-/// Lines of `--output=json` until a moment, the last ones within the bound. What is no line is left out.
-fn read(said: &[u8], until_ms: i64) -> Vec<SceneLine> {
-    let redaction = Redaction::default();
-    let all = said.split(|byte| *byte == b'\n').filter_map(|line| read_line(line, &redaction));
-    let mut lines: Vec<_> = all.filter(|line| line.wall_ms <= until_ms).collect();
-    let surplus = lines.len().saturating_sub(LINES_MAX);
-    lines.drain(..surplus);
-    lines
-}
-
-fn read_line(line: &[u8], redaction: &Redaction) -> Option<SceneLine> {
-    let fields: Value = serde_json::from_slice(line).ok()?;
-    let message = bytes_of(fields.get("MESSAGE")?)?;
-    // When it was said, where that is known: journald takes it a moment later.
-    let moment = |name: &str| fields.get(name)?.as_str()?.parse::<i64>().ok();
-    let at_us = moment("_SOURCE_REALTIME_TIMESTAMP").or_else(|| moment("__REALTIME_TIMESTAMP"))?;
-    let priority = fields.get("PRIORITY").and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or(6);
-    let from = fields.get("SYSLOG_IDENTIFIER").and_then(bytes_of).unwrap_or_default();
-    let text = redacted(&message, redaction);
-    Some(SceneLine { wall_ms: at_us / 1_000, priority, from: scene::word(&from), text })
-}
-
-/// Text, or bytes that are none, as journalctl writes them.
-fn bytes_of(value: &Value) -> Option<Vec<u8>> {
-    match value {
-        Value::String(text) => Some(text.as_bytes().to_vec()),
-        Value::Array(bytes) => bytes.iter().map(|byte| u8::try_from(byte.as_u64()?).ok()).collect(),
-        _ => None,
     }
+}
+
+/// All lines of a scene are about its unit.
+fn line(line: LogLine) -> SceneLine {
+    let LogLine { wall_ms, priority, from, text, .. } = line;
+    SceneLine { wall_ms, priority, from, text }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn unit() -> UnitName {
@@ -195,55 +133,6 @@ mod tests {
     }
 
     const BEFORE: Before = Before { action: ActionId(7), decision: DecisionId(8), invocation: None };
-
-    /// A journalctl that is played.
-    fn program(folder: &std::path::Path, script: &str) -> String {
-        let path = folder.join("journalctl");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path.to_string_lossy().into_owned()
-    }
-
-    #[test]
-    fn lines_are_read_with_their_secrets_masked() {
-        let said = concat!(
-            r#"{"__REALTIME_TIMESTAMP":"1795392000000123","PRIORITY":"3","SYSLOG_IDENTIFIER":"app","MESSAGE":"login failed password=hunter2 for bob"}"#,
-            "\n",
-            r#"{"__REALTIME_TIMESTAMP":"1","_SOURCE_REALTIME_TIMESTAMP":"1795392001000000","MESSAGE":[104,105,255,27,91,50,74]}"#,
-            "\nno json\n",
-            r#"{"__REALTIME_TIMESTAMP":"1795392002000000","MESSAGE":null}"#,
-        );
-        let lines = read(said.as_bytes(), i64::MAX);
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert_eq!((lines[0].wall_ms, lines[0].priority, lines[0].from.as_str()), (1_795_392_000_000, 3, "app"));
-        assert!(lines[0].text.contains("login failed") && !lines[0].text.contains("hunter2"), "{}", lines[0].text);
-        assert_eq!(lines[1].wall_ms, 1_795_392_001_000);
-        assert!(lines[1].text.starts_with("hi") && !lines[1].text.contains('\u{1b}'), "{:?}", lines[1].text);
-    }
-
-    #[test]
-    fn only_the_last_lines_from_before_are_kept() {
-        let line = |n: usize| format!(r#"{{"__REALTIME_TIMESTAMP":"{n}000","MESSAGE":"line"}}"#);
-        let said: Vec<_> = (0..200).map(line).collect();
-        let lines = read(said.join("\n").as_bytes(), 180);
-        assert_eq!((lines.len(), lines[LINES_MAX - 1].wall_ms), (LINES_MAX, 180));
-    }
-
-    #[test]
-    fn what_does_not_end_is_ended_and_what_fails_is_said() {
-        let folder = tempfile::tempdir().unwrap();
-        let begun = Instant::now();
-        let why = lines(&program(folder.path(), "exec sleep 600"), &unit(), 9, Duration::from_millis(100)).unwrap_err();
-        assert!(why.contains("did not end within 100 ms"), "{why}");
-        assert!(begun.elapsed() < Duration::from_secs(60));
-        let why = lines(&program(folder.path(), "exit 3"), &unit(), 9, JOURNAL_MAX).unwrap_err();
-        assert!(why.contains("exit status: 3"), "{why}");
-        let why = lines("/nonexistent/journalctl", &unit(), 9, JOURNAL_MAX).unwrap_err();
-        assert!(why.contains("cannot run"), "{why}");
-        let script =
-            r#"[ "$6$8" = --until=@1--unit=app.service ] && echo '{"__REALTIME_TIMESTAMP":"5000","MESSAGE":"ok"}'"#;
-        assert_eq!(lines(&program(folder.path(), script), &unit(), 9, JOURNAL_MAX).unwrap()[0].text, "ok");
-    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_scene_that_cannot_be_seen_says_so_and_holds_nothing_up() {
@@ -254,7 +143,7 @@ mod tests {
         let began = Instant::now();
         let begun = begin(&Actuator::at(&socket), &unit(), BEFORE, Now::default()).await;
         assert!(began.elapsed() < TIME_MAX + Duration::from_secs(1), "{:?}", began.elapsed());
-        let scene = begun.with_lines_of("/nonexistent/journalctl").await;
+        let scene = begun.with_lines_of("/nonexistent/journalctl", Some(Redaction::default())).await;
         assert_eq!(scene.notes.len(), 2, "{:?}", scene.notes);
         assert!(
             scene.notes[0].starts_with("processes: ") && scene.notes[1].starts_with("journal: "),
@@ -263,6 +152,18 @@ mod tests {
         );
         assert_eq!((scene.action, scene.decision), (ActionId(7), DecisionId(8)));
         assert_eq!(scene.processes, UnitScene::default());
+        let begun = begin(&Actuator::at(&folder.path().join("none")), &unit(), BEFORE, Now::default()).await;
+        let scene = begun.with_journal(None).await;
+        assert_eq!(scene.notes[1], "journal: [journal] lines = false in agent.toml");
+    }
+
+    #[test]
+    fn only_lines_from_the_hour_before_it_was_looked_at_are_wanted() {
+        let at = Now { boot_ns: 0, wall_ms: 7_200_000 };
+        let begun = Begun { unit: unit(), before: BEFORE, at, elapsed_ms: 84, processes: Err(String::new()) };
+        let wanted = begun.wanted(Redaction::default());
+        assert_eq!((wanted.since_ms, wanted.until_ms), (Some(3_600_000), Some(7_200_084)));
+        assert_eq!((wanted.unit, wanted.kept), (Some(unit()), LINES_MAX));
     }
 
     #[test]

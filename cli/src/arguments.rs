@@ -136,6 +136,6 @@ mod tests {
         for signal in crate::signals::SIGNALS {
             assert!(help.contains(&format!("\n  {:<16} ", signal.name)), "{} is missing in:\n{help}", signal.name);
         }
-        assert!(help.contains("by unit: rate(mainstay_unit_cpu_seconds_total{$on}[$over])"), "{help}");
+        assert!(help.contains("by unit or container: rate(mainstay_unit_cpu_seconds_total{$on}[$over])"), "{help}");
     }
 }

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod ask;
+mod changed;
 mod cmd;
 mod connect;
 mod context;

@@ -1,5 +1,6 @@
 //! What was seen of a unit before it was restarted: as a page for people, as it is for programs.
 
+use mainstay_core::host_query::logs::PRIORITIES;
 use mainstay_proto::v1;
 use serde::Serialize;
 
@@ -157,8 +158,7 @@ fn more(count: u32, one: &str, many: &str) -> Option<String> {
 
 /// syslog's word.
 fn priority(priority: u32) -> &'static str {
-    const WORDS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
-    usize::try_from(priority).ok().and_then(|at| WORDS.get(at)).copied().unwrap_or("?")
+    usize::try_from(priority).ok().and_then(|at| PRIORITIES.get(at)).copied().unwrap_or("?")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The signals by which hosts and units are compared: a closed list of names, with the PromQL that each stands for.
+//! The signals by which hosts, units and containers are compared: a closed list of names, with the PromQL that each stands for.
 //!
 //! In: a signal, whether of hosts or of units, which hosts, over how long. Out: PromQL over the series that hosts send
 //! (`mainstay_core::readings`), one row for each host or unit. No query mixes two hosts: what is added up is added up
@@ -26,7 +26,27 @@ pub(crate) enum By {
     Host,
     /// A row for each unit of each host
     Unit,
+    /// A row for each container of each host
+    Container,
 }
+
+impl By {
+    /// What a row is of.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Unit => "unit",
+            Self::Container => "container",
+        }
+    }
+}
+
+/// What the series of units and of containers begin with: what both have goes by the same names behind it.
+const UNIT: &str = "mainstay_unit_";
+const CONTAINER: &str = "mainstay_container_";
+
+/// Series that units have and containers have not.
+const OF_UNITS_ONLY: [&str; 2] = ["mainstay_unit_restarts_total", "mainstay_unit_state"];
 
 /// How values are said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +120,16 @@ impl Form {
         let text = self.template.replace("$on", on).replace("$over", &over);
         text.replace(",}", "}").replace("{}", "")
     }
+
+    /// The same of containers, for a form of units that containers have too.
+    pub(crate) fn of_containers(&self, on: &str, over: Duration) -> String {
+        self.promql(on, over).replace(UNIT, CONTAINER)
+    }
+
+    /// Whether containers have it too.
+    fn is_of_cgroups(&self) -> bool {
+        self.template.contains(UNIT) && !OF_UNITS_ONLY.iter().any(|name| self.template.contains(name))
+    }
 }
 
 /// Something of which hosts or units use more or less.
@@ -116,11 +146,12 @@ pub(crate) struct Signal {
 }
 
 impl Signal {
-    /// Its form of hosts or of units.
+    /// Its form of hosts, units or containers; that of containers is the one of units, by other names.
     pub(crate) fn form(&self, by: By) -> Option<&Form> {
         match by {
             By::Host => self.host.as_ref(),
             By::Unit => self.unit.as_ref(),
+            By::Container => self.unit.as_ref().filter(|form| form.is_of_cgroups()),
         }
     }
 }
@@ -163,9 +194,10 @@ pub(crate) fn help() -> String {
     let mut text = "Signals ($on: the matchers of --selector and --host, $over: --over):\n".to_owned();
     for signal in SIGNALS {
         text.push_str(&format!("\n  {:<16} {}\n", signal.name, signal.what));
-        for (by, form) in [("host", &signal.host), ("unit", &signal.unit)] {
-            if let Some(form) = form {
-                text.push_str(&format!("      by {by}: {}\n", form.template));
+        for by in [By::Host, By::Unit] {
+            if let Some(form) = signal.form(by) {
+                let more = if signal.form(By::Container).is_some() && by == By::Unit { " or container" } else { "" };
+                text.push_str(&format!("      by {}{more}: {}\n", by.noun(), form.template));
             }
         }
     }

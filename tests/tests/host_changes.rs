@@ -18,6 +18,9 @@ const PACKAGE: &str = "set -e; rm -rf /tmp/p; mkdir -p /tmp/p/DEBIAN /tmp/p/usr/
     VERSION > /tmp/p/DEBIAN/control; date > /tmp/p/usr/share/hello-change/date; \
     dpkg-deb --build /tmp/p /tmp/p.deb; dpkg -i /tmp/p.deb";
 
+/// A file that is watched, and a word that no line may show.
+const SETTINGS: &str = "[changes]\nfiles = [\"/etc/shop/*\"]\n[journal]\nredact = [\"acct-*\"]\n";
+
 fn changes(site: &Site) -> Result<Vec<Value>> {
     let listed = site.mainstay(&["-o", "json", "changes", "web-1", "--since", "1h"])?.ok()?;
     serde_json::from_str(&listed).context(listed)
@@ -43,7 +46,7 @@ fn what_people_do_by_hand_is_listed_and_what_mainstay_does_is_not() -> Result<()
     let site = Site::enrolled(&["web-1", "web-2", "web-3", "web-4"])?;
     let (host, other) = (site.host("web-1"), site.host("web-2"));
     host.push_file("/etc/shop/shop.conf", "threads = 1\n", 0o644)?;
-    host.push_file("/etc/mainstay/agent.d/10-changes.toml", "[changes]\nfiles = [\"/etc/shop/*\"]\n", 0o644)?;
+    host.push_file("/etc/mainstay/agent.d/10-changes.toml", SETTINGS, 0o644)?;
     services::start(host, "sleeper.service", SLEEPER)?;
     services::start(host, "counted.service", COUNTED)?;
     services::start(other, "sleeper.service", SLEEPER)?;
@@ -97,13 +100,18 @@ fn what_people_do_by_hand_is_listed_and_what_mainstay_does_is_not() -> Result<()
     }
 
     // What Mainstay restarts is not told.
+    site.mainstay(&["event", "deploy", "counted 2.0", "--host", "web-1"])?.ok()?;
     services::kill(host, "counted.service")?;
-    site.wait_decision("web-1", "a restart that helped", Duration::from_secs(90), |decision| {
+    let decision = site.wait_decision("web-1", "a restart that helped", Duration::from_secs(90), |decision| {
         decision.is_about("service.failed", "counted.service") && decision.helped()
     })?;
     assert_eq!(services::starts(host)?, 2, "{}", host.agent_story());
     let all = changes(&site)?;
     assert!(!all.iter().any(|row| row["subject"] == "counted.service"), "{all:?}");
+    let own = all.iter().filter(|row| row["subject"].as_str().is_some_and(|subject| subject.starts_with("mainstay-")));
+    assert!(own.clone().all(|row| row["by"] == "mainstay"), "{all:?}");
+    what_was_changed_before_is_told_with_the_story(&site, &decision.id)?;
+    what_a_unit_said(&site)?;
 
     // What was done while no agent ran is told by the next one, once.
     host.must("systemctl stop mainstay-agent.service")?;
@@ -120,6 +128,62 @@ fn what_people_do_by_hand_is_listed_and_what_mainstay_does_is_not() -> Result<()
     on_one_line_of_time(&site)?;
     who_uses_the_most_and_what_is_unusual(&site)?;
     who_is_not_there_is_said(&site)
+}
+
+/// The change that is about the unit comes first, then the newest, each with its time and who did it.
+fn what_was_changed_before_is_told_with_the_story(site: &Site, decision: &str) -> Result<()> {
+    let story = site.explain(decision)?;
+    let changed: Vec<&str> = story.lines().skip_while(|line| !line.starts_with("  changed ")).take(3).collect();
+    assert!(changed.len() == 3 && changed[0].contains(" before: deploy counted 2.0 (web-1), by ops"), "{story}");
+    assert!(story.contains(": package.removed hello-change 1.1 → –"), "{story}");
+    let asked = site.mainstay(&["-o", "json", "explain", decision])?.ok()?;
+    let document: Value = serde_json::from_str(&asked)?;
+    let rows = document["changes"].as_array().context("no changes")?;
+    let related: Vec<_> = rows.iter().filter(|row| row["is_related"] == true).map(|row| &row["subject"]).collect();
+    assert_eq!(related, ["counted 2.0"], "{asked}");
+    let before: Vec<_> = rows[1..].iter().filter_map(|row| row["seconds_before"].as_f64()).collect();
+    assert!(before.len() > 5 && before.is_sorted(), "{asked}");
+
+    let id = document["finding_now"]["id"].as_str().context("no finding")?;
+    let shown = site.mainstay(&["findings", "show", id])?.ok()?;
+    let first = shown.split_once("changed before this:\n").with_context(|| shown.clone())?.1;
+    assert!(first.lines().next().is_some_and(|line| line.contains("deploy counted 2.0")), "{shown}");
+    Ok(())
+}
+
+/// A unit's last lines come from its host, without what is secret; that they cannot be read is said.
+fn what_a_unit_said(site: &Site) -> Result<()> {
+    let host = site.host("web-1");
+    host.start(
+        "talker",
+        "echo 'login failed password=hunter2 for acct-7'; echo '<3>cannot go on'; exec sleep infinity",
+    )?;
+    let asked = ["host", "logs", "web-1", "--unit", "talker", "--last", "20"];
+    let page = wait_until(TOLD_MAX, "the lines of the unit", || {
+        let said = site.mainstay(&asked)?.ok()?;
+        Ok(said.contains("cannot go on").then_some(said))
+    })
+    .with_context(|| format!("{:?}\n{}", site.mainstay(&asked), host.agent_story()))?;
+    assert!(page.contains("login failed") && !page.contains("hunter2") && !page.contains("acct-7"), "{page}");
+    assert!(page.lines().any(|line| line.contains("systemd: Started ")), "what systemd says of it too:\n{page}");
+    assert!(page.lines().all(|line| !line.contains("counted.service")), "{page}");
+    let errors = site.mainstay(&[&asked[..], &["--priority", "err", "--since", "1h"]].concat())?.ok()?;
+    assert!(errors.contains("cannot go on") && !errors.contains("login failed"), "{errors}");
+    let one = site.mainstay(&["-o", "json", "host", "logs", "web-1", "--last", "1"])?.ok()?;
+    let document: Value = serde_json::from_str(&one)?;
+    let lines = document["lines"].as_array().context("no lines")?;
+    assert_eq!((lines.len(), document["has_more"].as_bool()), (1, Some(true)), "{one}");
+
+    let chmod = |mode: &str| {
+        host.must(&format!("for at in /var/log/journal /run/log/journal; do test ! -d $at || chmod {mode} $at; done"))
+    };
+    chmod("0700")?;
+    let refused = site.mainstay(&asked)?.refused();
+    chmod("2755")?;
+    assert!(refused.as_ref().is_ok_and(|why| why.contains("web-1: cannot list ")), "{refused:?}");
+    let audit = site.mainstay(&["audit"])?.ok()?;
+    assert!(audit.contains("host logs web-1") && !audit.contains("cannot go on"), "{audit}");
+    Ok(())
 }
 
 /// What happened on the host, merged from all that tells of it.

@@ -1,5 +1,5 @@
 //! What root on a real host is told when it asks who uses what, and who talks to whom: units by their own names, deleted
-//! files that are open, connections with their round-trip times. The agent runs as its own user and asks the actuator for
+//! files that are open, containers, connections with their round-trip times. The agent runs as its own user and asks the actuator for
 //! what it may not see. No collector is needed for any of it.
 
 use std::time::Duration;
@@ -46,11 +46,68 @@ fn who_uses_what_and_who_talks_to_whom_is_told_by_unit() -> Result<()> {
     let page = host.must("mainstay-agent top --unit holder.service")?;
     ensure!(!page.contains("unknown") && !page.contains("busy.service"), "{page}");
 
+    what_short_programs_use_is_told_of_who_starts_them(host)?;
+    a_container_is_told_by_its_name(host)?;
+
     until_line(host, "mainstay-agent connections", &["nginx.service", "0.0.0.0:80", "0/"])?;
     until_line(host, "mainstay-agent connections", &["caller.service", "to", "127.0.0.1", "80", " ms"])?;
     until_line(host, "mainstay-agent connections --unit 'nginx*'", &["nginx.service", "from", "127.0.0.1", " ms"])?;
     host.must("systemctl stop caller.service")?;
     until_line(host, "mainstay-agent connections", &["caller.service", "to", "127.0.0.1", "ago"]).map(drop)
+}
+
+/// The cells of a unit's line.
+fn cells(page: &str, unit: &str) -> Option<Vec<String>> {
+    let line = page.lines().find(|line| line.starts_with(&format!("{unit} ")))?;
+    Some(line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect())
+}
+
+/// A loop that starts nothing but short programs uses little itself; what they used is told as its own, and how many the
+/// host begins in a second.
+fn what_short_programs_use_is_told_of_who_starts_them(host: &Host) -> Result<()> {
+    host.start("forker", "while :; do /bin/true; done")?;
+    let percent = |cell: &str| cell.strip_suffix(" %").and_then(|number| number.parse::<f64>().ok());
+    wait_until(SEEN_MAX, "what the loop's children use", || {
+        let page = host.must("mainstay-agent top --limit 10")?;
+        // UNIT, PROCESSES, NEW, THREADS, TASKS, CPU, OF ENDED, …
+        let cells = cells(&page, "forker.service").with_context(|| page.clone())?;
+        let used = percent(&cells[6]).with_context(|| page.clone())?;
+        let begun =
+            page.lines().next().and_then(|line| line.split(", ").find_map(|part| part.strip_suffix(" begun a second")));
+        let begun: f64 = begun.and_then(|number| number.parse().ok()).with_context(|| page.clone())?;
+        ensure!(used >= 5.0 && used <= 400.0 && begun >= 10.0, "{page}");
+        Ok(Some(()))
+    })
+    .with_context(|| host.agent_story())?;
+    // Nothing counts twice: what ended long ago is not told again.
+    host.must("systemctl stop forker.service")?;
+    wait_until(SEEN_MAX, "the host to be quiet", || {
+        let page = host.must("mainstay-agent top --limit 100")?;
+        let of_systemd =
+            cells(&page, "init.scope").and_then(|cells| percent(&cells[6])).with_context(|| page.clone())?;
+        ensure!(of_systemd < 50.0 && cells(&page, "forker.service").is_none(), "{page}");
+        Ok(Some(()))
+    })
+}
+
+/// A scope that is named as Docker names those of its containers; no engine runs here that would know its name.
+fn a_container_is_told_by_its_name(host: &Host) -> Result<()> {
+    let scope = format!("docker-{}.scope", "3a".repeat(32));
+    host.must(&format!(
+        "systemd-run --quiet --scope --unit={scope} sh -c 'while :; do :; done' >/dev/null 2>&1 </dev/null & \
+         until systemctl --quiet is-active {scope}; do sleep 0.1; done"
+    ))?;
+    wait_until(SEEN_MAX, "the container", || {
+        let page = host.must("mainstay-agent top --unit '3a3a*'")?;
+        let line = page.lines().find(|line| line.starts_with("3a3a3a3a3a3a  ")).with_context(|| page.clone())?;
+        let cells: Vec<&str> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        // CONTAINER, BY, IMAGE, PROCESSES, TASKS, CPU, MEMORY, …
+        ensure!(cells[1..4] == ["docker", "–", "1"] && cells[5].ends_with(" %") && cells[5] != "0.0 %", "{page}");
+        ensure!(cells[6].ends_with("iB") || cells[6].contains("iB/"), "{page}");
+        Ok(Some(()))
+    })
+    .with_context(|| host.agent_story())?;
+    host.must(&format!("systemctl stop {scope}")).map(drop)
 }
 
 #[test]

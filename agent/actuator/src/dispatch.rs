@@ -16,7 +16,7 @@ use crate::load::{self, Ownership};
 use crate::reclaim::{self, Context, Places};
 use crate::settings::Settings;
 use crate::units::UnitControl;
-use crate::{clock, inspect, limits, log, probe, processes, scene};
+use crate::{clock, limits, log, probe, processes, scene};
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -106,7 +106,6 @@ impl Actuator {
                 // A journal that cannot be read is no proof that nothing was begun.
                 self.with_journal(|journal| Ok(journal.status(*action))).map(Reply::Status)
             }
-            Verb::Inspect => Ok(Reply::Done(Detail::Inspection(inspect::inspect(&self.paths.proc)))),
             Verb::Scene { unit } => {
                 let settings = self.checked(&request.verb)?;
                 self.units.check(unit, &settings)?;

@@ -71,7 +71,6 @@ pub fn check(settings: &Settings, verb: &Verb) -> Result<(), Refusal> {
         Verb::Undo { .. }
         | Verb::PurgeExpired
         | Verb::Status { .. }
-        | Verb::Inspect
         | Verb::Ping
         | Verb::Processes => Ok(()),
     }
@@ -313,7 +312,7 @@ mod tests {
         assert!(check_peer(Peer::Root, &restart("nginx.service")).is_err());
         assert!(check_peer(Peer::Root, &reclaim(vec![])).is_err());
         let undo = Verb::Undo { action: mainstay_core::id::ActionId(1) };
-        for verb in [Verb::PurgeExpired, Verb::Inspect, Verb::Ping, Verb::Processes, undo] {
+        for verb in [Verb::PurgeExpired, Verb::Ping, Verb::Processes, undo] {
             assert!(check_peer(Peer::Root, &verb).is_ok());
         }
         assert!(check_peer(Peer::Agent, &restart("nginx.service")).is_ok());

@@ -7,7 +7,7 @@
 //!
 //! Modules in reading order: [`client`] (the other side's half, all that the agent and the CLI link), [`settings`] (root's
 //! file), [`gate`] (may it be done), [`limits`] and [`journal`] (was it done before, how often), [`units`], [`reclaim`],
-//! [`journald`], [`probe`], [`inspect`], [`processes`], [`scene`] (the verbs), [`dispatch`] (verb to module) and [`server`] (socket to dispatch).
+//! [`journald`], [`probe`], [`processes`], [`scene`] (the verbs), [`dispatch`] (verb to module) and [`server`] (socket to dispatch).
 //!
 //! Unsafe code stands in [`sys`] alone.
 
@@ -23,8 +23,6 @@ pub mod clock;
 pub mod dispatch;
 #[cfg(feature = "server")]
 pub mod gate;
-#[cfg(feature = "server")]
-pub mod inspect;
 #[cfg(feature = "server")]
 pub mod journal;
 #[cfg(feature = "server")]

@@ -9,13 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mainstay_core::parse::{fdinfo, mountinfo};
 use mainstay_core::processes::{DELETED_MAX, Deleted, INSPECTED_MAX, Inspected, ProcessCounts};
-
-use crate::inspect::{fd_limit, number_field, processes};
 
 /// Longest look. Twenty thousand processes take less.
 const TIME_MAX: Duration = Duration::from_secs(3);
@@ -54,6 +52,12 @@ pub fn look(proc: &Path) -> Inspected {
     seen.deleted.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.pid.cmp(&b.pid)));
     seen.deleted_more = cut(&mut seen.deleted, DELETED_MAX);
     seen
+}
+
+fn processes(proc: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    let is_pid = |entry: &DirEntry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    entries.filter(is_pid).map(|entry| entry.path())
 }
 
 fn cut<T>(list: &mut Vec<T>, most: usize) -> u32 {
@@ -130,6 +134,17 @@ impl Looker {
         }
         self.tables.get(&namespace)?.get(&mount).copied().flatten()
     }
+}
+
+fn number_field(text: &[u8], key: &[u8]) -> Option<u64> {
+    let rest = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(key))?;
+    let digits: Vec<u8> = rest.iter().copied().skip_while(|b| *b == b' ').take_while(u8::is_ascii_digit).collect();
+    std::str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+/// The soft limit of `Max open files`; `None` if it is unlimited.
+fn fd_limit(text: &[u8]) -> Option<u64> {
+    number_field(text, b"Max open files")
 }
 
 /// A file without a name, in no folder any more.

@@ -5,6 +5,11 @@
 //! units and probes are Mainstay's own (`mainstay_unit_*`, `mainstay_probe_*`). Values are in base
 //! units (seconds, bytes).
 
+mod details;
+
+pub use details::details;
+
+use crate::host_query::logs::PRIORITIES;
 use crate::log::{LogCounts, LogReading};
 use crate::sample::{
     ActiveState, Cgroup, ClockSync, Container, CpuTimes, Disk, Filesystem, Interface, KernelCounters, Memory,
@@ -84,6 +89,9 @@ pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
     if let Some(sync) = &sample.clock {
         clock(sync, &mut out);
     }
+    if let Some(is_required) = sample.reboot_required {
+        out.gauge("mainstay_host_reboot_required", flag(is_required));
+    }
     for (name, u) in sample.units.iter().flatten() {
         unit(name.as_str(), u, &mut out);
     }
@@ -97,9 +105,6 @@ pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
         log(reading, &mut out);
     }
 }
-
-/// Names of the priorities of a log line, as syslog has them.
-const PRIORITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 
 fn log(log: &LogReading, out: &mut Out<'_>) {
     for (name, counts) in &log.units {
@@ -470,6 +475,14 @@ mod tests {
                 "mainstay_log_lines_skipped_total 7",
             ]
         );
+    }
+
+    #[test]
+    fn a_reboot_that_is_waited_for_is_one_and_nothing_where_nobody_says() {
+        let of = |reboot_required| lines(&Sample { reboot_required, ..Sample::default() });
+        assert_eq!(of(Some(true)), ["mainstay_host_reboot_required 1"]);
+        assert_eq!(of(Some(false)), ["mainstay_host_reboot_required 0"]);
+        assert!(of(None).is_empty());
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Sample {
     pub conntrack: Option<Conntrack>,
     /// How well the clock is kept.
     pub clock: Option<ClockSync>,
+    /// Whether the host waits for a reboot, as its packages say; `None` where they never say.
+    pub reboot_required: Option<bool>,
     /// systemd's units, with their cgroups. `None` while D-Bus cannot be asked.
     pub units: Option<BTreeMap<UnitName, Unit>>,
     /// Containers that run, with their cgroups.
@@ -378,6 +380,14 @@ pub struct Container {
     pub image: String,
     /// What its cgroup says.
     pub cgroup: Option<Cgroup>,
+}
+
+impl Container {
+    /// What people call it: `web (docker)`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.name, self.runtime)
+    }
 }
 
 /// `ActiveState` of a unit.

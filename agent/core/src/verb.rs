@@ -17,8 +17,8 @@ mod wire;
 
 pub use codec::{FRAME_BYTES_MAX, HEADER_BYTES, PROTOCOL_VERSION, WireError, frame_len};
 pub use reply::{
-    ActionStatus, Conflict, Detail, Failure, Inspection, JobResult, PlaceDone, Pong, ProbeDone, PurgeDone, ReclaimDone,
-    Refusal, RefusalReason, Reply, SkipCount, SkipReason, StopReason, UndoDone, UnitCounts, UnitDone,
+    ActionStatus, Conflict, Detail, Failure, JobResult, PlaceDone, Pong, ProbeDone, PurgeDone, ReclaimDone, Refusal,
+    RefusalReason, Reply, SkipCount, SkipReason, StopReason, UndoDone, UnitDone,
 };
 
 use std::fmt;
@@ -31,7 +31,7 @@ use crate::subject::UnitName;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// Acting verbs are carried out at most once under this id. Undo and purge act under an id of their own too; the
-    /// asking verbs (`status`, `inspect`, `ping`, `probe`, `scene`, `processes`) do not use it.
+    /// asking verbs (`status`, `ping`, `probe`, `scene`, `processes`) do not use it.
     pub action: ActionId,
     /// The decision behind it, for the actuator's journal; `None` when a person asked.
     pub decision: Option<DecisionId>,
@@ -96,8 +96,6 @@ pub enum Verb {
         /// Name of the probe: letters, digits, `-` and `_`.
         name: String,
     },
-    /// Counts what only root may read of processes. Counts only: no names of files, no contents, no arguments.
-    Inspect,
     /// Asks whether the actuator is there, and whether it is held.
     Ping,
     /// Looks at a unit's processes before it is restarted or stopped: their state, where they wait, their sockets and
@@ -107,7 +105,7 @@ pub enum Verb {
         unit: UnitName,
     },
     /// Counts process by process what only root may read: I/O, open descriptors, and the space of deleted files that
-    /// they hold open. Counts only, like [`Verb::Inspect`].
+    /// they hold open. Counts only: no names of files, no contents, no arguments.
     Processes,
 }
 
@@ -142,7 +140,6 @@ impl Verb {
             Self::PurgeExpired => "purge",
             Self::Status { .. } => "status",
             Self::ProbeCommand { .. } => "probe",
-            Self::Inspect => "inspect",
             Self::Ping => "ping",
             Self::Scene { .. } => "scene",
             Self::Processes => "processes",
@@ -163,7 +160,6 @@ impl Verb {
             Self::PurgeExpired
             | Self::Status { .. }
             | Self::ProbeCommand { .. }
-            | Self::Inspect
             | Self::Ping
             | Self::Scene { .. }
             | Self::Processes => false,

@@ -1,7 +1,7 @@
 //! The Mainstay agent: samples this host, finds trouble, repairs what policy allows.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -10,8 +10,7 @@ use mainstay_agent::enrol::Existing;
 use mainstay_agent::host::own;
 use mainstay_agent::host::scrape::Scraper;
 use mainstay_agent::run::{self, Ending, Paths};
-use mainstay_agent::{actuate, log};
-use mainstay_core::exposition::Format;
+use mainstay_agent::{actuate, log, metrics};
 use mainstay_core::host_query::top::TopBy;
 use mainstay_core::host_query::{ConnectionsQuery, TopQuery};
 use mainstay_core::policy::Glob;
@@ -62,7 +61,7 @@ enum Command {
         #[arg(long, default_value = "", value_name = "GLOB")]
         unit: String,
     },
-    /// Show what `/metrics` shows of the host, read now.
+    /// Show what `/metrics` shows: the host, read now, and what the running agent says of itself.
     Metrics {
         /// Where the host's files are: `/`, or a copy of another host's.
         #[arg(long, default_value = "/", value_name = "DIR")]
@@ -119,8 +118,13 @@ async fn command(command: Command, paths: Paths, settings: Settings) -> anyhow::
             print!("{}", run::ask_connections(&paths, &query).await?);
         }
         Command::Metrics { root } => {
-            let text = Scraper::at(root).scrape(&settings.filesystems).await;
-            print!("{}", text.render(Format::Prometheus));
+            // What the agent says is of this host, not of the one that a copy is of.
+            let own = if root == Path::new("/") { run::ask_metrics(&paths).await } else { Ok(String::new()) };
+            let own = own.unwrap_or_else(|error| {
+                eprintln!("mainstay-agent: the host alone is shown: {}", actuate::chain(error.as_ref()));
+                String::new()
+            });
+            print!("{}", metrics::once(Scraper::at(root), &settings.filesystems, &own).await);
         }
         Command::Enrol { token_file, force } => {
             let existing = if force { Existing::Replace } else { Existing::Keep };

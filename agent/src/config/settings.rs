@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mainstay_core::budget::Limits;
 use mainstay_core::config::TableReader;
-use mainstay_core::log::RULES_MAX;
+use mainstay_core::log::{RULES_MAX, Redaction};
 use mainstay_core::policy::Glob;
 
 use crate::host::changes::{PATTERNS_MAX, is_pattern};
@@ -58,14 +58,25 @@ pub struct Settings {
 pub struct JournalSettings {
     /// Whether the journal is read (default true). Without it what the log says is unknown.
     pub follow: bool,
-    /// Words, as globs, that are left out of templates and examples besides passwords, keys and addresses of mail; what
+    /// Words, as globs, that are left out of templates, examples and lines besides passwords, keys and addresses of mail; what
     /// follows a key that matches is left out too (default none).
     pub redact: Vec<Glob>,
+    /// Whether lines, redacted, may leave the host: a unit's last ones from before it is restarted, and those that an
+    /// operator asks for (default true).
+    pub lines: bool,
 }
 
 impl Default for JournalSettings {
     fn default() -> Self {
-        Self { follow: true, redact: Vec::new() }
+        Self { follow: true, redact: Vec::new(), lines: true }
+    }
+}
+
+impl JournalSettings {
+    /// What must not be seen of a line that leaves the host; `None` where no line may.
+    #[must_use]
+    pub fn redaction(&self) -> Option<Redaction> {
+        self.lines.then(|| Redaction::new(self.redact.clone()))
     }
 }
 
@@ -258,6 +269,7 @@ fn read_filesystems(mut table: TableReader<'_>, to: &mut FilesystemSettings) {
 
 fn read_journal(mut table: TableReader<'_>, to: &mut JournalSettings) {
     set(&mut to.follow, table.opt_bool("follow"));
+    set(&mut to.lines, table.opt_bool("lines"));
     if let Some(rules) = table.opt_strs("redact") {
         if rules.value.len() > RULES_MAX {
             table.problem(&rules.place, format!("`redact` has {} words, at most {RULES_MAX}", rules.value.len()));
@@ -380,7 +392,7 @@ mod tests {
     fn reads_what_is_set() {
         let settings = parsed(
             "[labels]\nrole = \"web\"\n[sampling]\nevery = \"2s\"\n[budget]\ncpu = \"2.5%\"\nmemory = \"64MiB\"\n[filesystems]\nnetwork = true\n\
-             ignore_mounts = [\"/mnt\"]\n[journal]\nfollow = false\nredact = [\"acct-*\"]\n\
+             ignore_mounts = [\"/mnt\"]\n[journal]\nfollow = false\nlines = false\nredact = [\"acct-*\"]\n\
              [changes]\nwatch = false\nfiles = [\"/etc/nginx/*\"]\n\
              [metrics]\nlisten = \"off\"\n[state]\nspool_max = \"8MiB\"\n\
              [collector]\naddress = \"c.example:7443\"\n[log]\nformat = \"json\"\nlevel = \"debug\"\n",
@@ -390,6 +402,7 @@ mod tests {
         assert_eq!(settings.budget, Limits { cpu_ratio: 0.025, rss_bytes: 64 << 20 });
         assert!(settings.filesystems.network);
         assert!(!settings.journal.follow && settings.journal.redact == [Glob::new("acct-*").unwrap()]);
+        assert_eq!(settings.journal.redaction(), None);
         assert!(!settings.changes.watch && settings.changes.files == ["/etc/nginx/*"]);
         assert_eq!(settings.metrics, None);
         assert_eq!(settings.state.spool_bytes_max, 8 << 20);

@@ -18,6 +18,8 @@ pub mod own;
 pub mod probes;
 pub mod proc;
 pub mod processes;
+pub mod reboot;
+pub mod rounds;
 pub mod scrape;
 pub mod sd_notify;
 pub mod systemd;
@@ -28,7 +30,7 @@ use std::sync::Arc;
 
 use mainstay_core::budget::Reading;
 use mainstay_core::processes::Held;
-use mainstay_core::processes::top::Before;
+use mainstay_core::processes::ended::Before;
 use mainstay_core::sample::{Container, Probe, Sample, Unit};
 use mainstay_core::subject::{PathBytes, UnitName};
 use mainstay_core::time::Now;
@@ -39,6 +41,7 @@ use filesystems::{FilesystemSettings, Filesystems};
 use journal::Journal;
 use proc::ProcReader;
 use processes::Processes;
+use reboot::Reboot;
 use systemd::{UnitState, UnitsEvent};
 
 /// What could not be read in one sample: by path, why.
@@ -72,6 +75,7 @@ pub struct Host {
     containers: Option<Containers>,
     container_cgroups: Cgroups,
     filesystems: Filesystems,
+    reboot: Reboot,
     units: Option<BTreeMap<UnitName, UnitState>>,
     units_left_out: u64,
     probes: BTreeMap<String, Probe>,
@@ -94,6 +98,7 @@ impl Host {
             containers: None,
             container_cgroups: Cgroups::at(root),
             filesystems: Filesystems::new(&root.join("proc"), filesystems, Arc::new(filesystems::statfs)),
+            reboot: Reboot::at(root),
             units: None,
             units_left_out: 0,
             probes: BTreeMap::new(),
@@ -116,6 +121,9 @@ impl Host {
         self.processes.set_counting(reading.counts_processes());
         if let Some(journal) = &mut self.journal {
             journal.set_paused(!reading.follows_log());
+        }
+        if let Some(containers) = &mut self.containers {
+            containers.set_resting(!reading.looks_around());
         }
         self.reading = reading;
     }
@@ -165,6 +173,7 @@ impl Host {
         }
         self.proc.read(&mut sample, &mut self.buffer, &mut self.errors);
         sample.clock = clock::sync();
+        sample.reboot_required = self.reboot.read();
         sample.processes = self.processes.read(&mut self.buffer, now);
         sample.units = self.read_units();
         sample.containers = self.read_containers();
@@ -222,7 +231,9 @@ impl Host {
         self.running().containers.iter().map(|found| (found.cgroup.clone(), found.label())).collect()
     }
 
-    fn running(&self) -> Arc<Running> {
+    /// Which containers run.
+    #[must_use]
+    pub fn running(&self) -> Arc<Running> {
         self.containers.as_ref().map(Containers::running).unwrap_or_default()
     }
 
@@ -234,6 +245,7 @@ impl Host {
         };
         Sample {
             processes: self.processes.last(),
+            reboot_required: self.reboot.last(),
             units: self.units.as_ref().map(|units| units.iter().map(unit).collect()),
             containers: self.shown_containers(),
             probes: self.probes.clone(),

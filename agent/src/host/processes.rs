@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_core::parse::pid_stat::{self, PidStat};
-use mainstay_core::processes::top::Before;
+use mainstay_core::processes::ended::{Before, Times};
 use mainstay_core::sample::ProcessCounts;
 use mainstay_core::time::Now;
 use rustix::fs::{Dir, Mode, OFlags, open};
@@ -57,8 +57,7 @@ struct Walk {
 struct Each {
     rss_pages: u64,
     threads: u32,
-    started_ticks: u64,
-    ticks: u64,
+    times: Times,
 }
 
 impl Each {
@@ -66,8 +65,12 @@ impl Each {
         Self {
             rss_pages: stat.rss_pages,
             threads: stat.num_threads,
-            started_ticks: stat.starttime,
-            ticks: stat.utime.saturating_add(stat.stime),
+            times: Times {
+                ppid: stat.ppid,
+                started: stat.starttime,
+                own: stat.utime.saturating_add(stat.stime),
+                ended: stat.cutime.saturating_add(stat.cstime),
+            },
         }
     }
 }
@@ -133,8 +136,8 @@ impl Processes {
     #[must_use]
     pub fn before(&self) -> Before {
         let counted = self.each.iter().filter(|_| self.is_counting);
-        let ticks = counted.map(|(pid, each)| (*pid, (each.started_ticks, each.ticks)));
-        Before { at: self.last.map(|(at, _)| at).unwrap_or_default(), ticks: ticks.collect() }
+        let times = counted.map(|(pid, each)| (*pid, each.times));
+        Before { at: self.last.map(|(at, _)| at).unwrap_or_default(), times: times.collect() }
     }
 
     /// Looks at these processes by themselves, where they are not all looked at: what is known of others is forgotten.
@@ -212,7 +215,7 @@ mod tests {
     use super::*;
 
     fn stat(pid: u32, state: char, threads: u32, rss_pages: u64) -> String {
-        format!("{pid} (a b) c) {state} 1 1 1 0 -1 0 0 0 0 0 5 6 0 0 20 0 {threads} 0 77 4096 {rss_pages} 0\n")
+        format!("{pid} (a b) c) {state} 1 1 1 0 -1 0 0 0 0 0 5 6 7 8 20 0 {threads} 0 77 4096 {rss_pages} 0\n")
     }
 
     #[test]
@@ -231,7 +234,8 @@ mod tests {
         assert_eq!(processes.threads(43), Some(5));
         assert_eq!((processes.rss_bytes(9), processes.threads(9)), (None, None));
         let before = processes.before();
-        assert_eq!((before.at, before.ticks.len(), before.ticks[&43]), (Now::default(), 3, (77, 11)));
+        let times = Times { ppid: 1, started: 77, own: 11, ended: 15 };
+        assert_eq!((before.at, before.times.len(), before.times[&43]), (Now::default(), 3, times));
 
         fs::remove_dir_all(root.path().join("proc/42")).unwrap();
         let soon = Now::default().plus(Duration::from_secs(9));

@@ -23,6 +23,7 @@ impl Shell {
             HostQuery::Models(query) => self.uplink.reply(id, Ok(HostReply::Models(self.models(&query)))),
             HostQuery::Record(query) => self.record(id, query),
             HostQuery::Top(query) => self.answer_top(id, query),
+            HostQuery::Logs(query) => self.answer_logs(id, query),
             HostQuery::Connections(query) => {
                 let reply = self.connections.reply(&query, clock::now());
                 self.uplink.reply(id, reply.map(HostReply::Connections));

@@ -34,7 +34,7 @@ impl Told {
 impl Shell {
     /// Tells what was changed.
     pub(super) fn changed(&mut self, changes: Vec<Change>) {
-        for change in changes {
+        for change in changes.into_iter().map(Change::owned) {
             let (from, to) = (change.from.as_deref(), change.to.as_deref());
             let (by, text) = (change.by.as_deref(), change.text.as_str());
             info!(kind = %change.kind, subject = change.subject, from, to, by, text, "changed");

@@ -77,6 +77,7 @@ impl Shell {
         self.acting(action, &step);
         self.in_hand.insert(action, step.kind());
         let (actuator, events) = (self.actuator.clone(), self.events.clone());
+        let redaction = self.settings.journal.redaction();
         // Nobody takes a scene before the host is enrolled.
         let is_enrolled = self.uplink.is_enrolled();
         tokio::spawn(async move {
@@ -86,7 +87,7 @@ impl Shell {
                 let (begun, events) = (scene::begin(&actuator, unit, before, clock::now()).await, events.clone());
                 tokio::spawn(async move {
                     let _ = timeout(scene::JOURNAL_AFTER, has_ended).await;
-                    let scene = begun.with_journal().await;
+                    let scene = begun.with_journal(redaction).await;
                     let _ = events.send(Event::Scene(Box::new(scene))).await;
                 });
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use mainstay_core::agent::LEARNING_SECONDS;
 use mainstay_core::exposition::{Exposition, FamilyKind};
 use mainstay_core::finding::FindingKind;
-use mainstay_core::readings::readings;
+use mainstay_core::readings::{details, readings};
 use mainstay_core::record::Ended;
 
 use super::Shell;
@@ -17,7 +17,9 @@ impl Shell {
     /// Reads nothing: units and probes are shown as the last sample had them.
     pub(super) fn exposition(&self) -> Exposition {
         let mut text = Exposition::default();
-        readings(&self.host.shown(), &mut |reading| text.reading(reading));
+        let shown = self.host.shown();
+        readings(&shown, &mut |reading| text.reading(reading));
+        details(&shown, &mut |reading| text.reading(reading));
         self.own_sampling(&mut text);
         self.own_state(&mut text);
         self.own_work(&mut text);

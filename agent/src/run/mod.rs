@@ -11,6 +11,7 @@ mod effects;
 mod enrolment;
 mod exposition;
 mod learned;
+mod logs;
 mod restore;
 mod status;
 mod top;
@@ -170,7 +171,7 @@ struct Shell {
     told: changes::Told,
     connections: Connections,
     /// The thread that looks for changes, where it is wanted.
-    _changes: Option<Changes>,
+    changes: Option<Changes>,
     causes: Causes,
     counts: Counts,
     last_tick: Option<Instant>,
@@ -292,6 +293,10 @@ impl Shell {
             own::give_back();
         } else if reading.depth < self.host.reading().depth {
             info!(step = reading.depth.steps(), "room in the budget: reading more of the host");
+        }
+        self.connections.set_resting(!reading.looks_around());
+        if let Some(changes) = &mut self.changes {
+            changes.set_resting(!reading.looks_around());
         }
         self.host.read_only(reading);
     }
@@ -545,6 +550,14 @@ fn ticks(every: Duration) -> Interval {
 /// Where no agent answers.
 pub async fn ask_status(paths: &Paths) -> anyhow::Result<String> {
     status::ask(&paths.status_socket(), "").await
+}
+
+/// Shows what the running agent says of itself on `/metrics`, with its units and probes.
+///
+/// # Errors
+/// Where no agent answers.
+pub async fn ask_metrics(paths: &Paths) -> anyhow::Result<String> {
+    status::ask(&paths.status_socket(), status::METRICS).await
 }
 
 /// Shows which processes and units use most, and who holds deleted files: `mainstay-agent top`.

@@ -149,7 +149,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         held: top::HeldLook::default(),
         told,
         connections,
-        _changes: changes,
+        changes,
         causes: Causes::default(),
         counts: Counts::default(),
         last_tick: None,

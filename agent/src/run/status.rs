@@ -12,6 +12,7 @@ use mainstay_core::agent::PolicyState;
 use mainstay_core::budget::Depth;
 use mainstay_core::config::show_bytes;
 use mainstay_core::decision::{Choice, Decision};
+use mainstay_core::exposition::Format;
 use mainstay_core::host_query::{ConnectionsQuery, TopQuery};
 use mainstay_core::id::FindingId;
 use mainstay_core::policy::Glob;
@@ -33,6 +34,9 @@ pub(super) const MODELS: &str = "models";
 
 /// The question for who talks to whom; a number of rows and a glob stand behind it.
 const CONNECTIONS: &str = "connections";
+
+/// The question for what `/metrics` shows of the agent, its units and probes.
+pub(super) const METRICS: &str = "metrics";
 
 /// The question for who uses most; its order, a number of rows and a glob stand behind it.
 const TOP: &str = "top";
@@ -206,6 +210,7 @@ async fn page(question: &str, questions: &mpsc::Sender<Asked>) -> Result<String,
             let query = read_top(rest)?;
             ask_loop(questions, |answer| Asked::Top(query, answer)).await
         }
+        METRICS => return Ok(ask_loop(questions, Asked::Metrics).await?.text.render(Format::Prometheus)),
         CONNECTIONS => {
             let (unit, limit) = read_choice(rest)?;
             ask_loop(questions, |answer| Asked::Connections(ConnectionsQuery { unit, limit }, answer)).await

@@ -14,17 +14,18 @@ use std::time::{Duration, Instant};
 use mainstay_core::finding::{Finding, FindingKind};
 use mainstay_core::host_query::{HostReply, TopQuery, TopReply};
 use mainstay_core::processes::Held;
-use mainstay_core::processes::top::{Counted, Look, held, top};
+use mainstay_core::processes::top::{ContainersSeen, Counted, Look, held, top};
 use mainstay_core::sample::{Filesystem, Sample};
 use mainstay_core::subject::PathBytes;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::debug;
 
+use super::exposition::count;
 use super::{Event, Shell};
 use crate::actuate::Actuator;
 use crate::host::clock;
-use crate::host::look::Looker;
+use crate::host::look::{Looker, containers, forks};
 
 /// Looks that are made at one time: each keeps a thread busy for some milliseconds.
 pub(super) const LOOKS_MAX: usize = 2;
@@ -59,16 +60,29 @@ impl Shell {
     pub(super) fn top(&self, query: TopQuery) -> impl Future<Output = Result<TopReply, String>> + Send + use<> {
         let (root, actuator, looks) = (self.paths.root.clone(), self.actuator.clone(), Arc::clone(&self.looks));
         let (before, mounts, tasks) = (self.host.before(), self.host.mounts(), self.host.tasks());
-        let (cpus, containers) = (self.host.cpus().unwrap_or(0), self.host.container_labels());
+        let (cpus, names, running) = (self.host.cpus().unwrap_or(0), self.host.container_labels(), self.host.running());
         async move {
             let _look = begin(&looks)?;
             let first = actuator.processes().await;
+            let before_window = {
+                let (root, running) = (root.clone(), Arc::clone(&running));
+                tokio::task::spawn_blocking(move || (containers(&root, &running), forks(&root)))
+            };
+            let (first_containers, first_forks) = before_window.await.unwrap_or_default();
             let begun = Instant::now();
             sleep(IO_WINDOW).await;
             let counted =
                 async { Ok(Counted { first: first?, window: begun.elapsed(), last: actuator.processes().await? }) };
             let counted = counted.await;
             let looked = tokio::task::spawn_blocking(move || {
+                let window = begun.elapsed();
+                let forked = forks(&root).zip(first_forks).and_then(|(now, first)| now.checked_sub(first));
+                let containers_seen = ContainersSeen {
+                    first: first_containers,
+                    window,
+                    last: containers(&root, &running),
+                    unseen: u32::try_from(running.left_out).unwrap_or(u32::MAX),
+                };
                 let (seen, unseen) = Looker::at(&root).ok_or_else(no_proc)?.all();
                 let ticks_per_second = rustix::param::clock_ticks_per_second();
                 let look = Look {
@@ -80,7 +94,9 @@ impl Shell {
                     unseen,
                     counted,
                     mounts,
-                    containers,
+                    containers: names,
+                    containers_seen,
+                    forks_per_second: forked.map(|forked| count(forked) / window.as_secs_f64()),
                     tasks,
                 };
                 Ok(top(&look, &query))

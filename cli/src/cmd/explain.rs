@@ -8,6 +8,7 @@ use mainstay_proto::v1::decision::Choice;
 use mainstay_proto::v1::{Decision, ExplainRequest, ExplainResponse, Finding, Now, PolicyRef};
 use serde::Serialize;
 
+use crate::changed::{self, Near, NearDoc};
 use crate::connect;
 use crate::context::Context;
 use crate::draw;
@@ -37,6 +38,7 @@ struct Explanation {
     helped: u32,
     tried: u32,
     chain_intact: bool,
+    changes: Vec<NearDoc>,
     recording: Option<RecordingDoc>,
     scenes_kept: u32,
     scenes: Vec<SceneDoc>,
@@ -50,9 +52,13 @@ pub(crate) async fn run(args: &ExplainArgs, context: &Context) -> Result<Exit, F
     let mut queries = connect::queries(context).await?;
     let request = ExplainRequest { id: args.id.clone().unwrap_or_default(), evidence: args.evidence };
     let answer = queries.explain(request).await?.into_inner();
+    let near = near(&answer, context).await;
     if context.format.is_for_people() {
         for line in story(&answer).lines() {
             output::line_out(line)?;
+        }
+        for line in under("changed", changed::lines(&near)) {
+            output::line_out(&line)?;
         }
         if let Some((hostname, finding)) = drawn(&answer) {
             for line in draw::finding(context, &hostname, &finding, answer.now_ms).await {
@@ -73,6 +79,7 @@ pub(crate) async fn run(args: &ExplainArgs, context: &Context) -> Result<Exit, F
             helped: answer.helped,
             tried: answer.tried,
             chain_intact: answer.chain_intact,
+            changes: near.iter().map(Into::into).collect(),
             recording: recorded::read(answer.recording.as_ref()).map(|kept| (&kept.recording).into()),
             scenes_kept: answer.scenes_kept,
             scenes: answer.scenes.iter().map(Into::into).collect(),
@@ -82,12 +89,27 @@ pub(crate) async fn run(args: &ExplainArgs, context: &Context) -> Result<Exit, F
     Ok(Exit::Success)
 }
 
+/// What was changed on the host shortly before.
+async fn near(answer: &ExplainResponse, context: &Context) -> Vec<Near> {
+    let decided = answer.decision.clone().unwrap_or_default();
+    let decision = decided.decision.unwrap_or_default();
+    let opened = answer.finding.as_ref().and_then(|finding| finding.opened.as_ref());
+    let opened = opened.or(decision.opened.as_ref()).or(decision.at.as_ref());
+    let Some(opened_ms) = opened.map(|at| at.wall_ms) else { return Vec::new() };
+    changed::before(context, &decided.host_id, decision.subject.as_ref(), opened_ms).await
+}
+
+/// Lines under one word.
+fn under(word: &'static str, lines: Vec<String>) -> Vec<String> {
+    let words = std::iter::once(word).chain(std::iter::repeat(""));
+    words.zip(lines).map(|(word, line)| format!("  {word:<width$}{line}", width = COLUMN - 2)).collect()
+}
+
 /// The seconds around the finding, as its host recorded them.
 fn seconds(answer: &ExplainResponse) -> Vec<String> {
     let Some(kept) = recorded::read(answer.recording.as_ref()) else { return Vec::new() };
     let drawn = recorded::drawn(&kept.recording, Some(kept.opened_ms), SECONDS_DRAWN);
-    let words = std::iter::once("seconds").chain(std::iter::repeat(""));
-    words.zip(drawn).map(|(word, line)| format!("  {word:<width$}{line}", width = COLUMN - 2)).collect()
+    under("seconds", drawn)
 }
 
 /// What was seen before the actions, or that there is something to see.
@@ -97,8 +119,7 @@ fn before(answer: &ExplainResponse) -> Vec<String> {
         let scenes = words::count(usize::try_from(answer.scenes_kept).unwrap_or(usize::MAX), "scene");
         lines.push(format!("{scenes} from before what was done, with lines of the journal: --evidence shows"));
     }
-    let words = std::iter::once("before").chain(std::iter::repeat(""));
-    words.zip(lines).map(|(word, line)| format!("  {word:<width$}{line}", width = COLUMN - 2)).collect()
+    under("before", lines)
 }
 
 /// What is drawn: the finding as it is now or, where it is no longer kept, as the decision saw it.

@@ -8,6 +8,7 @@ use mainstay_proto::v1::{FindingView, ListFindingsRequest};
 use serde::Serialize;
 
 use super::HostSelector;
+use crate::changed::{self, NearDoc};
 use crate::connect;
 use crate::context::Context;
 use crate::draw;
@@ -117,17 +118,27 @@ pub(crate) async fn run(args: &FindingsArgs, context: &Context) -> Result<Exit, 
 const LOOKED_BACK: Duration = Duration::from_secs(30 * 86_400);
 const LOOKED_AT: u32 = 10_000;
 
+/// A finding with what was changed shortly before it.
+#[derive(Debug, Serialize)]
+struct FindingWhole {
+    #[serde(flatten)]
+    member: MemberDoc,
+    changes: Vec<NearDoc>,
+}
+
 async fn show(asked: &str, context: &Context) -> Result<Exit, Failure> {
     let since_ms = super::since(LOOKED_BACK);
     let request = ListFindingsRequest { all: true, since_ms, limit: LOOKED_AT, ..ListFindingsRequest::default() };
     let answer = connect::queries(context).await?.list_findings(request).await?.into_inner();
     let member = meant(&answer.findings, asked)?;
-    if !context.format.is_for_people() {
-        output::document(context, &MemberDoc::from(member))?;
-        return Ok(Exit::Success);
-    }
     let finding = member.finding.clone().unwrap_or_default();
     let opened_ms = finding.opened.as_ref().map_or(0, |now| now.wall_ms);
+    let near = changed::before(context, &member.host_id, finding.subject.as_ref(), opened_ms).await;
+    if !context.format.is_for_people() {
+        let changes = near.iter().map(Into::into).collect();
+        output::document(context, &FindingWhole { member: member.into(), changes })?;
+        return Ok(Exit::Success);
+    }
     output::line_out(&format!(
         "{} {} on {}: {} ({}), {} since {}, confidence {:.2}",
         FindingId(finding.id),
@@ -143,6 +154,12 @@ async fn show(asked: &str, context: &Context) -> Result<Exit, Failure> {
         output::line_out(&format!("  {}", evidence.text))?;
     }
     for line in draw::finding(context, &member.hostname, &finding, answer.now_ms).await {
+        output::line_out(&format!("  {line}"))?;
+    }
+    if !near.is_empty() {
+        output::line_out("changed before this:")?;
+    }
+    for line in changed::lines(&near) {
         output::line_out(&format!("  {line}"))?;
     }
     Ok(Exit::Success)

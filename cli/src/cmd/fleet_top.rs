@@ -1,4 +1,4 @@
-//! `mainstay top`: which hosts or units use the most of something, of all that is stored. What the processes of one host
+//! `mainstay top`: which hosts, units or containers use the most of something, of all that is stored. What the processes of one host
 //! use this moment is `mainstay host top`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ pub(crate) struct TopArgs {
     /// A signal, such as memory (--help lists them), or any PromQL expression of your own
     #[arg(value_name = "SIGNAL|PROMQL", default_value = "cpu")]
     asked: String,
-    /// A row for each host, or for each unit of each host [default: host]
+    /// A row for each host, or for each unit or container of each host [default: host]
     #[arg(long, value_enum)]
     by: Option<By>,
     /// Over how long it is meant [default: 5m]
@@ -160,11 +160,10 @@ fn question(args: &TopArgs, on: &str) -> Result<Question, Failure> {
     let form = signal.form(by).ok_or_else(|| {
         let have: Vec<_> =
             SIGNALS.iter().filter(|signal| signal.form(by).is_some()).map(|signal| signal.name).collect();
-        let of = if by == By::Unit { "units" } else { "hosts" };
-        Failure::usage(format!("`{}` is not known of {of}; what is: {}", signal.name, have.join(", ")))
+        Failure::usage(format!("`{}` is not known of {}s; what is: {}", signal.name, by.noun(), have.join(", ")))
     })?;
     let over = fleet::over(args.over.unwrap_or(OVER))?;
-    let promql = form.promql(on, over);
+    let promql = if by == By::Container { form.of_containers(on, over) } else { form.promql(on, over) };
     Ok(Question { by: Some(by), over: Some(over), measure: form.measure, part: form.part, promql })
 }
 
@@ -216,9 +215,9 @@ fn which(row: &Row, question: &Question, of_hosts: &BTreeSet<(&str, &str)>) -> O
     let part = Some(row.label(question.part)).filter(|part| !part.is_empty());
     match question.by {
         Some(By::Host) => part.map(str::to_owned),
-        Some(By::Unit) => {
-            let unit = row.label("unit");
-            Some(part.map_or_else(|| unit.to_owned(), |part| format!("{unit} ({part})")))
+        Some(by) => {
+            let name = row.label(by.noun());
+            Some(part.map_or_else(|| name.to_owned(), |part| format!("{name} ({part})")))
         }
         None => {
             let is_own = |(name, value): &(&String, &String)| {
@@ -232,11 +231,7 @@ fn which(row: &Row, question: &Question, of_hosts: &BTreeSet<(&str, &str)>) -> O
 
 /// Those that have anything at all, and how many there are besides.
 fn print(context: &Context, mut rows: Vec<TopRow>, of: usize, question: &Question) -> Result<(), Failure> {
-    let noun = match question.by {
-        Some(By::Host) => "host",
-        Some(By::Unit) => "unit",
-        None => "row",
-    };
+    let noun = question.by.map_or("row", By::noun);
     if rows.is_empty() {
         output::say(
             "nobody has sent any of it: `mainstay hosts` shows who is there, `mainstay top --help` what there is to ask",
@@ -282,6 +277,11 @@ mod tests {
     fn a_signal_stands_for_promql_over_the_hosts_that_are_meant() {
         let asked = question(&args(&["memory", "--by", "unit", "--over", "1h"]), "role=\"web\"").unwrap();
         assert_eq!(asked.promql, "avg_over_time(mainstay_unit_memory_bytes:mean{role=\"web\"}[3600s])");
+        let asked = question(&args(&["io", "--by", "container"]), "").unwrap();
+        assert_eq!(
+            asked.promql,
+            "rate(mainstay_container_io_read_bytes_total[300s]) + rate(mainstay_container_io_written_bytes_total[300s])"
+        );
         let asked = question(&args(&[]), "").unwrap();
         assert!(asked.promql.contains("rate(node_cpu_seconds_total{mode!~\"idle|iowait\"}[300s])"), "{}", asked.promql);
         assert_eq!((asked.by, asked.measure), (Some(By::Host), Measure::Share));
@@ -311,6 +311,10 @@ mod tests {
             (&["memroy"][..], "did you mean memory?"),
             (&["temperature"], "there are: cpu, "),
             (&["swap", "--by", "unit"], "`swap` is not known of units; what is: cpu, throttled, memory"),
+            (
+                &["restarts", "--by", "container"],
+                "`restarts` is not known of containers; what is: cpu, throttled, memory",
+            ),
             (&["cpu", "--over", "5s"], "30s or more"),
         ] {
             let refused = question(&args(line), "").unwrap_err();
@@ -344,5 +348,8 @@ mod tests {
         let units = super::question(&args(&["probe", "--by", "unit"]), "").unwrap();
         let found = vec![row(&[("host", "a"), ("probe", "front"), ("unit", "app.service")], 2.0)];
         assert_eq!(rows(found, &units, &[])[0].which.as_deref(), Some("app.service (front)"));
+        let containers = super::question(&args(&["memory", "--by", "container"]), "").unwrap();
+        let found = vec![row(&[("host", "a"), ("container", "shop-web-1"), ("image", "nginx:1.27")], 2.0)];
+        assert_eq!(rows(found, &containers, &[])[0].which.as_deref(), Some("shop-web-1"));
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::connections::{self, ConnectionsArgs};
 use super::decisions::DecisionRow;
 use super::findings::FindingRow;
+use super::host_logs::{self, LogsArgs};
 use super::host_top::{self, TopArgs};
 use super::hosts::{HostRow, painted_state, policy_word};
 use super::models::{self, ModelsArgs};
@@ -37,6 +38,8 @@ pub(crate) enum HostCommand {
     Top(TopArgs),
     /// Show who listens on it, and who talks to whom and how slowly
     Connections(ConnectionsArgs),
+    /// Show the last lines of its journal, or of one unit's, redacted (takes the role operator)
+    Logs(LogsArgs),
     /// Show what happened on it, on one line of time
     Timeline(TimelineArgs),
     /// Refuse this host's certificate from now on
@@ -45,6 +48,9 @@ pub(crate) enum HostCommand {
         host: String,
     },
 }
+
+/// The series that says whether a host waits for a reboot.
+const REBOOT_REQUIRED: &str = "mainstay_host_reboot_required";
 
 /// Findings whose series are drawn with a host.
 const FINDINGS_DRAWN: usize = 3;
@@ -55,7 +61,7 @@ impl HostCommand {
         match self {
             Self::Show { .. } => true,
             Self::Models(args) => args.only_looks(),
-            Self::Record(_) | Self::Timeline(_) | Self::Top(_) | Self::Connections(_) => true,
+            Self::Record(_) | Self::Timeline(_) | Self::Top(_) | Self::Connections(_) | Self::Logs(_) => true,
             Self::Revoke { .. } => false,
         }
     }
@@ -87,6 +93,7 @@ pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit
         HostCommand::Record(args) => record::run(args, context).await,
         HostCommand::Top(args) => host_top::run(args, context).await,
         HostCommand::Connections(args) => connections::run(args, context).await,
+        HostCommand::Logs(args) => host_logs::run(args, context).await,
         HostCommand::Timeline(args) => timeline::run(args, context).await,
         HostCommand::Revoke { host } => {
             let request = RevokeHostRequest { host: host.clone() };
@@ -152,6 +159,9 @@ async fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failur
     ] {
         output::line_out(&format!("{name:<11}{value}"))?;
     }
+    if last(answer, REBOOT_REQUIRED) == Some(1.0) {
+        output::line_out(&format!("{:<11}{}", "reboot", output::paint("33", "needed, as its packages say")))?;
+    }
     for note in &host.notes {
         output::line_out(&format!("{:<11}{}", "note", output::paint("31", note)))?;
     }
@@ -194,10 +204,15 @@ async fn print(answer: &GetHostResponse, context: &Context) -> Result<(), Failur
     Ok(())
 }
 
+/// The last value of a series without labels.
+fn last(answer: &GetHostResponse, name: &str) -> Option<f64> {
+    let is_it = |value: &&mainstay_proto::v1::SeriesValue| value.key.as_ref().is_some_and(|key| key.name == name);
+    answer.values.iter().find(is_it).map(|value| value.value)
+}
+
 /// How much longer what is usual is learned, as the host said last.
 fn learning_line(answer: &GetHostResponse) -> String {
-    let last = answer.values.iter().find(|value| value.key.as_ref().is_some_and(|key| key.name == LEARNING_SECONDS));
-    match last.map(|value| value.value) {
+    match last(answer, LEARNING_SECONDS) {
         None => "unknown".to_owned(),
         Some(seconds) if seconds > 0.0 => {
             let left = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();

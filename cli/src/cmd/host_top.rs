@@ -1,7 +1,7 @@
-//! `mainstay host top`: which processes and units of a host use most, asked of the host itself.
+//! `mainstay host top`: which processes, units and containers of a host use most, asked of the host itself.
 
 use clap::Args;
-use mainstay_core::host_query::top::{ProcessRow, TopBy, UnitRow};
+use mainstay_core::host_query::top::{ContainerRow, ProcessRow, TopBy, UnitRow};
 use mainstay_core::host_query::{HostQuery, HostReply, TopQuery, TopReply};
 use mainstay_core::policy::Glob;
 use mainstay_core::processes::Held;
@@ -22,10 +22,13 @@ pub(crate) struct TopArgs {
     /// In which order: cpu, memory, io or fds
     #[arg(long, default_value = "cpu", value_name = "WHAT")]
     by: TopBy,
-    /// Only units that this glob matches
+    /// Only units that this glob matches; containers go by `NAME (docker)`
     #[arg(long, value_name = "GLOB")]
     unit: Option<String>,
-    /// Most processes and most units that are shown; 0 is as many as the host says at once
+    /// Only containers, by name and image
+    #[arg(long)]
+    containers: bool,
+    /// Most processes, units and containers that are shown; 0 is as many as the host says at once
     #[arg(long, default_value_t = SHOWN, value_name = "N")]
     limit: u32,
 }
@@ -39,7 +42,8 @@ pub(crate) async fn run(args: &TopArgs, context: &Context) -> Result<Exit, Failu
     let answer = ask::host(context, &args.host, &HostQuery::Top(query)).await?;
     let HostReply::Top(reply) = answer.reply else { return Err(ask::of_another_kind(&answer.hostname)) };
     if context.format.is_for_people() {
-        for line in format!("{}: {}", answer.hostname, reply.page()).lines() {
+        let page = if args.containers { reply.containers_page() } else { reply.page() };
+        for line in format!("{}: {page}", answer.hostname).lines() {
             output::line_out(line)?;
         }
     } else {
@@ -58,8 +62,11 @@ struct TopDoc {
     threads: u32,
     zombies: u32,
     uninterruptible: u32,
+    forks_per_second: Option<f64>,
     units: Vec<UnitDoc>,
     units_more: u32,
+    containers: Vec<ContainerDoc>,
+    containers_more: u32,
     processes: Vec<ProcessDoc>,
     processes_more: u32,
     stuck: Vec<ProcessDoc>,
@@ -75,6 +82,8 @@ struct ProcessDoc {
     unit: String,
     state: char,
     cpus: f64,
+    cpus_of_ended_children: f64,
+    is_new: bool,
     rss_bytes: u64,
     threads: u32,
     read_bytes_per_second: Option<u64>,
@@ -88,15 +97,34 @@ struct ProcessDoc {
 struct UnitDoc {
     unit: String,
     processes: u32,
+    processes_new: u32,
     threads: u32,
     tasks: Option<u64>,
     tasks_max: Option<u64>,
     cpus: f64,
+    cpus_of_ended_children: f64,
     rss_bytes: u64,
     read_bytes_per_second: Option<u64>,
     written_bytes_per_second: Option<u64>,
     fds: Option<u64>,
     fds_used_ratio: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct ContainerDoc {
+    name: String,
+    runtime: String,
+    id: String,
+    image: Option<String>,
+    processes: u32,
+    tasks: Option<u64>,
+    tasks_max: Option<u64>,
+    cpus: Option<f64>,
+    memory_bytes: Option<u64>,
+    memory_max_bytes: Option<u64>,
+    read_bytes_per_second: Option<u64>,
+    written_bytes_per_second: Option<u64>,
+    fds: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,8 +148,11 @@ impl TopDoc {
             threads: reply.threads,
             zombies: reply.zombies,
             uninterruptible: reply.uninterruptible,
+            forks_per_second: reply.forks_per_second,
             units: reply.units.iter().map(Into::into).collect(),
             units_more: reply.units_more,
+            containers: reply.containers.iter().map(Into::into).collect(),
+            containers_more: reply.containers_more,
             processes: reply.processes.iter().map(Into::into).collect(),
             processes_more: reply.processes_more,
             stuck: reply.stuck.iter().map(Into::into).collect(),
@@ -140,6 +171,8 @@ impl From<&ProcessRow> for ProcessDoc {
             unit: row.unit.clone(),
             state: row.state,
             cpus: row.cpu,
+            cpus_of_ended_children: row.ended_cpu,
+            is_new: row.is_new,
             rss_bytes: row.rss_bytes,
             threads: row.threads,
             read_bytes_per_second: row.io.map(|io| io.0),
@@ -156,15 +189,37 @@ impl From<&UnitRow> for UnitDoc {
         Self {
             unit: row.unit.clone(),
             processes: row.processes,
+            processes_new: row.new,
             threads: row.threads,
             tasks: row.tasks,
             tasks_max: row.tasks_max,
             cpus: row.cpu,
+            cpus_of_ended_children: row.ended_cpu,
             rss_bytes: row.rss_bytes,
             read_bytes_per_second: row.io.map(|io| io.0),
             written_bytes_per_second: row.io.map(|io| io.1),
             fds: row.fds,
             fds_used_ratio: row.fds_used_ratio,
+        }
+    }
+}
+
+impl From<&ContainerRow> for ContainerDoc {
+    fn from(row: &ContainerRow) -> Self {
+        Self {
+            name: row.name.clone(),
+            runtime: row.runtime.clone(),
+            id: row.id.clone(),
+            image: Some(row.image.clone()).filter(|image| !image.is_empty()),
+            processes: row.processes,
+            tasks: row.tasks,
+            tasks_max: row.tasks_max,
+            cpus: row.cpu,
+            memory_bytes: row.memory_bytes,
+            memory_max_bytes: row.memory_max_bytes,
+            read_bytes_per_second: row.io.map(|io| io.0),
+            written_bytes_per_second: row.io.map(|io| io.1),
+            fds: row.fds,
         }
     }
 }

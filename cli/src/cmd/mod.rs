@@ -23,6 +23,7 @@ pub(crate) mod fleet_top;
 pub(crate) mod generate;
 pub(crate) mod hold;
 pub(crate) mod host;
+pub(crate) mod host_logs;
 pub(crate) mod host_top;
 pub(crate) mod hosts;
 pub(crate) mod incidents;
@@ -41,8 +42,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
     let Some(every) = context.watch else { return once(&command, context).await };
     if !may_be_watched(&command) {
         return Err(Failure::usage(
-            "--watch goes with what only looks: hosts, host show, host models, host top, host connections, host timeline, \
-             query, top, compare, findings, incidents, decisions, changes, explain, approvals list, holds, policy status, \
+            "--watch goes with what only looks: hosts, host show, host models, host top, host connections, host logs, \
+             host timeline, query, top, compare, findings, incidents, decisions, changes, explain, approvals list, holds, policy status, \
              audit",
         ));
     }

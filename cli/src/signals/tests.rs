@@ -8,8 +8,9 @@ use std::time::Duration;
 use mainstay_core::log::{LogCounts, LogReading};
 use mainstay_core::readings::{SeriesKind, readings};
 use mainstay_core::sample::{
-    Cgroup, ClockSync, Conntrack, CpuTimes, Disk, FileHandles, Filesystem, FilesystemUsage, Interface, KernelCounters,
-    LoadAverage, Memory, Pressure, Pressures, Probe, ProcessCounts, Sample, Stall, TcpCounters, Unit, VmCounters,
+    Cgroup, ClockSync, Conntrack, Container, CpuTimes, Disk, FileHandles, Filesystem, FilesystemUsage, Interface,
+    KernelCounters, LoadAverage, Memory, Pressure, Pressures, Probe, ProcessCounts, Sample, Stall, TcpCounters, Unit,
+    VmCounters,
 };
 use mainstay_core::series::SeriesKey;
 use mainstay_promql::{Labels, Limits, NAME, Span, Value, evaluate, parse};
@@ -118,6 +119,13 @@ fn sample(t: u64, k: u64) -> Sample {
             ("app.service".parse().unwrap(), unit.clone()),
             ("db.service".parse().unwrap(), unit),
         ])),
+        containers: vec![Container {
+            runtime: "docker",
+            id: "3a".into(),
+            name: "web".into(),
+            image: "nginx".into(),
+            cgroup: Some(cgroup),
+        }],
         probes: BTreeMap::from([("fast".to_owned(), probe(10)), ("slow".to_owned(), probe(40))]),
         log: Some(Arc::new(LogReading {
             units: BTreeMap::from([("app.service".parse().unwrap(), counts)]),
@@ -229,6 +237,7 @@ fn every_signal_is_what_hosts_send_and_has_a_row_for_each_host_or_unit() {
             let is_one_each = match by {
                 By::Host => of_host.len() == 1,
                 By::Unit => units.len() == of_host.len() && !units.contains(""),
+                By::Container => unreachable!("tried below"),
             };
             assert!(is_one_each, "{name} {by:?} of {id}: {rows:?}");
             for (labels, value) in of_host {
@@ -244,6 +253,24 @@ fn every_signal_is_what_hosts_send_and_has_a_row_for_each_host_or_unit() {
         [form(By::Host, false), form(By::Unit, true)].into_iter().flatten()
     });
     assert_eq!(all.collect::<BTreeSet<_>>(), asked, "a signal is not tried here, or stands twice in the list");
+}
+
+#[test]
+fn containers_have_what_their_cgroups_say_as_units_have_it() {
+    let fleet = fleet();
+    let mut known = Vec::new();
+    for signal in SIGNALS {
+        let Some(form) = signal.form(By::Container) else { continue };
+        known.push(signal.name);
+        let (units, rows) = (ask(&fleet, &form.promql("", OVER)), ask(&fleet, &form.of_containers("", OVER)));
+        assert!(rows.len() == 2 && rows.iter().all(|(labels, _)| labels.get("container") == "web"), "{rows:?}");
+        for id in ["01", "02"] {
+            let of =
+                |rows: &[(Labels, f64)]| rows.iter().find(|(l, _)| l.get("host_id") == id).map(|(_, value)| *value);
+            assert_eq!(of(&rows), of(&units), "{}", signal.name);
+        }
+    }
+    assert_eq!(known, ["cpu", "throttled", "memory", "oom", "io", "disk-read", "disk-write", "tasks", "files"]);
 }
 
 #[test]

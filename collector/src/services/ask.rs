@@ -65,6 +65,8 @@ pub fn read(query: Option<&v1::HostQuery>) -> Result<(HostQuery, Role), Status> 
         .map_err(|error| Status::invalid_argument(format!("the question cannot be read: {error}")))?;
     let role = match &query {
         HostQuery::Models(_) | HostQuery::Record(_) | HostQuery::Top(_) | HostQuery::Connections(_) => Role::Viewer,
+        // As the lines of a scene: whatever a program wrote, redacted or not.
+        HostQuery::Logs(_) => Role::Operator,
     };
     Ok((query, role))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_core::host_query::{HostQuery, ModelsQuery};
+use mainstay_core::host_query::{HostQuery, LogsQuery, ModelsQuery};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Of as Say;
 use mainstay_proto::v1::collector_message::Of as Hear;
@@ -170,5 +170,39 @@ async fn questions_that_wait_are_bounded_by_host() {
     let id = question(&mut agent).await.id;
     agent.say(reply(id, 9)).await;
     assert!(again.await.unwrap().is_ok(), "and there is room again");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_the_journal_take_the_role_operator_and_whoever_read_them_is_recorded() {
+    let world = World::start().await;
+    let (vic, ann) = (world.operator("vic", "viewer").await, world.operator("ann", "operator").await);
+    let papers = world.enrol("web-1").await;
+    let logs = HostQuery::Logs(LogsQuery::default());
+    let capable = v1::Hello { capabilities: vec![logs.capability()], ..hello("web-1") };
+    let (mut agent, _) = Agent::open(&world.address(), &papers, capable).await;
+    let ask = || {
+        let query = v1::HostQuery { id: 0, what: Some((&logs).into()) };
+        v1::AskHostRequest { host: "web-1".to_owned(), query: Some(query) }
+    };
+    let refused = world.commands(&vic).await.ask_host(ask()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{}", refused.message());
+    let asked = tokio::spawn({
+        let (mut commands, ask) = (world.commands(&ann).await, ask());
+        async move { commands.ask_host(ask).await }
+    });
+    let id = question(&mut agent).await.id;
+    let line = v1::LogLine { text: "cannot go on".to_owned(), ..Default::default() };
+    let said = v1::LogsReply { lines: vec![line.clone()], has_more: false };
+    agent.say(Say::Reply(v1::HostReply { id, what: Some(What::Logs(said)) })).await;
+    let Some(What::Logs(logs)) = asked.await.unwrap().unwrap().into_inner().reply.unwrap().what else {
+        panic!("lines were asked for")
+    };
+    assert_eq!(logs.lines, [line]);
+    let request = v1::ListCommandsRequest { limit: 0 };
+    let recorded = world.queries(&vic).await.list_commands(request).await.unwrap().into_inner().commands;
+    let by = |name: &str| recorded.iter().filter(|c| c.operator == name).map(|c| &*c.command).collect::<Vec<_>>();
+    assert_eq!(by("ann"), ["host logs web-1"]);
+    assert!(recorded.iter().all(|c| !c.result.contains("cannot go on")), "nothing of them is kept: {recorded:?}");
     world.stop().await;
 }

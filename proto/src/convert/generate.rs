@@ -10,10 +10,11 @@ use mainstay_core::decision::{Choice, Decision, Guard, HoldReason, Mode, PolicyR
 use mainstay_core::detect::learned::{LearnedModel, LearnedSubject, SnapshotInfo};
 use mainstay_core::finding::{Evidence, Finding, FindingKind, FindingState, Measure, Severity};
 use mainstay_core::host_query::connections::{EdgeRow, ListenerRow};
-use mainstay_core::host_query::top::{ProcessRow, TopBy, UnitRow};
+use mainstay_core::host_query::logs::LogLine;
+use mainstay_core::host_query::top::{ContainerRow, ProcessRow, TopBy, UnitRow};
 use mainstay_core::host_query::{
-    ConnectionsQuery, ConnectionsReply, HostQuery, HostReply, ModelsQuery, ModelsReply, RecordQuery, RecordReply,
-    TopQuery, TopReply,
+    ConnectionsQuery, ConnectionsReply, HostQuery, HostReply, LogsQuery, LogsReply, ModelsQuery, ModelsReply,
+    RecordQuery, RecordReply, TopQuery, TopReply,
 };
 use mainstay_core::id::{ActionId, BootId, DecisionId, FindingId};
 use mainstay_core::plan::{
@@ -283,7 +284,21 @@ pub(crate) fn host_query() -> impl Strategy<Value = HostQuery> {
         .prop_map(|(by, unit, limit)| HostQuery::Top(TopQuery { by, unit, limit }));
     let connections =
         (glob(), any::<u32>()).prop_map(|(unit, limit)| HostQuery::Connections(ConnectionsQuery { unit, limit }));
-    prop_oneof![models, record, top, connections]
+    let logs = (of(unit()), duration(), 0..8u8, any::<u32>())
+        .prop_map(|(unit, since, priority, limit)| HostQuery::Logs(LogsQuery { unit, since, priority, limit }));
+    prop_oneof![models, record, top, connections, logs]
+}
+
+prop_compose! {
+    fn log_line()(
+        wall_ms in any::<i64>(), priority in 0..8u8, (unit, from, text) in (text(), text(), text()),
+    ) -> LogLine {
+        LogLine { wall_ms, priority, unit, from, text }
+    }
+}
+
+fn logs_reply() -> impl Strategy<Value = HostReply> {
+    (vec(log_line(), 0..4), any::<bool>()).prop_map(|(lines, has_more)| HostReply::Logs(LogsReply { lines, has_more }))
 }
 
 fn address() -> impl Strategy<Value = IpAddr> {
@@ -337,19 +352,24 @@ prop_compose! {
         (name, unit, state) in (text(), text(), any::<char>()),
         (cpu, io, age) in (number(), io(), any::<u32>()),
         (rss_bytes, fds, fds_max) in (any::<u64>(), of(any::<u64>()), of(any::<u64>())),
+        (ended_cpu, is_new) in (number(), any::<bool>()),
     ) -> ProcessRow {
         let age = Duration::from_secs(age.into());
-        ProcessRow { pid, ppid, name, unit, state, cpu, rss_bytes, threads, io, fds, fds_max, age }
+        ProcessRow {
+            pid, ppid, name, unit, state, cpu, ended_cpu, is_new, rss_bytes, threads, io, fds, fds_max, age,
+        }
     }
 }
 
 prop_compose! {
     fn unit_row()(
-        (unit, [processes, threads]) in (text(), any::<[u32; 2]>()),
+        (unit, [processes, threads, new], ended_cpu) in (text(), any::<[u32; 3]>(), number()),
         (tasks, tasks_max, fds) in (of(any::<u64>()), of(any::<u64>()), of(any::<u64>())),
         (cpu, rss_bytes, io, fds_used_ratio) in (number(), any::<u64>(), io(), of(number())),
     ) -> UnitRow {
-        UnitRow { unit, processes, threads, tasks, tasks_max, cpu, rss_bytes, io, fds, fds_used_ratio }
+        UnitRow {
+            unit, processes, new, threads, tasks, tasks_max, cpu, ended_cpu, rss_bytes, io, fds, fds_used_ratio,
+        }
     }
 }
 
@@ -363,16 +383,29 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn container_row()(
+        (name, runtime, id, image) in (text(), text(), text(), text()),
+        (cpu, io, processes) in (of(number()), io(), any::<u32>()),
+        [memory_bytes, memory_max_bytes, tasks, tasks_max, fds] in any::<[Option<u64>; 5]>(),
+    ) -> ContainerRow {
+        ContainerRow {
+            name, runtime, id, image, cpu, memory_bytes, memory_max_bytes, io, processes, tasks, tasks_max, fds,
+        }
+    }
+}
+
+prop_compose! {
     fn top_reply()(
         (cpu_window, io_window) in (duration(), of(duration())),
         [cpus, total, threads, zombies, uninterruptible, processes_more, units_more] in any::<[u32; 7]>(),
         (processes, stuck) in (vec(process_row(), 0..3), vec(process_row(), 0..3)),
         units in vec(unit_row(), 0..3),
         (held, notes) in (of(vec(held(), 0..3)), vec(text(), 0..3)),
+        (forks_per_second, containers, containers_more) in (of(number()), vec(container_row(), 0..3), any::<u32>()),
     ) -> HostReply {
         HostReply::Top(TopReply {
-            cpu_window, io_window, cpus, total, threads, zombies, uninterruptible, processes, processes_more, units,
-            units_more, stuck, held, notes,
+            cpu_window, io_window, cpus, total, threads, zombies, uninterruptible, forks_per_second, processes,
+            processes_more, units, units_more, containers, containers_more, stuck, held, notes,
         })
     }
 }
@@ -449,7 +482,7 @@ prop_compose! {
 pub(crate) fn host_reply() -> impl Strategy<Value = HostReply> {
     let record = (recording(), any::<u32>(), of(any::<u32>()))
         .prop_map(|(recording, matching, next)| HostReply::Record(RecordReply { recording, matching, next }));
-    prop_oneof![models_reply(), record, top_reply(), connections_reply()]
+    prop_oneof![models_reply(), record, top_reply(), connections_reply(), logs_reply()]
 }
 
 prop_compose! {

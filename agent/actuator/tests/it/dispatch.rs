@@ -61,7 +61,6 @@ fn the_hold_file_stops_acting_and_nothing_else() {
     let Reply::Done(Detail::Pong(pong)) = world.ask(Verb::Ping) else { panic!() };
     assert!(pong.is_held);
     assert!(matches!(world.ask(Verb::PurgeExpired), Reply::Done(Detail::Purge(_))));
-    assert!(matches!(world.ask(Verb::Inspect), Reply::Done(Detail::Inspection(_))));
     assert!(matches!(world.ask(Verb::Processes), Reply::Done(Detail::Processes(_))));
     assert_eq!(world.units.count(), 0);
 }

@@ -78,7 +78,8 @@ pub enum Depth {
     WithoutProcesses,
     /// And samples are further apart.
     Slower,
-    /// And neither the log nor units that no rule heals by what they show: thresholds of the host, disks, states of units.
+    /// And neither the log, connections and changes nor units that no rule heals by what they show: thresholds of the host,
+    /// disks, states of units.
     CoreOnly,
 }
 

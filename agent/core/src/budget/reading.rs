@@ -77,6 +77,13 @@ impl Reading {
         self.depth < Depth::CoreOnly
     }
 
+    /// Whether it is looked who talks to whom, what was changed, and which containers run: what explains, and heals
+    /// nothing.
+    #[must_use]
+    pub fn looks_around(&self) -> bool {
+        self.depth < Depth::CoreOnly
+    }
+
     /// At every how many ticks a sample is taken, where there is a tick every so often.
     #[must_use]
     pub fn ticks(&self, every: Duration) -> u32 {

@@ -19,6 +19,12 @@ pub const CHANGES_MAX: usize = 200;
 /// Longest subject, value or text of a change.
 pub const TEXT_BYTES_MAX: usize = 256;
 
+/// Mainstay's name, with which those of its packages begin.
+const OWN: &str = "mainstay";
+
+/// Units that its packages start anew on a host that it looks after.
+const OWN_UNITS: [&str; 2] = ["mainstay-agent.service", "mainstay-actuator.service"];
+
 /// What kind of thing was changed, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeKind {
@@ -132,6 +138,23 @@ impl Change {
         self
     }
 
+    /// The same, done by Mainstay where it is about Mainstay's own packages, or the units that these start anew, and nobody
+    /// else is known to have done it.
+    #[must_use]
+    pub fn owned(self) -> Self {
+        let subject = self.subject.as_str();
+        let is_own = match self.kind {
+            ChangeKind::PackageInstalled | ChangeKind::PackageUpgraded | ChangeKind::PackageRemoved => {
+                subject == OWN || subject.strip_prefix(OWN).is_some_and(|rest| rest.starts_with('-'))
+            }
+            ChangeKind::UnitRestarted | ChangeKind::UnitStarted | ChangeKind::UnitStopped => {
+                OWN_UNITS.contains(&subject)
+            }
+            _ => false,
+        };
+        if is_own && self.by.is_none() { self.done_by(OWN, "part of Mainstay itself") } else { self }
+    }
+
     /// The same, with who did it and how.
     #[must_use]
     pub fn done_by(mut self, by: &str, text: &str) -> Self {
@@ -211,6 +234,19 @@ mod tests {
         let change = Change::new(ChangeKind::FileAdded, &format!("/etc/\x1b[31m{}", "ä".repeat(300)), 0, 0);
         assert!(change.subject.len() <= TEXT_BYTES_MAX && change.subject.ends_with('…'));
         assert!(!change.subject.contains('\x1b'));
+    }
+
+    #[test]
+    fn what_is_mainstays_own_is_told_as_done_by_it_unless_somebody_is_known() {
+        let by = |kind, subject: &str| Change::new(kind, subject, 1, 2).owned().by;
+        assert_eq!(by(ChangeKind::PackageUpgraded, "mainstay-agent").as_deref(), Some("mainstay"));
+        assert_eq!(by(ChangeKind::PackageInstalled, "mainstay").as_deref(), Some("mainstay"));
+        assert_eq!(by(ChangeKind::UnitRestarted, "mainstay-actuator.service").as_deref(), Some("mainstay"));
+        assert_eq!(by(ChangeKind::UnitRestarted, "mainstay-collector.service"), None, "somebody did that");
+        assert_eq!(by(ChangeKind::PackageUpgraded, "mainstays"), None);
+        assert_eq!(by(ChangeKind::FileChanged, "/etc/mainstay/agent.toml"), None);
+        let jane = Change::new(ChangeKind::PackageUpgraded, "mainstay-agent", 1, 2).done_by("jane", "apt upgrade");
+        assert_eq!(jane.owned().by.as_deref(), Some("jane"));
     }
 
     #[test]

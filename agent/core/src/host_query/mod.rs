@@ -10,19 +10,21 @@
 //! `run/asked.rs`; the compiler shows every place.
 
 pub mod connections;
+pub mod logs;
 pub mod models;
 mod page;
 pub mod record;
 pub mod top;
 
 pub use connections::{ConnectionsQuery, ConnectionsReply};
+pub use logs::{LogsQuery, LogsReply};
 pub use models::{ModelsQuery, ModelsReply};
 pub use record::{RecordQuery, RecordReply};
 pub use top::{TopQuery, TopReply};
 
 /// Every question by its name, in the order of the variants. An agent says in its Hello which of
 /// them it can answer, so that an older one is not asked what it does not know.
-pub const NAMES: [&str; 4] = ["models", "record", "top", "connections"];
+pub const NAMES: [&str; 5] = ["models", "record", "top", "connections", "logs"];
 
 /// What stands before a question's name in the capabilities of a session.
 const CAPABILITY_PREFIX: &str = "host_query.";
@@ -38,6 +40,8 @@ pub enum HostQuery {
     Top(TopQuery),
     /// Who talks to whom.
     Connections(ConnectionsQuery),
+    /// The last lines of the journal.
+    Logs(LogsQuery),
 }
 
 /// What is answered.
@@ -51,6 +55,8 @@ pub enum HostReply {
     Top(TopReply),
     /// To [`HostQuery::Connections`].
     Connections(ConnectionsReply),
+    /// To [`HostQuery::Logs`].
+    Logs(LogsReply),
 }
 
 impl HostQuery {
@@ -62,6 +68,7 @@ impl HostQuery {
             Self::Record(_) => "record",
             Self::Top(_) => "top",
             Self::Connections(_) => "connections",
+            Self::Logs(_) => "logs",
         }
     }
 
@@ -88,6 +95,7 @@ mod tests {
             HostQuery::Record(RecordQuery::default()),
             HostQuery::Top(TopQuery::default()),
             HostQuery::Connections(ConnectionsQuery::default()),
+            HostQuery::Logs(LogsQuery::default()),
         ];
         let said: Vec<_> = capabilities().collect();
         assert_eq!(said, questions.iter().map(HostQuery::capability).collect::<Vec<_>>());

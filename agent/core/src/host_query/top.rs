@@ -81,6 +81,8 @@ pub struct TopReply {
     pub zombies: u32,
     /// Those in uninterruptible sleep.
     pub uninterruptible: u32,
+    /// Processes that are begun in a second; `None` where that is not known.
+    pub forks_per_second: Option<f64>,
     /// Processes in the order that was asked for.
     pub processes: Vec<ProcessRow>,
     /// How many more match.
@@ -89,6 +91,10 @@ pub struct TopReply {
     pub units: Vec<UnitRow>,
     /// How many more match.
     pub units_more: u32,
+    /// Containers, the same.
+    pub containers: Vec<ContainerRow>,
+    /// How many more there are.
+    pub containers_more: u32,
     /// Processes that ended and are not waited for, or are in uninterruptible sleep; at most [`STUCK_MAX`].
     pub stuck: Vec<ProcessRow>,
     /// Who holds deleted files; `None` where that is not known.
@@ -112,6 +118,10 @@ pub struct ProcessRow {
     pub state: char,
     /// CPUs that it keeps busy.
     pub cpu: f64,
+    /// CPUs that children of it kept busy that have ended since.
+    pub ended_cpu: f64,
+    /// Whether it has begun since.
+    pub is_new: bool,
     /// Memory that it has in use, what it shares with others included.
     pub rss_bytes: u64,
     /// Threads.
@@ -133,6 +143,8 @@ pub struct UnitRow {
     pub unit: String,
     /// Processes.
     pub processes: u32,
+    /// How many of them have begun since.
+    pub new: u32,
     /// Their threads.
     pub threads: u32,
     /// Its tasks as its cgroup counts them.
@@ -141,6 +153,8 @@ pub struct UnitRow {
     pub tasks_max: Option<u64>,
     /// CPUs that they keep busy.
     pub cpu: f64,
+    /// CPUs that children of theirs kept busy that have ended since.
+    pub ended_cpu: f64,
     /// Sum of the memory that they have in use; what they share counts for each.
     pub rss_bytes: u64,
     /// Bytes read from and written to storage a second.
@@ -149,4 +163,33 @@ pub struct UnitRow {
     pub fds: Option<u64>,
     /// Largest share of its own limit that one of them uses.
     pub fds_used_ratio: Option<f64>,
+}
+
+/// One container.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ContainerRow {
+    /// Its name; the id where it is not known.
+    pub name: String,
+    /// Who runs it.
+    pub runtime: String,
+    /// Its id, as far as people use it.
+    pub id: String,
+    /// Its image; empty where it is not known.
+    pub image: String,
+    /// CPUs that it keeps busy, what has ended in it included.
+    pub cpu: Option<f64>,
+    /// Memory that it holds, caches included; of its processes where no controller counts it.
+    pub memory_bytes: Option<u64>,
+    /// How much it may hold.
+    pub memory_max_bytes: Option<u64>,
+    /// Bytes read from and written to storage a second.
+    pub io: Option<(u64, u64)>,
+    /// Processes.
+    pub processes: u32,
+    /// Tasks, threads included.
+    pub tasks: Option<u64>,
+    /// How many it may have.
+    pub tasks_max: Option<u64>,
+    /// Open file descriptors.
+    pub fds: Option<u64>,
 }

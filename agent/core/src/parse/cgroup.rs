@@ -103,6 +103,18 @@ pub fn io_stat(bytes: &[u8]) -> Result<IoStat, ParseError> {
 mod tests {
     use super::*;
 
+    /// A group with `memory.max` and `cpu.max`, in which a process wrote to a disk and was killed for its memory.
+    #[test]
+    fn reads_what_a_kernel_of_debian_12_writes() {
+        let events = memory_events(include_bytes!("fixtures/cgroup_memory_events.6.1.txt"));
+        assert_eq!(events, Ok(MemoryEvents { high: 0, max: 227, oom_kill: 1 }));
+        let cpu = cpu_stat(include_bytes!("fixtures/cgroup_cpu_stat.6.1.txt"));
+        assert_eq!(cpu, Ok(CpuStat { usage_us: 1_875_919, throttled_us: Some(7_402_734) }));
+        let io = io_stat(include_bytes!("fixtures/cgroup_io_stat.6.1.txt"));
+        assert_eq!(io, Ok(IoStat { read_bytes: 2_048, written_bytes: 32_768_000 }));
+        assert_eq!(memory_stat_anon(include_bytes!("fixtures/cgroup_memory_stat.6.1.txt")), Ok(135_168));
+    }
+
     #[test]
     fn reads_a_single_value_and_max() {
         assert_eq!(value(b"1048576\n"), Ok(Some(1_048_576)));

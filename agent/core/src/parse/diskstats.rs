@@ -75,6 +75,10 @@ mod tests {
         let disks = parse(include_bytes!("fixtures/diskstats.6.18.txt"), |name| name == b"vda").unwrap();
         assert_eq!(disks.len(), 1);
         assert_eq!(disks[0].name, "vda");
+        let disks = parse(include_bytes!("fixtures/diskstats.6.1.txt"), |_| true).unwrap();
+        assert_eq!((disks[0].name.as_str(), disks[0].reads, disks[0].read_bytes), ("vda", 12, 32 * SECTOR_BYTES));
+        assert_eq!((disks[0].writes, disks[0].written_bytes, disks[0].io_ms), (47, 64_058 * SECTOR_BYTES, 136));
+        let disks = parse(include_bytes!("fixtures/diskstats.6.18.txt"), |name| name == b"vda").unwrap();
         assert!(disks[0].reads > 0 && disks[0].read_bytes > disks[0].reads * SECTOR_BYTES);
     }
 

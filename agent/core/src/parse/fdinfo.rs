@@ -19,6 +19,7 @@ mod tests {
     fn reads_the_mount_with_and_without_the_inode() {
         assert_eq!(mount_id(b"pos:\t0\nflags:\t0100002\nmnt_id:\t29\n"), Ok(29));
         assert_eq!(mount_id(include_bytes!("fixtures/fdinfo.6.18.txt")), Ok(27));
+        assert_eq!(mount_id(include_bytes!("fixtures/fdinfo.6.1.txt")), Ok(1));
         assert!(mount_id(b"pos:\t0\n").is_err());
     }
 }

@@ -31,6 +31,7 @@ mod tests {
     #[test]
     fn reads_the_soft_limit() {
         assert_eq!(open_files(include_bytes!("fixtures/limits.6.18.txt")), Ok(Some(20_000)));
+        assert_eq!(open_files(include_bytes!("fixtures/limits.6.1.txt")), Ok(Some(1_024)));
         assert_eq!(
             open_files(b"Max open files            unlimited            unlimited            files\n"),
             Ok(None)

@@ -32,6 +32,8 @@ mod tests {
     fn reads_what_this_kernel_writes() {
         let load = parse(include_bytes!("fixtures/loadavg.6.18.txt")).unwrap();
         assert!(load.one > 0.0 && load.fifteen > 0.0);
+        assert_eq!(tasks(include_bytes!("fixtures/loadavg.6.1.txt")).unwrap(), 58);
+        assert_eq!(parse(include_bytes!("fixtures/loadavg.6.1.txt")).unwrap().one, 0.0);
         assert_eq!(parse(b"0.00 0.01 12.50 1/99 1234\n").unwrap().fifteen, 12.5);
         assert!(tasks(include_bytes!("fixtures/loadavg.6.18.txt")).unwrap() > 0);
         assert_eq!(tasks(b"0.00 0.01 12.50 1/99 1234\n").unwrap(), 99);

@@ -78,6 +78,8 @@ mod tests {
         assert_eq!(memory.total_bytes % 1024, 0);
         assert!(memory.total_bytes > memory.available_bytes && memory.available_bytes > memory.free_bytes / 2);
         assert!(memory.total_bytes > 1 << 30, "KiB are made bytes");
+        let memory = parse(include_bytes!("fixtures/meminfo.6.1.txt")).unwrap();
+        assert_eq!((memory.total_bytes, memory.available_bytes), (351_004 * 1_024, 276_048 * 1_024));
     }
 
     #[test]

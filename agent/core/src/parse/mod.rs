@@ -208,7 +208,7 @@ mod tests {
         let _ = vmstat::parse(bytes);
     }
 
-    const FIXTURES: [&[u8]; 43] = [
+    const FIXTURES: [&[u8]; 58] = [
         include_bytes!("fixtures/arp.txt"),
         include_bytes!("fixtures/conntrack.4.19.txt"),
         include_bytes!("fixtures/conntrack.6.1.txt"),
@@ -252,6 +252,21 @@ mod tests {
         include_bytes!("fixtures/pressure.6.18.txt"),
         include_bytes!("fixtures/stat.6.18.txt"),
         include_bytes!("fixtures/vmstat.6.18.txt"),
+        include_bytes!("fixtures/cgroup_cpu_stat.6.1.txt"),
+        include_bytes!("fixtures/cgroup_io_stat.6.1.txt"),
+        include_bytes!("fixtures/cgroup_memory_events.6.1.txt"),
+        include_bytes!("fixtures/cgroup_memory_stat.6.1.txt"),
+        include_bytes!("fixtures/diskstats.6.1.txt"),
+        include_bytes!("fixtures/fdinfo.6.1.txt"),
+        include_bytes!("fixtures/limits.6.1.txt"),
+        include_bytes!("fixtures/loadavg.6.1.txt"),
+        include_bytes!("fixtures/meminfo.6.1.txt"),
+        include_bytes!("fixtures/mountinfo.6.1.txt"),
+        include_bytes!("fixtures/pid_stat.6.1.txt"),
+        include_bytes!("fixtures/pressure.6.1.txt"),
+        include_bytes!("fixtures/schedstat.6.1.txt"),
+        include_bytes!("fixtures/stat.6.1.txt"),
+        include_bytes!("fixtures/vmstat.6.1.txt"),
     ];
 
     proptest! {

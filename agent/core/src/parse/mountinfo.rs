@@ -122,6 +122,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn reads_what_a_kernel_of_debian_12_writes() {
+        let mounts = parse(include_bytes!("fixtures/mountinfo.6.1.txt")).unwrap();
+        assert_eq!(mounts.len(), 6);
+        let last = &mounts[5];
+        assert_eq!((last.mount_point.0.as_slice(), last.fstype.as_str()), (b"/mnt".as_slice(), "ext4"));
+        assert_eq!((last.id, last.device_number, last.read_only), (26, (254, 0), false));
+    }
+
+    #[test]
     fn reads_mounts_with_escapes_and_optional_fields() {
         let mounts = parse(include_bytes!("fixtures/mountinfo.txt")).unwrap();
         let at = |point: &[u8]| mounts.iter().find(|mount| mount.mount_point.0 == point).unwrap();

@@ -17,6 +17,10 @@ pub struct PidStat<'a> {
     pub utime: u64,
     /// Time in the kernel, in clock ticks.
     pub stime: u64,
+    /// Time in user mode of children that ended and were waited for, and of theirs, in clock ticks.
+    pub cutime: u64,
+    /// The same in the kernel.
+    pub cstime: u64,
     /// Its threads.
     pub num_threads: u32,
     /// When it started, in clock ticks after boot: with the pid, its identity.
@@ -43,7 +47,9 @@ pub fn parse(bytes: &[u8]) -> Result<PidStat<'_>, ParseError> {
     let (_, ppid) = field("ppid", 0)?;
     let (_, utime) = field("utime", 9)?;
     let (_, stime) = field("stime", 0)?;
-    let (_, threads) = field("num_threads", 4)?;
+    let (_, cutime) = field("cutime", 0)?;
+    let (_, cstime) = field("cstime", 0)?;
+    let (_, threads) = field("num_threads", 2)?;
     let (_, starttime) = field("starttime", 1)?;
     let (_, rss) = field("rss", 1)?;
     Ok(PidStat {
@@ -53,6 +59,8 @@ pub fn parse(bytes: &[u8]) -> Result<PidStat<'_>, ParseError> {
         ppid: at.number("ppid", Some(ppid))?,
         utime: at.number("utime", Some(utime))?,
         stime: at.number("stime", Some(stime))?,
+        cutime: at.number("cutime", Some(cutime))?,
+        cstime: at.number("cstime", Some(cstime))?,
         num_threads: at.number("num_threads", Some(threads))?,
         starttime: at.number("starttime", Some(starttime))?,
         rss_pages: at.number("rss", Some(rss))?,
@@ -69,6 +77,9 @@ mod tests {
         assert_eq!(process.comm, b"cat");
         assert_eq!((process.state, process.num_threads), (b'R', 1));
         assert_eq!((process.starttime, process.rss_pages), (148_684, 414));
+        let process = parse(include_bytes!("fixtures/pid_stat.6.1.txt")).unwrap();
+        assert_eq!((process.pid, process.comm, process.ppid, process.num_threads), (113, b"cat".as_slice(), 1, 1));
+        assert_eq!((process.starttime, process.rss_pages, process.cutime), (1_627, 1, 0));
     }
 
     #[test]
@@ -79,6 +90,7 @@ mod tests {
             let process = parse(text.as_bytes()).unwrap();
             assert_eq!(process.comm, name.as_bytes());
             assert_eq!((process.pid, process.ppid, process.utime, process.stime), (42, 1, 11, 12));
+            assert_eq!((process.cutime, process.cstime), (13, 14));
             assert_eq!((process.num_threads, process.starttime, process.rss_pages), (17, 19, 21));
         }
         let raw = [b"42 (\xff\xfe) ".as_slice(), tail.as_bytes()].concat();

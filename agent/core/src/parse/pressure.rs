@@ -56,6 +56,10 @@ mod tests {
         assert_eq!(pressure.some.avg10_ratio, 0.3569);
         assert_eq!(pressure.some.total_us, 851_835_681);
         assert_eq!(pressure.full.unwrap().total_us, 0);
+        let pressure = parse(include_bytes!("fixtures/pressure.6.1.txt")).unwrap();
+        assert!((pressure.some.avg10_ratio - 0.0201).abs() < 1e-12, "{pressure:?}");
+        assert_eq!(pressure.some.total_us, 376_768);
+        assert_eq!(pressure.full.unwrap().total_us, 374_174);
     }
 
     #[test]

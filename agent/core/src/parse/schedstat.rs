@@ -51,6 +51,8 @@ mod tests {
         assert_eq!(cpus.len(), 2);
         let want = Cpu { cpu: "1", running_ns: 1_904_686_152_592, waiting_ns: 364_107_263_788, timeslices: 5_145_345 };
         assert_eq!(cpus[1], want);
+        let cpus = parse(include_bytes!("fixtures/schedstat.6.1.txt")).unwrap();
+        assert_eq!(cpus[1], Cpu { cpu: "1", running_ns: 4_344_796_556, waiting_ns: 5_417_171_406, timeslices: 864 });
         assert_eq!(parse(b"cpu0 1 2 3 4 5 6 7 8\n").unwrap_err().field, "timeslices");
     }
 }

@@ -118,6 +118,13 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_a_kernel_of_debian_12_writes() {
+        let stat = parse(include_bytes!("fixtures/stat.6.1.txt")).unwrap();
+        assert_eq!((stat.cpus, stat.cpu.user, stat.cpu.system, stat.cpu_each[1].1.user), (2, 91, 461, 52));
+        assert_eq!((stat.kernel.context_switches, stat.kernel.forks, stat.kernel.interrupts), (3_317, 119, 3_915));
+    }
+
+    #[test]
     fn reads_a_kernel_without_guest_columns() {
         let text = b"cpu 1 2 3 4 5 6 7 8\ncpu0 1 2 3 4 5 6 7 8\nintr 9 1\nctxt 10\nbtime 11\nprocesses 12\nprocs_running 13\nprocs_blocked 14\n";
         let stat = parse(text).unwrap();

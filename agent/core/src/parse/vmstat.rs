@@ -35,6 +35,8 @@ mod tests {
     fn reads_what_this_kernel_writes() {
         let vm = parse(include_bytes!("fixtures/vmstat.6.18.txt")).unwrap();
         assert!(vm.pgmajfault > 0);
+        let vm = parse(include_bytes!("fixtures/vmstat.6.1.txt")).unwrap();
+        assert_eq!((vm.oom_kill, vm.pgmajfault, vm.pswpin), (1, 0, 0));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! descriptors lead, are counts of the actuator ([`Inspected`], the verb `processes`). Both are joined by [`top::top`].
 //! What cannot be seen is `None`, and why is said beside it.
 
+pub mod ended;
 pub mod top;
 
 use crate::subject::PathBytes;
@@ -73,6 +74,8 @@ pub struct ProcessSeen {
     pub state: char,
     /// CPU time since it began, in clock ticks.
     pub ticks: u64,
+    /// CPU time of its children that ended and were waited for, and of theirs, in clock ticks.
+    pub ended_ticks: u64,
     /// When it began, in clock ticks after boot.
     pub started_ticks: u64,
     /// Its threads.

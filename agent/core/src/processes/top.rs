@@ -2,25 +2,20 @@
 //! deleted files.
 //!
 //! In: what was seen now ([`Look`]) and CPU times from before. Out: rows in the order that was asked for, each list within
-//! its bound and the rest counted. A process that began in between counts from its beginning.
+//! its bound and the rest counted. A process that began in between counts from its beginning, one that ended at its parent.
+
+mod containers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::ended::{Before, ended};
 use super::{HELD_MAX, Held, Inspected, ProcessSeen, mount_of};
 use crate::host_query::top::{ProcessRow, ROWS_MAX, STUCK_MAX, TopBy, TopQuery, TopReply, UnitRow};
 use crate::parse::container::container;
+use crate::sample::Container;
 use crate::subject::PathBytes;
 use crate::time::Now;
-
-/// CPU times of processes at an earlier moment, by id: when each began, and its time, in clock ticks.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Before {
-    /// When.
-    pub at: Now,
-    /// By process.
-    pub ticks: BTreeMap<u32, (u64, u64)>,
-}
 
 /// What the actuator said: at the end of the look, and how long before it what.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -31,6 +26,19 @@ pub struct Counted {
     pub window: Duration,
     /// … again.
     pub last: Inspected,
+}
+
+/// Containers with what their cgroups say, twice.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ContainersSeen {
+    /// First.
+    pub first: Vec<Container>,
+    /// So much later …
+    pub window: Duration,
+    /// … again.
+    pub last: Vec<Container>,
+    /// How many more run: a bound was met.
+    pub unseen: u32,
 }
 
 /// Everything that was seen.
@@ -54,6 +62,10 @@ pub struct Look {
     pub mounts: Vec<((u32, u32), PathBytes)>,
     /// What containers are called, by the paths of their cgroups.
     pub containers: BTreeMap<String, String>,
+    /// What they use.
+    pub containers_seen: ContainersSeen,
+    /// Processes that were begun in a second, all of the host; `None` where that is not known.
+    pub forks_per_second: Option<f64>,
     /// Tasks of units, and how many each may have.
     pub tasks: BTreeMap<String, (Option<u64>, Option<u64>)>,
 }
@@ -70,6 +82,7 @@ pub fn top(look: &Look, query: &TopQuery) -> TopReply {
         threads: look.seen.iter().map(|process| process.threads).fold(0, u32::saturating_add),
         zombies: count(look.seen.iter().filter(|process| process.state == 'Z').count()),
         uninterruptible: count(look.seen.iter().filter(|process| process.state == 'D').count()),
+        forks_per_second: look.forks_per_second,
         notes: notes(look),
         held: look.counted.as_ref().ok().map(|counted| held(&counted.last, &look.seen, &look.mounts, &look.containers)),
         ..TopReply::default()
@@ -83,11 +96,16 @@ pub fn top(look: &Look, query: &TopQuery) -> TopReply {
     let limit = query.limit();
     let stuck = rows.iter().filter(|row| matches!(row.state, 'Z' | 'D'));
     reply.stuck = stuck.take(STUCK_MAX).cloned().collect();
+    let mut of_containers = containers::rows(&look.containers_seen, &rows, query);
+    reply.containers_more = cut(&mut of_containers, limit).saturating_add(look.containers_seen.unseen);
+    reply.containers = of_containers;
     let mut units = units(&rows, &look.tasks);
-    sort(&mut units, |unit| (weight(query.by, unit.cpu, unit.rss_bytes, &unit.io, unit.fds), unit.unit.clone()));
+    let of_unit = |unit: &UnitRow| weight(query.by, unit.cpu + unit.ended_cpu, unit.rss_bytes, &unit.io, unit.fds);
+    sort(&mut units, |unit| (of_unit(unit), unit.unit.clone()));
     reply.units_more = cut(&mut units, limit);
     reply.units = units;
-    sort(&mut rows, |row| (weight(query.by, row.cpu, row.rss_bytes, &row.io, row.fds), format!("{:>10}", row.pid)));
+    let of_row = |row: &ProcessRow| weight(query.by, row.cpu + row.ended_cpu, row.rss_bytes, &row.io, row.fds);
+    sort(&mut rows, |row| (of_row(row), format!("{:>10}", row.pid)));
     reply.processes_more = cut(&mut rows, limit);
     reply.processes = rows;
     reply
@@ -157,9 +175,12 @@ fn rows(look: &Look) -> Vec<ProcessRow> {
     let per_second = |rise: u64| if seconds > 0.0 { float(rise) / seconds } else { 0.0 };
     let ticks_now = ticks(look.at, look.ticks_per_second);
     let rates = look.counted.as_ref().map(rates).unwrap_or_default();
+    let ended = ended(&look.before, &look.seen);
+    let ticks_per_second = float(look.ticks_per_second.max(1));
     let of = |process: &ProcessSeen| {
-        let before = look.before.ticks.get(&process.pid).filter(|before| before.0 == process.started_ticks);
-        let rise = process.ticks.saturating_sub(before.map_or(0, |before| before.1));
+        let before = look.before.of(process);
+        let rise = process.ticks.saturating_sub(before.map_or(0, |before| before.own));
+        let ended = ended.get(&process.pid).copied().unwrap_or(0);
         let age = ticks_now.saturating_sub(process.started_ticks);
         let counted = rates.get(&process.pid);
         ProcessRow {
@@ -168,7 +189,9 @@ fn rows(look: &Look) -> Vec<ProcessRow> {
             name: process.name.clone(),
             unit: owner(process, &look.containers),
             state: process.state,
-            cpu: per_second(rise) / float(look.ticks_per_second.max(1)),
+            cpu: per_second(rise) / ticks_per_second,
+            ended_cpu: per_second(ended) / ticks_per_second,
+            is_new: before.is_none() && !look.before.times.is_empty(),
             rss_bytes: process.rss_bytes,
             threads: process.threads,
             io: counted.and_then(|counted| counted.io),
@@ -213,7 +236,9 @@ fn units(rows: &[ProcessRow], tasks: &BTreeMap<String, (Option<u64>, Option<u64>
         let unit = units.entry(&row.unit).or_default();
         unit.processes = unit.processes.saturating_add(1);
         unit.threads = unit.threads.saturating_add(row.threads);
+        unit.new = unit.new.saturating_add(row.is_new.into());
         unit.cpu += row.cpu;
+        unit.ended_cpu += row.ended_cpu;
         unit.rss_bytes = unit.rss_bytes.saturating_add(row.rss_bytes);
         if let Some((read, written)) = row.io {
             let (all_read, all_written) = unit.io.unwrap_or_default();

@@ -84,8 +84,6 @@ pub enum Detail {
     Purge(PurgeDone),
     /// `probe`
     Probe(ProbeDone),
-    /// `inspect`
-    Inspection(Inspection),
     /// `ping`
     Pong(Pong),
     /// `scene`
@@ -271,36 +269,6 @@ pub struct ProbeDone {
     pub elapsed_ms: u64,
     /// Whether it was ended because its time was over.
     pub timed_out: bool,
-}
-
-/// Counts of what only root may read, summed over each control group.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Inspection {
-    /// One entry per control group that has processes, those with the most memory first.
-    pub units: Vec<UnitCounts>,
-    /// Processes that could not be read, because they ended or the bound was reached.
-    pub unread_processes: u64,
-    /// Control groups left out because the answer has a bound.
-    pub omitted_units: u64,
-}
-
-/// Counts of one control group.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct UnitCounts {
-    /// Path of the control group, from its root: `/system.slice/nginx.service`.
-    pub cgroup: PathBytes,
-    /// Processes counted.
-    pub processes: u32,
-    /// Proportional set size.
-    pub pss_bytes: u64,
-    /// Bytes read from storage since the processes began.
-    pub read_bytes: u64,
-    /// Bytes written to storage since the processes began.
-    pub written_bytes: u64,
-    /// Open file descriptors.
-    pub fds: u64,
-    /// Largest share of its own limit that one process uses, in thousandths.
-    pub fd_used_permille_max: u32,
 }
 
 /// The actuator is there.

@@ -40,7 +40,6 @@ impl fmt::Display for Detail {
             }
             Self::Probe(done) if done.timed_out => write!(f, "timed out after {} ms", done.elapsed_ms),
             Self::Probe(done) => write!(f, "exit status {} in {} ms", done.exit_status, done.elapsed_ms),
-            Self::Inspection(counts) => write!(f, "{} control groups counted", counts.units.len()),
             Self::Scene(scene) => {
                 write!(f, "{} processes and {} sockets seen", scene.processes.len(), scene.sockets.len())
             }

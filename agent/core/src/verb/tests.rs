@@ -51,7 +51,6 @@ fn verbs() -> impl Strategy<Value = Verb> {
         any::<u64>().prop_map(|id| Verb::Status { action: ActionId(id) }),
         "[a-z-]{1,20}".prop_map(|name| Verb::ProbeCommand { name }),
         Just(Verb::PurgeExpired),
-        Just(Verb::Inspect),
         Just(Verb::Ping),
         Just(Verb::Processes),
     ]
@@ -81,15 +80,6 @@ fn details() -> impl Strategy<Value = Detail> {
             undo_until_ms,
             elapsed_ms: n[1],
         });
-    let counts = (paths(), any::<[u64; 4]>(), any::<[u32; 2]>()).prop_map(|(cgroup, n, m)| UnitCounts {
-        cgroup,
-        processes: m[0],
-        pss_bytes: n[0],
-        read_bytes: n[1],
-        written_bytes: n[2],
-        fds: n[3],
-        fd_used_permille_max: m[1],
-    });
     let process = ("[a-z]{0,9}", ".{0,9}", proptest::collection::vec("[a-z+/]{0,9}", 0..4), any::<[u32; 5]>())
         .prop_map(|(name, state, stack, [pid, threads, rss, fds, sockets])| {
             let (waits_in, rss_bytes) = (name.clone(), rss.into());
@@ -137,9 +127,6 @@ fn details() -> impl Strategy<Value = Detail> {
         any::<[u64; 3]>().prop_map(|[actions, files, bytes]| Detail::Purge(PurgeDone { actions, files, bytes })),
         (any::<i32>(), any::<u64>(), any::<bool>()).prop_map(|(exit_status, elapsed_ms, timed_out)| {
             Detail::Probe(ProbeDone { exit_status, elapsed_ms, timed_out })
-        }),
-        (proptest::collection::vec(counts, 0..4), any::<[u64; 2]>()).prop_map(|(units, n)| {
-            Detail::Inspection(Inspection { units, unread_processes: n[0], omitted_units: n[1] })
         }),
         ("[0-9.]{1,9}", any::<bool>()).prop_map(|(version, is_held)| Detail::Pong(Pong { version, is_held })),
     ]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::codec::{Reader, WireError, Writer, invalid};
 use super::counts::{read_deleted, read_process_counts, write_deleted, write_process_counts};
 use super::reply::{
-    ActionStatus, Conflict, Detail, Failure, Inspection, JobResult, PlaceDone, Pong, ProbeDone, PurgeDone, ReclaimDone,
-    Refusal, RefusalReason, Reply, SkipCount, SkipReason, StopReason, UndoDone, UnitCounts, UnitDone,
+    ActionStatus, Conflict, Detail, Failure, JobResult, PlaceDone, Pong, ProbeDone, PurgeDone, ReclaimDone, Refusal,
+    RefusalReason, Reply, SkipCount, SkipReason, StopReason, UndoDone, UnitDone,
 };
 use super::{Request, Verb};
 use crate::id::{ActionId, DecisionId};
@@ -93,7 +93,6 @@ fn write_verb(w: &mut Writer, verb: &Verb) {
             w.u8(9);
             w.text("probe", name);
         }
-        Verb::Inspect => w.u8(10),
         Verb::Ping => w.u8(11),
         Verb::Scene { unit } => write_unit(w, 12, unit, None),
         Verb::Processes => w.u8(13),
@@ -111,7 +110,7 @@ fn read_verb(r: &mut Reader<'_>) -> Result<Verb, WireError> {
         7 => Verb::PurgeExpired,
         8 => Verb::Status { action: ActionId(r.u64("action")?) },
         9 => Verb::ProbeCommand { name: r.text("probe")? },
-        10 => Verb::Inspect,
+        // 10 was `inspect`, which nobody asked.
         11 => Verb::Ping,
         12 => Verb::Scene { unit: read_unit(r)? },
         13 => Verb::Processes,
@@ -292,12 +291,6 @@ fn write_detail(w: &mut Writer, detail: &Detail) {
             w.u64(done.elapsed_ms);
             w.bool(done.timed_out);
         }
-        Detail::Inspection(counts) => {
-            w.u8(6);
-            w.list("units", &counts.units, write_counts);
-            w.u64(counts.unread_processes);
-            w.u64(counts.omitted_units);
-        }
         Detail::Pong(pong) => {
             w.u8(7);
             w.text("version", &pong.version);
@@ -350,11 +343,7 @@ fn read_detail(r: &mut Reader<'_>) -> Result<Detail, WireError> {
             elapsed_ms: r.u64("elapsed_ms")?,
             timed_out: r.bool("timed_out")?,
         }),
-        6 => Detail::Inspection(Inspection {
-            units: r.list("units", read_counts)?,
-            unread_processes: r.u64("unread_processes")?,
-            omitted_units: r.u64("omitted_units")?,
-        }),
+        // 6 was what `inspect` said.
         7 => Detail::Pong(Pong { version: r.text("version")?, is_held: r.bool("is_held")? }),
         8 => Detail::Scene(UnitScene {
             processes: r.list("processes", read_process)?,
@@ -394,28 +383,6 @@ fn read_place_done(r: &mut Reader<'_>) -> Result<PlaceDone, WireError> {
         skipped: r.list("skipped", |r| {
             Ok(SkipCount { reason: coded(r, "skipped", SkipReason::from_code)?, files: r.u64("files")? })
         })?,
-    })
-}
-
-fn write_counts(w: &mut Writer, counts: &UnitCounts) {
-    w.bytes("cgroup", &counts.cgroup.0);
-    w.u32(counts.processes);
-    w.u64(counts.pss_bytes);
-    w.u64(counts.read_bytes);
-    w.u64(counts.written_bytes);
-    w.u64(counts.fds);
-    w.u32(counts.fd_used_permille_max);
-}
-
-fn read_counts(r: &mut Reader<'_>) -> Result<UnitCounts, WireError> {
-    Ok(UnitCounts {
-        cgroup: r.path("cgroup")?,
-        processes: r.u32("processes")?,
-        pss_bytes: r.u64("pss_bytes")?,
-        read_bytes: r.u64("read_bytes")?,
-        written_bytes: r.u64("written_bytes")?,
-        fds: r.u64("fds")?,
-        fd_used_permille_max: r.u32("fd_used_permille_max")?,
     })
 }
 

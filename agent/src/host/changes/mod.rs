@@ -10,12 +10,12 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use mainstay_core::change::{Baseline, Change, dpkg};
 use tracing::{error, warn};
 
+use super::rounds::Rounds;
 use super::{clock, facts};
 use crate::durable;
 
@@ -52,7 +52,7 @@ pub struct Looker {
 /// The thread, as the loop has it: it ends when this is gone.
 #[derive(Debug)]
 pub struct Changes {
-    _alive: Sender<()>,
+    rounds: Rounds,
 }
 
 impl Looker {
@@ -133,22 +133,20 @@ impl Changes {
     /// # Errors
     /// Where no thread can be started.
     pub fn start(mut looker: Looker, tell: impl Fn(Vec<Change>) + Send + 'static) -> io::Result<Self> {
-        let (alive, ended) = mpsc::channel();
-        let builder = std::thread::Builder::new().name("changes".to_owned()).stack_size(256 << 10);
-        builder.spawn(move || {
-            loop {
-                let changes = looker.look(clock::now().wall_ms);
-                if !changes.is_empty() {
-                    tell(changes);
-                }
-                // After it was told: what is told twice is known by its id, what is never told is lost.
-                looker.keep();
-                if ended.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
+        let rounds = Rounds::start("changes", EVERY, move || {
+            let changes = looker.look(clock::now().wall_ms);
+            if !changes.is_empty() {
+                tell(changes);
             }
+            // After it was told: what is told twice is known by its id, what is never told is lost.
+            looker.keep();
         })?;
-        Ok(Self { _alive: alive })
+        Ok(Self { rounds })
+    }
+
+    /// Has the host not be looked at, to keep the agent's budget, or again: what was changed meanwhile is told then.
+    pub fn set_resting(&mut self, is_resting: bool) {
+        self.rounds.set_resting(is_resting);
     }
 }
 
@@ -169,6 +167,8 @@ fn end_of(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     const NOW: i64 = 4_000_000_000_000;
@@ -259,9 +259,14 @@ mod tests {
         put(&root, "etc/systemd/system/app.service", "[Service]\nRestart=no\n");
         let (tell, told) = mpsc::channel();
         let looker = Looker::new(root.path(), &state, &[]);
-        let changes = Changes::start(looker, move |changes| drop(tell.send(changes))).unwrap();
+        let mut changes = Changes::start(looker, move |changes| drop(tell.send(changes))).unwrap();
         let first = told.recv_timeout(Duration::from_secs(30)).unwrap();
         assert_eq!(said(&first), [("file.changed", "/etc/systemd/system/app.service")]);
+        changes.set_resting(true);
+        put(&root, "etc/systemd/system/other.service", "[Service]\n");
+        changes.set_resting(false);
+        let meanwhile = told.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!(said(&meanwhile), [("file.added", "/etc/systemd/system/other.service")]);
         drop(changes);
         assert!(told.recv_timeout(Duration::from_secs(30)).is_err(), "its end of the channel is gone with it");
     }

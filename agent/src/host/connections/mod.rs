@@ -7,7 +7,6 @@ mod dump;
 mod groups;
 
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use mainstay_core::time::Now;
 use tracing::warn;
 
 use super::clock;
+use super::rounds::Rounds;
 pub use dump::{DumpError, sockets};
 pub use groups::Groups;
 
@@ -34,7 +34,7 @@ struct Seen {
 #[derive(Debug)]
 pub struct Connections {
     seen: Arc<Mutex<Seen>>,
-    _alive: Sender<()>,
+    rounds: Rounds,
 }
 
 impl Connections {
@@ -43,21 +43,18 @@ impl Connections {
     /// # Errors
     /// Where no thread can be started.
     pub fn follow(root: &Path) -> std::io::Result<Self> {
-        let (alive, ended) = mpsc::channel();
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let (of_thread, mut groups) = (Arc::clone(&seen), Groups::at(root));
-        let builder = std::thread::Builder::new().name("connections".to_owned()).stack_size(256 << 10);
-        builder.spawn(move || {
-            let mut buffer = Vec::new();
-            loop {
-                let looked = sockets(&mut buffer);
-                take(&of_thread, looked, &mut groups, clock::now());
-                if ended.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
-            }
+        let (of_thread, mut groups, mut buffer) = (Arc::clone(&seen), Groups::at(root), Vec::new());
+        let rounds = Rounds::start("connections", EVERY, move || {
+            let looked = sockets(&mut buffer);
+            take(&of_thread, looked, &mut groups, clock::now());
         })?;
-        Ok(Self { seen, _alive: alive })
+        Ok(Self { seen, rounds })
+    }
+
+    /// Has the host not be looked at, to keep the agent's budget, or again.
+    pub fn set_resting(&mut self, is_resting: bool) {
+        self.rounds.set_resting(is_resting);
     }
 
     /// Answers a question from what was seen last.
@@ -66,15 +63,14 @@ impl Connections {
     /// Why nothing is known, in words.
     pub fn reply(&self, query: &ConnectionsQuery, now: Now) -> Result<ConnectionsReply, String> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&seen.failing, seen.table.reply(query, now)) {
-            (None, Some(reply)) => Ok(reply),
-            (Some(why), Some(mut reply)) => {
-                reply.notes.push(format!("the last look failed: {why}"));
-                Ok(reply)
-            }
-            (Some(why), None) => Err(why.clone()),
-            (None, None) => Err("connections were not looked at yet; ask again in a moment".to_owned()),
-        }
+        let resting = self.rounds.is_resting().then_some("the host is not looked at, to keep the agent's budget");
+        let Some(mut reply) = seen.table.reply(query, now) else {
+            let why = seen.failing.as_deref().or(resting);
+            return Err(why.unwrap_or("connections were not looked at yet; ask again in a moment").to_owned());
+        };
+        reply.notes.extend(seen.failing.as_ref().map(|why| format!("the last look failed: {why}")));
+        reply.notes.extend(resting.map(str::to_owned));
+        Ok(reply)
     }
 }
 
@@ -178,10 +174,10 @@ mod tests {
     fn a_look_that_fails_keeps_what_was_known_and_says_so() {
         let seen = Mutex::new(Seen::default());
         let mut groups = Groups::at(Path::new("/nonexistent"));
-        let (alive, _ended) = mpsc::channel();
         let failed = || Err(DumpError::Io(std::io::Error::other("no netlink")));
         take(&seen, failed(), &mut groups, clock::now());
-        let mut connections = Connections { seen: Arc::new(seen), _alive: alive };
+        let rounds = Rounds::start("test", EVERY, || {}).unwrap();
+        let mut connections = Connections { seen: Arc::new(seen), rounds };
         let ask = |connections: &Connections| connections.reply(&ConnectionsQuery::default(), clock::now());
         assert!(ask(&connections).unwrap_err().ends_with("no netlink"));
         let seen = Arc::get_mut(&mut connections.seen).unwrap();
@@ -189,5 +185,8 @@ mod tests {
         take(seen, failed(), &mut groups, clock::now());
         let notes = ask(&connections).unwrap().notes;
         assert!(notes[0].starts_with("the last look failed: ") && notes[0].ends_with("no netlink"), "{notes:?}");
+        assert_eq!(notes.len(), 1);
+        connections.set_resting(true);
+        assert!(ask(&connections).unwrap().notes[1].contains("budget"));
     }
 }

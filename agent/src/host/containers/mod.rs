@@ -8,7 +8,6 @@ pub mod api;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use mainstay_core::sample::{Cgroup, Container};
 use rustix::fs::{Dir, FileType, Mode, OFlags, open, openat};
 use tracing::info;
 
+use super::rounds::Rounds;
 use api::Named;
 
 /// How often the host is looked at.
@@ -55,7 +55,7 @@ impl Found {
     /// What people call it: `web (docker)`.
     #[must_use]
     pub fn label(&self) -> String {
-        format!("{} ({})", self.sampled(None).name, self.runtime.as_str())
+        self.sampled(None).label()
     }
 
     /// As it stands in a sample.
@@ -81,7 +81,7 @@ pub struct Running {
 #[derive(Debug)]
 pub struct Containers {
     running: Arc<Mutex<Arc<Running>>>,
-    _alive: Sender<()>,
+    rounds: Rounds,
 }
 
 impl Containers {
@@ -90,19 +90,18 @@ impl Containers {
     /// # Errors
     /// Where no thread can be started.
     pub fn follow(root: &Path) -> std::io::Result<Self> {
-        let (alive, ended) = mpsc::channel();
         let running = Arc::new(Mutex::new(Arc::default()));
         let (of_thread, mut looker) = (Arc::clone(&running), Looker::at(root));
-        std::thread::Builder::new().name("containers".to_owned()).stack_size(256 << 10).spawn(move || {
-            loop {
-                let found = Arc::new(looker.look(Instant::now()));
-                *of_thread.lock().unwrap_or_else(PoisonError::into_inner) = found;
-                if ended.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
-            }
+        let rounds = Rounds::start("containers", EVERY, move || {
+            let found = Arc::new(looker.look(Instant::now()));
+            *of_thread.lock().unwrap_or_else(PoisonError::into_inner) = found;
         })?;
-        Ok(Self { running, _alive: alive })
+        Ok(Self { running, rounds })
+    }
+
+    /// Has the host not be looked at, to keep the agent's budget, or again.
+    pub fn set_resting(&mut self, is_resting: bool) {
+        self.rounds.set_resting(is_resting);
     }
 
     /// What was found last.

@@ -13,7 +13,9 @@ mod made;
 mod unpack;
 mod window;
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -198,6 +200,21 @@ impl Journal {
     }
 }
 
+/// Whether there is a journal below `root` of which this user may read something.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn readable(root: &Path) -> Result<(), String> {
+    let mut refused = None;
+    for found in files::list(root)? {
+        match File::open(&found.path) {
+            Ok(_) => return Ok(()),
+            Err(error) => refused = Some(format!("cannot read {}: {error}", found.path.display())),
+        }
+    }
+    Err(refused.unwrap_or_else(|| "the journal has no files".to_owned()))
+}
+
 fn hand_over(slot: &Mutex<Slot>, reading: Option<LogReading>, state: Result<String, String>) {
     let mut slot = lock(slot);
     if let Some(mut reading) = reading {
@@ -300,5 +317,14 @@ mod tests {
         };
         assert!(why.contains("etc/machine-id"), "{why}");
         assert_eq!(journal.last(), None);
+        assert!(readable(root.path()).unwrap_err().contains("etc/machine-id"));
+    }
+
+    #[test]
+    fn a_journal_is_readable_where_one_of_its_files_is() {
+        let host = Made::new();
+        assert!(readable(host.root()).is_err());
+        host.put("system.journal", &MadeFile::new(true));
+        assert_eq!(readable(host.root()), Ok(()));
     }
 }

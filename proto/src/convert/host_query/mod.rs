@@ -1,6 +1,7 @@
 //! Questions to a host and their answers, one noun a file. Ids stay with the shells.
 
 mod connections;
+mod logs;
 mod models;
 mod record;
 mod top;
@@ -40,6 +41,7 @@ impl From<&HostQuery> for v1::host_query::What {
             HostQuery::Record(query) => Self::Record(query.into()),
             HostQuery::Top(query) => Self::Top(query.into()),
             HostQuery::Connections(query) => Self::Connections(query.into()),
+            HostQuery::Logs(query) => Self::Logs(query.into()),
         }
     }
 }
@@ -61,6 +63,9 @@ impl TryFrom<v1::host_query::What> for HostQuery {
             v1::host_query::What::Connections(query) => {
                 Self::Connections(query.try_into().map_err(|error: ConvertError| error.inside("connections"))?)
             }
+            v1::host_query::What::Logs(query) => {
+                Self::Logs(query.try_into().map_err(|error: ConvertError| error.inside("logs"))?)
+            }
         })
     }
 }
@@ -72,6 +77,7 @@ impl From<&HostReply> for v1::host_reply::What {
             HostReply::Record(reply) => Self::Record(reply.into()),
             HostReply::Top(reply) => Self::Top(reply.into()),
             HostReply::Connections(reply) => Self::Connections(reply.into()),
+            HostReply::Logs(reply) => Self::Logs(reply.into()),
         }
     }
 }
@@ -95,6 +101,7 @@ impl TryFrom<v1::host_reply::What> for HostReply {
             v1::host_reply::What::Connections(reply) => {
                 Self::Connections(reply.try_into().map_err(|error: ConvertError| error.inside("connections"))?)
             }
+            v1::host_reply::What::Logs(reply) => Self::Logs(reply.into()),
         })
     }
 }

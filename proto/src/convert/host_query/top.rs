@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_core::host_query::top::{ProcessRow, TopBy, UnitRow};
+use mainstay_core::host_query::top::{ContainerRow, ProcessRow, TopBy, UnitRow};
 use mainstay_core::host_query::{TopQuery, TopReply};
 use mainstay_core::processes::Held;
 use mainstay_core::subject::PathBytes;
@@ -44,6 +44,9 @@ impl From<&TopReply> for v1::TopReply {
             stuck: reply.stuck.iter().map(Into::into).collect(),
             held: reply.held.as_ref().map(|held| v1::HeldFiles { by: held.iter().map(Into::into).collect() }),
             notes: reply.notes.clone(),
+            forks_per_second: reply.forks_per_second,
+            containers: reply.containers.iter().map(Into::into).collect(),
+            containers_more: reply.containers_more,
         }
     }
 }
@@ -67,6 +70,9 @@ impl TryFrom<v1::TopReply> for TopReply {
             stuck: all("stuck", reply.stuck)?,
             held: reply.held.map(|held| held.by.into_iter().map(Into::into).collect()),
             notes: reply.notes,
+            forks_per_second: optional_finite("forks_per_second", reply.forks_per_second)?,
+            containers: all("containers", reply.containers)?,
+            containers_more: reply.containers_more,
         })
     }
 }
@@ -94,6 +100,8 @@ impl From<&ProcessRow> for v1::TopProcess {
             fds: row.fds,
             fds_max: row.fds_max,
             age_s: row.age.as_secs(),
+            ended_cpu: row.ended_cpu,
+            is_new: row.is_new,
         }
     }
 }
@@ -116,6 +124,8 @@ impl TryFrom<v1::TopProcess> for ProcessRow {
             fds: row.fds,
             fds_max: row.fds_max,
             age: Duration::from_secs(row.age_s),
+            ended_cpu: finite("ended_cpu", row.ended_cpu)?,
+            is_new: row.is_new,
         })
     }
 }
@@ -133,6 +143,8 @@ impl From<&UnitRow> for v1::TopUnit {
             io: io_to_wire(row.io),
             fds: row.fds,
             fds_used_ratio: row.fds_used_ratio,
+            ended_cpu: row.ended_cpu,
+            new: row.new,
         }
     }
 }
@@ -152,6 +164,49 @@ impl TryFrom<v1::TopUnit> for UnitRow {
             io: io_from_wire(row.io),
             fds: row.fds,
             fds_used_ratio: optional_finite("fds_used_ratio", row.fds_used_ratio)?,
+            ended_cpu: finite("ended_cpu", row.ended_cpu)?,
+            new: row.new,
+        })
+    }
+}
+
+impl From<&ContainerRow> for v1::TopContainer {
+    fn from(row: &ContainerRow) -> Self {
+        let ContainerRow { name, runtime, id, image, .. } = row.clone();
+        Self {
+            name,
+            runtime,
+            id,
+            image,
+            cpu: row.cpu,
+            memory_bytes: row.memory_bytes,
+            memory_max_bytes: row.memory_max_bytes,
+            io: io_to_wire(row.io),
+            processes: row.processes,
+            tasks: row.tasks,
+            tasks_max: row.tasks_max,
+            fds: row.fds,
+        }
+    }
+}
+
+impl TryFrom<v1::TopContainer> for ContainerRow {
+    type Error = ConvertError;
+
+    fn try_from(row: v1::TopContainer) -> Result<Self, ConvertError> {
+        Ok(Self {
+            name: row.name,
+            runtime: row.runtime,
+            id: row.id,
+            image: row.image,
+            cpu: optional_finite("cpu", row.cpu)?,
+            memory_bytes: row.memory_bytes,
+            memory_max_bytes: row.memory_max_bytes,
+            io: io_from_wire(row.io),
+            processes: row.processes,
+            tasks: row.tasks,
+            tasks_max: row.tasks_max,
+            fds: row.fds,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::page::{Side, known, name, per_second, table, write_more};
-use super::{ProcessRow, TopReply, UnitRow};
+use super::{ContainerRow, ProcessRow, TopReply, UnitRow};
 use crate::detect::words::{bytes, duration};
 use crate::processes::Held;
 use Side::{Left, Right};
@@ -14,9 +14,10 @@ impl TopReply {
     pub fn page(&self) -> String {
         let mut page = String::new();
         let io = self.io_window.map_or_else(String::new, |window| format!(", I/O over {:.1} s", window.as_secs_f64()));
+        let forks = self.forks_per_second.map_or_else(String::new, |forks| format!(", {forks:.1} begun a second"));
         let _ = writeln!(
             page,
-            "{} processes, {} threads, {} zombies, {} in uninterruptible sleep, {} CPUs; CPU over {:.1} s{io}",
+            "{} processes{forks}, {} threads, {} zombies, {} in uninterruptible sleep, {} CPUs; CPU over {:.1} s{io}",
             self.total,
             self.threads,
             self.zombies,
@@ -30,19 +31,73 @@ impl TopReply {
         page.push('\n');
         self.write_units(&mut page);
         page.push('\n');
+        if !self.containers.is_empty() {
+            self.write_containers(&mut page);
+            page.push('\n');
+        }
         self.write_processes(&mut page);
         self.write_stuck(&mut page);
         self.write_held(&mut page);
         page
     }
 
+    /// Only the containers, as people read them.
+    #[must_use]
+    pub fn containers_page(&self) -> String {
+        let window = self.io_window.map_or_else(String::new, |window| format!(", over {:.1} s", window.as_secs_f64()));
+        let all = u64::from(self.containers_more).saturating_add(self.containers.len() as u64);
+        let mut page = format!("{all} containers, {} CPUs{window}\n", self.cpus);
+        if !self.containers.is_empty() {
+            page.push('\n');
+            self.write_containers(&mut page);
+        }
+        page
+    }
+
+    fn write_containers(&self, page: &mut String) {
+        let headings = [
+            ("CONTAINER", Left),
+            ("BY", Left),
+            ("IMAGE", Left),
+            ("PROCESSES", Right),
+            ("TASKS", Right),
+            ("CPU", Right),
+            ("MEMORY", Right),
+            ("READ", Right),
+            ("WRITTEN", Right),
+            ("FDS", Right),
+        ];
+        let row = |container: &ContainerRow| {
+            let memory = |held: u64| match container.memory_max_bytes {
+                Some(most) => format!("{}/{}", bytes(held), bytes(most)),
+                None => bytes(held),
+            };
+            [
+                name(&container.name),
+                name(&container.runtime),
+                if container.image.is_empty() { "–".to_owned() } else { name(&container.image) },
+                container.processes.to_string(),
+                of_limit(container.tasks, container.tasks_max),
+                known(container.cpu, cpu),
+                known(container.memory_bytes, memory),
+                known(container.io, |io| per_second(io.0)),
+                known(container.io, |io| per_second(io.1)),
+                known(container.fds, |fds| fds.to_string()),
+            ]
+        };
+        table(page, headings, &self.containers.iter().map(row).collect::<Vec<_>>());
+        write_more(page, self.containers_more, "containers");
+    }
+
     fn write_units(&self, page: &mut String) {
         let headings = [
             ("UNIT", Left),
             ("PROCESSES", Right),
+            ("NEW", Right),
             ("THREADS", Right),
             ("TASKS", Right),
             ("CPU", Right),
+            ("OF ENDED", Right),
             ("RSS", Right),
             ("READ", Right),
             ("WRITTEN", Right),
@@ -53,9 +108,11 @@ impl TopReply {
             [
                 name(&unit.unit),
                 unit.processes.to_string(),
+                unit.new.to_string(),
                 unit.threads.to_string(),
                 of_limit(unit.tasks, unit.tasks_max),
                 cpu(unit.cpu),
+                cpu(unit.ended_cpu),
                 bytes(unit.rss_bytes),
                 known(unit.io, |io| per_second(io.0)),
                 known(unit.io, |io| per_second(io.1)),
@@ -74,6 +131,7 @@ impl TopReply {
             ("UNIT", Left),
             ("STATE", Left),
             ("CPU", Right),
+            ("OF ENDED", Right),
             ("RSS", Right),
             ("THREADS", Right),
             ("READ", Right),
@@ -88,6 +146,7 @@ impl TopReply {
                 name(&process.unit),
                 process.state.to_string(),
                 cpu(process.cpu),
+                cpu(process.ended_cpu),
                 bytes(process.rss_bytes),
                 process.threads.to_string(),
                 known(process.io, |io| per_second(io.0)),
@@ -165,6 +224,8 @@ mod tests {
             unit: "app.service".into(),
             state: 'D',
             cpu: 1.25,
+            ended_cpu: 0.5,
+            is_new: false,
             rss_bytes: 3 << 20,
             threads: 4,
             io: Some((0, 2_048)),
@@ -185,6 +246,7 @@ mod tests {
             cpu_window: Duration::from_millis(9_500),
             cpus: 2,
             total: 213,
+            forks_per_second: Some(812.34),
             processes: vec![process.clone()],
             processes_more: 212,
             units: vec![unit],
@@ -195,13 +257,49 @@ mod tests {
         };
         let page = reply.page();
         let lines: Vec<&str> = page.lines().collect();
-        assert!(lines[0].starts_with("213 processes, ") && lines[0].ends_with("CPU over 9.5 s"), "{page}");
+        assert!(
+            lines[0].starts_with("213 processes, 812.3 begun a second, ") && lines[0].ends_with("CPU over 9.5 s"),
+            "{page}"
+        );
         assert_eq!(lines[1], "something is unknown");
         let row = lines.iter().find(|line| line.contains("125.0 %")).unwrap();
-        assert!(row.contains("2.0 KiB/s") && row.contains("12/1024") && row.ends_with("1 h 1 min"), "{row}");
+        assert!(
+            row.contains(" 50.0 % ")
+                && row.contains("2.0 KiB/s")
+                && row.contains("12/1024")
+                && row.ends_with("1 h 1 min"),
+            "{row}"
+        );
         assert!(lines.contains(&"and 212 more processes"), "{page}");
         assert!(lines.last().unwrap().contains("12.0 GiB") && lines.last().unwrap().ends_with("/srv"), "{page}");
         let unit = lines.iter().find(|line| line.starts_with("app.service ")).unwrap();
         assert!(unit.ends_with('–'), "{unit}");
+    }
+
+    #[test]
+    fn containers_stand_by_name_and_image_and_what_is_not_known_is_a_dash() {
+        let container = ContainerRow {
+            name: "shop-web-1".into(),
+            runtime: "docker".into(),
+            image: "nginx:1.27".into(),
+            cpu: Some(0.25),
+            memory_bytes: Some(3 << 20),
+            memory_max_bytes: Some(1 << 30),
+            tasks: Some(9),
+            tasks_max: Some(100),
+            processes: 2,
+            ..ContainerRow::default()
+        };
+        let reply = TopReply { cpus: 2, containers: vec![container], containers_more: 4, ..TopReply::default() };
+        let page = reply.containers_page();
+        let lines: Vec<&str> = page.lines().collect();
+        assert_eq!(lines[0], "5 containers, 2 CPUs");
+        assert!(lines[2].starts_with("CONTAINER   BY      IMAGE"), "{page}");
+        let row: Vec<&str> = lines[3].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let want = ["shop-web-1", "docker", "nginx:1.27", "2", "9/100", "25.0 %", "3.0 MiB/1.0 GiB", "–", "–", "–"];
+        assert_eq!(row, want);
+        assert_eq!(lines[4], "and 4 more containers");
+        assert!(reply.page().contains("\nCONTAINER ") && !TopReply::default().page().contains("CONTAINER"));
+        assert_eq!(TopReply::default().containers_page(), "0 containers, 0 CPUs\n");
     }
 }

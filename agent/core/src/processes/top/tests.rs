@@ -1,5 +1,6 @@
 use super::*;
 use crate::policy::Glob;
+use crate::processes::ended::Times;
 use crate::processes::{Deleted, ProcessCounts};
 
 fn process(pid: u32, cgroup: &str, ticks: u64, rss_bytes: u64) -> ProcessSeen {
@@ -9,6 +10,7 @@ fn process(pid: u32, cgroup: &str, ticks: u64, rss_bytes: u64) -> ProcessSeen {
         name: format!("p{pid}"),
         state: 'S',
         ticks,
+        ended_ticks: 0,
         started_ticks: 5,
         threads: 2,
         rss_bytes,
@@ -20,6 +22,10 @@ fn process(pid: u32, cgroup: &str, ticks: u64, rss_bytes: u64) -> ProcessSeen {
 
 fn counts(pid: u32, read_bytes: u64, fds: u32) -> ProcessCounts {
     ProcessCounts { pid, read_bytes, written_bytes: 0, fds, fds_max: Some(100) }
+}
+
+fn times(started: u64, own: u64) -> Times {
+    Times { ppid: 1, started, own, ended: 0 }
 }
 
 /// Ten seconds: 10 used one CPU, 11 half of one, 12 began with 11's id of before.
@@ -39,7 +45,7 @@ fn look() -> Look {
         at: Now { boot_ns: 20_000_000_000, wall_ms: 0 },
         before: Before {
             at: Now { boot_ns: 10_000_000_000, wall_ms: 0 },
-            ticks: BTreeMap::from([(10, (5, 500)), (11, (5, 0)), (12, (4, 7_000))]),
+            times: BTreeMap::from([(10, times(5, 500)), (11, times(5, 0)), (12, times(4, 7_000))]),
         },
         ticks_per_second: 100,
         cpus: 2,
@@ -52,6 +58,8 @@ fn look() -> Look {
         counted: Ok(Counted { first, window: Duration::from_secs(2), last }),
         mounts: vec![((8, 1), PathBytes::from("/srv"))],
         containers: BTreeMap::new(),
+        containers_seen: ContainersSeen::default(),
+        forks_per_second: Some(12.5),
         tasks: BTreeMap::from([("b.service".to_owned(), (Some(4), Some(512)))]),
     }
 }
@@ -77,6 +85,27 @@ fn rates_are_over_their_own_windows_and_a_new_process_counts_from_its_beginning(
     assert_eq!((row(11).cpu, row(11).io, row(11).fds), (0.5, Some((4_000, 0)), Some(90)));
     assert_eq!((row(12).cpu, row(12).io), (0.4, None), "of the one before it nothing is taken over");
     assert_eq!((row(10).age.as_secs(), reply.cpu_window.as_secs()), (19, 10));
+}
+
+#[test]
+fn who_starts_short_programs_is_seen_by_what_they_used() {
+    let mut look = look();
+    // 12 is a loop: it does little itself, and what it starts is gone by the time of the look.
+    look.before.times.insert(12, Times { ended: 1_000, ..times(5, 400) });
+    look.seen[2].ended_ticks = 2_900;
+    let reply = top(&look, &TopQuery::default());
+    let first = &reply.processes[0];
+    assert_eq!((first.pid, first.cpu, first.ended_cpu), (12, 0.0, 1.9));
+    let unit = &reply.units[0];
+    assert_eq!((unit.unit.as_str(), unit.cpu, unit.ended_cpu, unit.new), ("b.service", 0.5, 1.9, 0));
+    assert_eq!(reply.forks_per_second, Some(12.5));
+}
+
+#[test]
+fn processes_that_are_new_are_counted_by_unit() {
+    let reply = top(&look(), &TopQuery::default());
+    let new: Vec<_> = reply.units.iter().map(|unit| (unit.unit.as_str(), unit.new)).collect();
+    assert_eq!(new, [("a.service", 0), ("b.service", 1)]);
 }
 
 #[test]
