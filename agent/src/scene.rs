@@ -152,7 +152,7 @@ mod tests {
         );
         assert_eq!((scene.action, scene.decision), (ActionId(7), DecisionId(8)));
         assert_eq!(scene.processes, UnitScene::default());
-        let begun = begin(&Actuator::at(&folder.path().join("none")), &unit(), BEFORE, Now::default()).await;
+        let begun = begin(&Actuator::at(folder.path().join("none")), &unit(), BEFORE, Now::default()).await;
         let scene = begun.with_journal(None).await;
         assert_eq!(scene.notes[1], "journal: [journal] lines = false in agent.toml");
     }

@@ -75,7 +75,7 @@ fn what_short_programs_use_is_told_of_who_starts_them(host: &Host) -> Result<()>
         let begun =
             page.lines().next().and_then(|line| line.split(", ").find_map(|part| part.strip_suffix(" begun a second")));
         let begun: f64 = begun.and_then(|number| number.parse().ok()).with_context(|| page.clone())?;
-        ensure!(used >= 5.0 && used <= 400.0 && begun >= 10.0, "{page}");
+        ensure!((5.0..=400.0).contains(&used) && begun >= 10.0, "{page}");
         Ok(Some(()))
     })
     .with_context(|| host.agent_story())?;
