@@ -253,10 +253,7 @@ fn times_that_cannot_be_are_refused() {
     let before_boot = [&bytes[..place], &[1], &bytes[place + 1..]].concat();
     let too_late = [&bytes[..place], &[0xfe; 9], &[1], &bytes[place + 1..]].concat();
     for wrong in [before_boot, too_late] {
-        assert_eq!(
-            Recording::decode(&wrong).unwrap_err().to_string(),
-            "a recording cannot be read at its times"
-        );
+        assert_eq!(Recording::decode(&wrong).unwrap_err().to_string(), "a recording cannot be read at its times");
     }
 }
 
