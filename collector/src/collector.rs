@@ -195,6 +195,9 @@ async fn retain(hub: Arc<Hub>) {
             tracing::warn!(%error, "it cannot be seen which of the oldest hours are not rolled up");
         }
         let retention = hub.settings().retention;
+        if let Err(error) = hub.sources.forget_old(&hub.store, retention, clock::wall_ms()).await {
+            tracing::warn!(%error, "sources that have ended could not be forgotten");
+        }
         match hub.store.retain(&hosts, retention, clock::wall_ms()).await {
             Ok(gone) => tracing::info!(gone, "old data removed"),
             Err(error) => tracing::error!(%error, "old data could not be removed"),

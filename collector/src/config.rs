@@ -52,6 +52,8 @@ pub struct Settings {
     pub sessions_per_second: u32,
     /// SHA-256 over the token with which pipelines mark deployments; without one they cannot.
     pub deploy_token: Option<[u8; 32]>,
+    /// SHA-256 over the token with which others write series; without one they cannot.
+    pub write_token: Option<[u8; 32]>,
     /// Told about incidents that open and clear.
     pub webhook: Option<String>,
     /// Posted to every interval, so that the collector's own death is noticed outside.
@@ -87,6 +89,7 @@ impl Settings {
             series_per_host: 10_000,
             sessions_per_second: 1_000,
             deploy_token: None,
+            write_token: None,
             webhook: None,
             heartbeat: None,
         }
@@ -150,7 +153,8 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
     let sessions_per_second = table.within("sessions_per_second", sessions_per_second, 1..=100_000);
     let series_per_host = table.opt_u64("series_per_host");
     let series_per_host = table.within("series_per_host", series_per_host, 1..=SERIES_MAX as u64);
-    let deploy_token = deploy_token(&mut table);
+    let deploy_token = token(&mut table, "deploy_token_file");
+    let write_token = token(&mut table, "write_token_file");
     let retention = table.opt_table("retention").map(retention).unwrap_or_default();
     let heartbeat = table.opt_table("heartbeat").and_then(heartbeat);
     let webhook = table.opt_table("webhook").and_then(|mut table| {
@@ -172,6 +176,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         min_free: min_free.map_or(512 * MIB, |m| m.value),
         retention,
         deploy_token,
+        write_token,
         silent_after: silent_after.map_or(Duration::from_secs(45), |s| s.value),
         sessions_max: sessions_max.map_or(20_000, |n| n.value).try_into().unwrap_or(usize::MAX),
         sessions_per_second: sessions_per_second.map_or(200, |n| n.value).try_into().unwrap_or(u32::MAX),
@@ -183,14 +188,14 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
 }
 
 /// Reads the file that a token stands in, which is not the settings' to hold.
-fn deploy_token(table: &mut TableReader<'_>) -> Option<[u8; 32]> {
-    let file = table.opt_str("deploy_token_file")?;
+fn token(table: &mut TableReader<'_>, key: &str) -> Option<[u8; 32]> {
+    let file = table.opt_str(key)?;
     let problem = match fs::read_to_string(&file.value) {
         Ok(token) if token.trim().len() >= hook::TOKEN_BYTES_MIN => return Some(hook::hash(&token)),
         Ok(_) => format!("a token of at least {} bytes, such as `openssl rand -hex 32` makes", hook::TOKEN_BYTES_MIN),
         Err(error) => format!("a file that can be read: {error}"),
     };
-    table.problem(&file.place, format!("`deploy_token_file` must name {problem}"));
+    table.problem(&file.place, format!("`{key}` must name {problem}"));
     None
 }
 

@@ -26,6 +26,7 @@ use crate::ingest::intern::Interner;
 use crate::ingest::summary::Stored;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
+use crate::remote::sources::Sources;
 use crate::services::ask::Asked;
 use crate::store::keys::{CounterKey, FindingKey, HostKey, LeaseKey, MarkKey, PolicyKey};
 use crate::store::values::{HostRow, MarkRow, PolicyRow};
@@ -172,6 +173,8 @@ pub struct Hub {
     pub enrolling: tokio::sync::Mutex<()>,
     /// Orders changes of the policy.
     pub pushing: tokio::sync::Mutex<()>,
+    /// Who brings series over remote write.
+    pub sources: Sources,
     /// What is told to people outside.
     pub notices: mpsc::Sender<Notice>,
     /// Where agents and operators connect.
@@ -223,6 +226,7 @@ impl Hub {
             waiting: BTreeMap::new(),
             asked: BTreeMap::new(),
         };
+        let sources = Sources::restored(&store)?;
         let hub = Self {
             store,
             authority,
@@ -232,6 +236,7 @@ impl Hub {
             keys: Interner::default(),
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
+            sources,
             notices,
             bound,
             ending: watch::Sender::new(false),

@@ -85,7 +85,7 @@ impl std::fmt::Debug for Fleet<'_> {
 }
 
 impl<'h> Fleet<'h> {
-    /// All hosts of a hub.
+    /// All hosts of a hub, and who brings series over remote write.
     #[must_use]
     pub fn of(hub: &'h Hub, stop: &'h Stop) -> Self {
         let mut hosts: Vec<(HostId, Host)> = {
@@ -102,10 +102,12 @@ impl<'h> Fleet<'h> {
                 host.id = Some((Arc::from("host_id"), Arc::from(id.to_string())));
             }
         }
+        let view = Arc::new(hub.store.view());
         let mut hosts: Vec<Host> = hosts.into_iter().map(|(_, host)| host).collect();
+        hosts.extend(hub.sources.all().into_iter().map(Host::of_source));
         hosts.sort_by_key(|host| host.short);
         Self {
-            view: Arc::new(hub.store.view()),
+            view,
             hosts,
             stop,
             lanes: LANES,

@@ -62,6 +62,15 @@ impl Store {
         batch.put_raw(&key, write_loose(schema.id, row));
     }
 
+    /// The open row of a moment, if there is one that can be read, with the names of its cells.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn row_at(&self, host: u32, at_ms: i64) -> Result<Option<(Arc<Schema>, Row)>, StoreError> {
+        let Some(bytes) = self.get_raw(&OpenRowKey { host, slot: slot_of(at_ms), at_ms })? else { return Ok(None) };
+        Ok(open_row(self, &bytes)?.unwrap_or_default())
+    }
+
     /// The newest row of a host, with the names of its cells.
     ///
     /// # Errors

@@ -1,0 +1,29 @@
+//! Remote write: who brings series, and how far what is handed on has been taken.
+
+super::key! {
+    /// By what it is, then by a number, a time and a name where it has them.
+    RemoteKey in Meta as 21 {
+        /// One of the constants below.
+        part: u8,
+        /// A short number: of a source, or of the host that a mark is of.
+        number: u32,
+        /// When a row came late; 0 of all others.
+        at_ms: i64,
+        /// Of a target.
+        target: String,
+    }
+}
+
+impl RemoteKey {
+    /// A source of series, under its short number.
+    pub const SOURCE: u8 = 1;
+
+    /// Numbers of sources begin here; those of hosts count from 1.
+    pub const SOURCES_FROM: u32 = 1 << 31;
+
+    /// All of one kind.
+    #[must_use]
+    pub fn all(part: u8) -> Vec<u8> {
+        super::prefix!(RemoteKey, part)
+    }
+}
