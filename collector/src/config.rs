@@ -13,6 +13,7 @@ use mainstay_core::config::{Document, Problem, Problems, TableReader};
 use mainstay_core::series::SERIES_MAX;
 
 use crate::hook;
+use crate::remote::target::{self, RemoteWrite};
 use crate::store::retention::Retention;
 
 /// Where the settings are.
@@ -54,6 +55,8 @@ pub struct Settings {
     pub deploy_token: Option<[u8; 32]>,
     /// SHA-256 over the token with which others write series; without one they cannot.
     pub write_token: Option<[u8; 32]>,
+    /// Whom what agents report is handed on to.
+    pub remote_write: Vec<RemoteWrite>,
     /// Told about incidents that open and clear.
     pub webhook: Option<String>,
     /// Posted to every interval, so that the collector's own death is noticed outside.
@@ -90,6 +93,7 @@ impl Settings {
             sessions_per_second: 1_000,
             deploy_token: None,
             write_token: None,
+            remote_write: Vec::new(),
             webhook: None,
             heartbeat: None,
         }
@@ -155,6 +159,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
     let series_per_host = table.within("series_per_host", series_per_host, 1..=SERIES_MAX as u64);
     let deploy_token = token(&mut table, "deploy_token_file");
     let write_token = token(&mut table, "write_token_file");
+    let remote_write = target::read(&mut table);
     let retention = table.opt_table("retention").map(retention).unwrap_or_default();
     let heartbeat = table.opt_table("heartbeat").and_then(heartbeat);
     let webhook = table.opt_table("webhook").and_then(|mut table| {
@@ -177,6 +182,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         retention,
         deploy_token,
         write_token,
+        remote_write,
         silent_after: silent_after.map_or(Duration::from_secs(45), |s| s.value),
         sessions_max: sessions_max.map_or(20_000, |n| n.value).try_into().unwrap_or(usize::MAX),
         sessions_per_second: sessions_per_second.map_or(200, |n| n.value).try_into().unwrap_or(u32::MAX),
@@ -296,6 +302,35 @@ mod tests {
         fs::write(&file, format!("{token}\n")).unwrap();
         assert_eq!(parse(&asked).unwrap().deploy_token, Some(hook::hash(token)));
         assert_eq!(parse("").unwrap().deploy_token, None);
+    }
+
+    #[test]
+    fn whom_to_hand_on_to_is_read_with_its_secrets_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        fs::write(&file, "s3cret\n").unwrap();
+        let text = format!(
+            "[remote_write.mimir]\nurl = \"https://mimir.example/api/v1/push\"\nsecret_file = {:?}\nuser = \"fleet\"\nheaders = {{ X-Scope-OrgID = \"a\" }}\nseries = '{{__name__=~\"node_.*\"}}'\n",
+            file.display().to_string()
+        );
+        let to = parse(&text).unwrap().remote_write.remove(0);
+        assert_eq!(
+            (to.name.as_str(), to.headers.0["authorization"].to_str().unwrap()),
+            ("mimir", "Basic ZmxlZXQ6czNjcmV0")
+        );
+        assert_eq!(to.headers.0["X-Scope-OrgID"], "a");
+        let shown = format!("{to:?}");
+        assert!(!shown.contains("czNjcmV0") && shown.contains("authorization"), "{shown}");
+        let problems = parse(
+            "[remote_write.a]\nurl = \"ftp://x\"\nuser = \"u\"\nseries = \"sum(x)\"\nheaders = { Host = \"x\" }\nca_file = \"/nowhere\"\n[remote_write.b]\n",
+        )
+        .unwrap_err();
+        for part in
+            ["2:7", "`secret_file`", "`series` must be a selector", "`Host`", "`ca_file` must name a file", "`url`"]
+        {
+            assert!(problems.iter().any(|p| p.contains(part)), "{part}: {problems:#?}");
+        }
+        assert_eq!(problems.len(), 6, "{problems:#?}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::ingest::intern::Interner;
 use crate::ingest::summary::Stored;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
+use crate::remote::send::AllCounts;
 use crate::remote::sources::Sources;
 use crate::services::ask::Asked;
 use crate::store::keys::{CounterKey, FindingKey, HostKey, LeaseKey, MarkKey, PolicyKey};
@@ -173,6 +174,8 @@ pub struct Hub {
     pub enrolling: tokio::sync::Mutex<()>,
     /// Orders changes of the policy.
     pub pushing: tokio::sync::Mutex<()>,
+    /// What was handed on over remote write, by target.
+    pub remote_counts: AllCounts,
     /// Who brings series over remote write.
     pub sources: Sources,
     /// What is told to people outside.
@@ -236,6 +239,7 @@ impl Hub {
             keys: Interner::default(),
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
+            remote_counts: AllCounts::default(),
             sources,
             notices,
             bound,

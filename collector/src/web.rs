@@ -127,6 +127,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 fn metrics(hub: &Hub) -> String {
     let mut out = String::new();
     hub.metrics.write(&mut out);
+    hub.remote_counts.write(&mut out);
     let writer = hub.store.writer_counts();
     for (name, help, value) in [
         ("mainstay_collector_store_groups_total", "Groups of batches that were synced.", &writer.groups),

@@ -61,6 +61,11 @@ impl Seen {
     }
 }
 
+/// Takes a series of a host, by the host's number.
+pub(crate) type TakeOf<'t> = dyn FnMut(u32, Labels, &[i64], &[f64]) -> Result<(), EvalError> + 't;
+/// Is told that a host is done.
+pub(crate) type After<'t> = dyn FnMut(u32, bool, Option<i64>) -> bool + 't;
+
 /// Threads that read many hosts. Four queries are evaluated at once, so more would only wait for each other.
 const LANES: usize = 2;
 /// Fewer hosts than this are read where the query is evaluated.
@@ -166,6 +171,35 @@ impl<'h> Fleet<'h> {
             slots.into_iter().try_for_each(|slot| take(question.labels(slot, host)))?;
         }
         self.seen.borrow_mut().read.add(reader.read());
+        Ok(())
+    }
+
+    /// Hands over the series of some hosts, by their numbers, as they are stored. After each host `after` is told whether
+    /// any of its series can be meant, and the time of its last row in the range, and says whether to go on.
+    ///
+    /// # Errors
+    /// What `take` returned, at once; or that the store cannot be read.
+    pub(crate) fn of_hosts(
+        &self,
+        wanted: &Wanted<'_>,
+        hosts: &BTreeSet<u32>,
+        take: &mut TakeOf<'_>,
+        after: &mut After<'_>,
+    ) -> Result<(), EvalError> {
+        let mut lane = Lane::of(&self.view, wanted);
+        for host in self.hosts.iter().filter(|host| hosts.contains(&host.short)) {
+            self.check()?;
+            let is_meant = host.may_be_meant(wanted);
+            let mut last_ms = None;
+            if is_meant {
+                let found = lane.host(host, &mut |labels, at, values| take(host.short, labels, at, values))?;
+                last_ms = found.last_ms;
+                self.receive(host, found);
+            }
+            if !after(host.short, is_meant, last_ms) {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -98,6 +98,8 @@ pub(super) struct Held<'h> {
 pub(super) struct Found {
     /// The share of the range that is there, if it has any of the series.
     pub(super) share: Option<f64>,
+    /// The time of its last row in the range, whatever it has.
+    pub(super) last_ms: Option<i64>,
     /// What it is rolled up to, if it is.
     pub(super) tier: Option<Tier>,
     pub(super) damaged: Vec<String>,
@@ -169,9 +171,10 @@ impl<'v, 'q> Lane<'v, 'q> {
             take(question.labels(slot, host), &column.at, &column.values)?;
             column.clear();
         }
+        let last_ms = windows.iter().map(|(at, _)| *at).max();
         let share = any.then(|| coverage(windows, (from_ms, to_ms), host.enrolled_ms, host.heard_ms));
         let tier = tier.filter(|_| any);
-        Ok(Found { share, tier, damaged: reader.damaged(), read: reader.read().since(before) })
+        Ok(Found { share, last_ms, tier, damaged: reader.damaged(), read: reader.read().since(before) })
     }
 }
 

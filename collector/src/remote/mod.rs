@@ -6,10 +6,14 @@
 pub mod gather;
 pub mod message;
 pub mod receive;
+pub mod send;
 pub mod sources;
 mod take;
+pub mod target;
 
 /// The media type of both directions.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";
 /// How both are compressed: snappy's block format.
 pub const ENCODING: &str = "snappy";
+/// The version, as its header has it.
+pub const VERSION: &str = "0.1.0";

@@ -307,3 +307,11 @@ pub struct SourceRow {
     #[prost(sint64, tag = "3")]
     pub until_ms: i64,
 }
+
+/// How far something was handed on.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct SentRow {
+    /// The time of the last row.
+    #[prost(sint64, tag = "1")]
+    pub upto_ms: i64,
+}

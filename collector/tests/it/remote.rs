@@ -2,6 +2,7 @@
 
 mod peers;
 mod receive;
+mod send;
 
 use std::net::SocketAddr;
 

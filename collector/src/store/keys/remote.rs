@@ -17,6 +17,10 @@ super::key! {
 impl RemoteKey {
     /// A source of series, under its short number.
     pub const SOURCE: u8 = 1;
+    /// How far a host's rows are sent to a target; of host 0, since when that is done at all.
+    pub const MARK: u8 = 2;
+    /// A row of a host that came after later ones and is still to be sent to a target.
+    pub const LATE: u8 = 3;
 
     /// Numbers of sources begin here; those of hosts count from 1.
     pub const SOURCES_FROM: u32 = 1 << 31;

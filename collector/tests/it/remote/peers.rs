@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use mainstay_collector::clock::wall_ms;
+use serde_json::Value;
 
+use super::send::{push, start, to};
 use super::{TOKEN, call, http, ms, points, with_token};
+use crate::agent::{Agent, hello};
 use crate::world::until;
 
 #[path = "../../../../bench/peers.rs"]
@@ -83,6 +86,61 @@ async fn what_prometheus_scrapes_and_sends_is_answered_here_as_it_is_there() {
         let (here, there) =
             (points(ours, query, (begin, end), "1").await, points(prometheus.at, query, (begin, end), "1").await);
         assert!(!there.is_empty() && same(&without_cluster(here.clone()), &there), "{query}: {here:?} {there:?}");
+    }
+    world.stop().await;
+}
+
+/// Every sample that somebody holds of a series of ours, as Prometheus tells them.
+async fn stored(at: SocketAddr, name: &str, end_ms: i64) -> Vec<(i64, f64)> {
+    let path = format!("/api/v1/query?query={name}%5B10m%5D&time={}.{:03}", end_ms / 1000, end_ms % 1000);
+    let (status, text) = call(at, "GET", &path, &[], Vec::new()).await;
+    assert_eq!(status, 200, "{text}");
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let Some(series) = document["data"]["result"].get(0) else { return Vec::new() };
+    assert_eq!((series["metric"]["host"].as_str(), series["metric"]["role"].as_str()), (Some("web-1"), Some("web")));
+    let pairs = series["values"].as_array().unwrap().iter();
+    pairs.map(|pair| (ms(pair[0].as_f64().unwrap()), pair[1].as_str().unwrap().parse().unwrap())).collect()
+}
+
+/// The same as victoria-metrics exports it.
+async fn exported(at: SocketAddr, name: &str) -> Vec<(i64, f64)> {
+    let (status, text) =
+        call(at, "GET", &format!("/api/v1/export?match%5B%5D={name}&end=9999999999"), &[], Vec::new()).await;
+    assert_eq!(status, 200, "{text}");
+    let Some(line) = text.lines().next() else { return Vec::new() };
+    let document: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(
+        (document["metric"]["host"].as_str(), document["metric"]["role"].as_str()),
+        (Some("web-1"), Some("web"))
+    );
+    let times = document["timestamps"].as_array().unwrap().iter().map(|at| at.as_i64().unwrap());
+    times.zip(document["values"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_agents_report_is_held_by_prometheus_and_victoria_metrics_as_it_is_here() {
+    let (Some(program), Some(victoria)) = (program("prometheus"), program("victoria-metrics")) else { return };
+    let prometheus = prometheus(&program, None).await;
+    let victoria = ready(Peer::victoria(&victoria).unwrap(), "/health").await;
+    let url = |peer: &Peer| format!("http://{}/api/v1/write", peer.at);
+    let (world, papers) = start(vec![to("prometheus", url(&prometheus)), to("victoria", url(&victoria))]).await;
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let begin = wall_ms() + 1_000;
+    for n in 0..120i64 {
+        push(&mut agent, n.cast_unsigned() + 1, n, begin + n * 1_000 + n % 7).await;
+    }
+    let end = begin + 121_000;
+    for name in ["node_load1", "node_cpu_seconds_total"] {
+        let here = stored(http(&world), name, end).await;
+        assert_eq!(here.len(), 120);
+        until("the same samples in prometheus", async || {
+            (stored(prometheus.at, name, end).await == here).then_some(())
+        })
+        .await;
+        until("the same samples in victoria-metrics", async || {
+            (exported(victoria.at, name).await == here).then_some(())
+        })
+        .await;
     }
     world.stop().await;
 }
