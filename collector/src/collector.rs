@@ -20,6 +20,7 @@ use crate::hub::Hub;
 use crate::ingest::{join, silent};
 use crate::listen::{Tls, serve_admin, serve_tls};
 use crate::notify;
+use crate::remote::send;
 use crate::store::{Store, StoreError};
 use crate::{services, web};
 
@@ -92,6 +93,8 @@ impl Collector {
         let tls: Tls = Arc::new(RwLock::new(Arc::new(config)));
         let hub = Hub::start(store, authority, Arc::new(settings), notices, address).await?;
         services::policy::use_depends(&hub);
+        // Before the first row comes: what is late has to be told from the beginning.
+        hub.store.arrived.follow(hub.settings().remote_write.iter().map(|to| to.name.clone()).collect());
         let admin = hub.settings().admin_socket.clone();
         let listen = |source| StartError::Listen { at: admin.display().to_string(), source };
         let serving = vec![
@@ -102,6 +105,7 @@ impl Collector {
         let tickers = vec![
             tokio::spawn(notify::send_notices(hub.clone(), waiting)),
             tokio::spawn(notify::beat(hub.clone())),
+            tokio::spawn(send::to_all(hub.clone())),
             tokio::spawn(watch_silence(hub.clone())),
             tokio::spawn(retain(hub.clone())),
             tokio::spawn(join_hours(hub.clone())),
@@ -195,6 +199,9 @@ async fn retain(hub: Arc<Hub>) {
             tracing::warn!(%error, "it cannot be seen which of the oldest hours are not rolled up");
         }
         let retention = hub.settings().retention;
+        if let Err(error) = hub.sources.forget_old(&hub.store, retention, clock::wall_ms()).await {
+            tracing::warn!(%error, "sources that have ended could not be forgotten");
+        }
         match hub.store.retain(&hosts, retention, clock::wall_ms()).await {
             Ok(gone) => tracing::info!(gone, "old data removed"),
             Err(error) => tracing::error!(%error, "old data could not be removed"),

@@ -13,6 +13,7 @@ use mainstay_core::config::{Document, Problem, Problems, TableReader};
 use mainstay_core::series::SERIES_MAX;
 
 use crate::hook;
+use crate::remote::target::{self, RemoteWrite};
 use crate::store::retention::Retention;
 
 /// Where the settings are.
@@ -52,6 +53,10 @@ pub struct Settings {
     pub sessions_per_second: u32,
     /// SHA-256 over the token with which pipelines mark deployments; without one they cannot.
     pub deploy_token: Option<[u8; 32]>,
+    /// SHA-256 over the token with which others write series; without one they cannot.
+    pub write_token: Option<[u8; 32]>,
+    /// Whom what agents report is handed on to.
+    pub remote_write: Vec<RemoteWrite>,
     /// Told about incidents that open and clear.
     pub webhook: Option<String>,
     /// Posted to every interval, so that the collector's own death is noticed outside.
@@ -87,6 +92,8 @@ impl Settings {
             series_per_host: 10_000,
             sessions_per_second: 1_000,
             deploy_token: None,
+            write_token: None,
+            remote_write: Vec::new(),
             webhook: None,
             heartbeat: None,
         }
@@ -150,7 +157,9 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
     let sessions_per_second = table.within("sessions_per_second", sessions_per_second, 1..=100_000);
     let series_per_host = table.opt_u64("series_per_host");
     let series_per_host = table.within("series_per_host", series_per_host, 1..=SERIES_MAX as u64);
-    let deploy_token = deploy_token(&mut table);
+    let deploy_token = token(&mut table, "deploy_token_file");
+    let write_token = token(&mut table, "write_token_file");
+    let remote_write = target::read(&mut table);
     let retention = table.opt_table("retention").map(retention).unwrap_or_default();
     let heartbeat = table.opt_table("heartbeat").and_then(heartbeat);
     let webhook = table.opt_table("webhook").and_then(|mut table| {
@@ -172,6 +181,8 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         min_free: min_free.map_or(512 * MIB, |m| m.value),
         retention,
         deploy_token,
+        write_token,
+        remote_write,
         silent_after: silent_after.map_or(Duration::from_secs(45), |s| s.value),
         sessions_max: sessions_max.map_or(20_000, |n| n.value).try_into().unwrap_or(usize::MAX),
         sessions_per_second: sessions_per_second.map_or(200, |n| n.value).try_into().unwrap_or(u32::MAX),
@@ -183,14 +194,14 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
 }
 
 /// Reads the file that a token stands in, which is not the settings' to hold.
-fn deploy_token(table: &mut TableReader<'_>) -> Option<[u8; 32]> {
-    let file = table.opt_str("deploy_token_file")?;
+fn token(table: &mut TableReader<'_>, key: &str) -> Option<[u8; 32]> {
+    let file = table.opt_str(key)?;
     let problem = match fs::read_to_string(&file.value) {
         Ok(token) if token.trim().len() >= hook::TOKEN_BYTES_MIN => return Some(hook::hash(&token)),
         Ok(_) => format!("a token of at least {} bytes, such as `openssl rand -hex 32` makes", hook::TOKEN_BYTES_MIN),
         Err(error) => format!("a file that can be read: {error}"),
     };
-    table.problem(&file.place, format!("`deploy_token_file` must name {problem}"));
+    table.problem(&file.place, format!("`{key}` must name {problem}"));
     None
 }
 
@@ -291,6 +302,35 @@ mod tests {
         fs::write(&file, format!("{token}\n")).unwrap();
         assert_eq!(parse(&asked).unwrap().deploy_token, Some(hook::hash(token)));
         assert_eq!(parse("").unwrap().deploy_token, None);
+    }
+
+    #[test]
+    fn whom_to_hand_on_to_is_read_with_its_secrets_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        fs::write(&file, "s3cret\n").unwrap();
+        let text = format!(
+            "[remote_write.mimir]\nurl = \"https://mimir.example/api/v1/push\"\nsecret_file = {:?}\nuser = \"fleet\"\nheaders = {{ X-Scope-OrgID = \"a\" }}\nseries = '{{__name__=~\"node_.*\"}}'\n",
+            file.display().to_string()
+        );
+        let to = parse(&text).unwrap().remote_write.remove(0);
+        assert_eq!(
+            (to.name.as_str(), to.headers.0["authorization"].to_str().unwrap()),
+            ("mimir", "Basic ZmxlZXQ6czNjcmV0")
+        );
+        assert_eq!(to.headers.0["X-Scope-OrgID"], "a");
+        let shown = format!("{to:?}");
+        assert!(!shown.contains("czNjcmV0") && shown.contains("authorization"), "{shown}");
+        let problems = parse(
+            "[remote_write.a]\nurl = \"ftp://x\"\nuser = \"u\"\nseries = \"sum(x)\"\nheaders = { Host = \"x\" }\nca_file = \"/nowhere\"\n[remote_write.b]\n",
+        )
+        .unwrap_err();
+        for part in
+            ["2:7", "`secret_file`", "`series` must be a selector", "`Host`", "`ca_file` must name a file", "`url`"]
+        {
+            assert!(problems.iter().any(|p| p.contains(part)), "{part}: {problems:#?}");
+        }
+        assert_eq!(problems.len(), 6, "{problems:#?}");
     }
 
     #[test]

@@ -26,6 +26,8 @@ use crate::ingest::intern::Interner;
 use crate::ingest::summary::Stored;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
+use crate::remote::send::AllCounts;
+use crate::remote::sources::Sources;
 use crate::services::ask::Asked;
 use crate::store::keys::{CounterKey, FindingKey, HostKey, LeaseKey, MarkKey, PolicyKey};
 use crate::store::values::{HostRow, MarkRow, PolicyRow};
@@ -172,6 +174,10 @@ pub struct Hub {
     pub enrolling: tokio::sync::Mutex<()>,
     /// Orders changes of the policy.
     pub pushing: tokio::sync::Mutex<()>,
+    /// What was handed on over remote write, by target.
+    pub remote_counts: AllCounts,
+    /// Who brings series over remote write.
+    pub sources: Sources,
     /// What is told to people outside.
     pub notices: mpsc::Sender<Notice>,
     /// Where agents and operators connect.
@@ -223,6 +229,7 @@ impl Hub {
             waiting: BTreeMap::new(),
             asked: BTreeMap::new(),
         };
+        let sources = Sources::restored(&store)?;
         let hub = Self {
             store,
             authority,
@@ -232,6 +239,8 @@ impl Hub {
             keys: Interner::default(),
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
+            remote_counts: AllCounts::default(),
+            sources,
             notices,
             bound,
             ending: watch::Sender::new(false),

@@ -2,7 +2,7 @@
 //!
 //! An agent's session comes in at [`listen`], is admitted and taken apart in [`ingest`], made durable
 //! in [`store`], and put together by mainstay-fleet; operators ask and order through [`services`];
-//! [`query`] answers PromQL, and [`api`] does so as Prometheus would, for dashboards.
+//! [`query`] answers PromQL, and [`api`] does so as Prometheus would, for dashboards; [`remote`] takes in what others have collected.
 //! [`enrol`] decides who is who, [`notify`] tells people outside, [`hub`] is what all of them share.
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod notify;
 pub mod query;
 pub mod random;
+pub mod remote;
 pub mod run;
 pub mod services;
 pub mod store;

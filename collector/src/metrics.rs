@@ -3,16 +3,22 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::remote::gather::{Dropped, Reason};
+
 macro_rules! counters {
     ($($name:ident = $metric:literal: $help:literal,)+) => {
         /// Counts since the start.
         #[derive(Debug, Default)]
-        pub struct Metrics { $(#[doc = $help] pub $name: AtomicU64,)+ }
+        pub struct Metrics {
+            $(#[doc = $help] pub $name: AtomicU64,)+
+            remote_dropped: [AtomicU64; Reason::ALL.len()],
+        }
 
         impl Metrics {
             /// Adds the counters in Prometheus' text format.
             pub fn write(&self, out: &mut String) {
                 $(counter(out, $metric, $help, self.$name.load(Ordering::Relaxed));)+
+                self.write_remote_dropped(out);
             }
         }
     };
@@ -38,7 +44,25 @@ counters! {
     commands = "mainstay_collector_commands_total": "Operators' commands.",
     notices_sent = "mainstay_collector_notices_sent_total": "Messages to the webhook that were taken.",
     notices_dropped = "mainstay_collector_notices_dropped_total": "Messages to the webhook that were given up.",
+    remote_requests = "mainstay_collector_remote_requests_total": "Requests of remote write.",
+    remote_refused = "mainstay_collector_remote_refused_total": "Requests of remote write of which not all was stored.",
+    remote_samples = "mainstay_collector_remote_samples_total": "Samples of remote write that were stored.",
     heartbeats_failed = "mainstay_collector_heartbeats_failed_total": "Heartbeats that were not taken.",
+}
+
+impl Metrics {
+    /// Counts what of a request of remote write was not stored.
+    pub fn remote_dropped(&self, dropped: &Dropped) {
+        self.remote_dropped.iter().zip(dropped.samples).for_each(|(counter, samples)| add(counter, samples));
+    }
+
+    fn write_remote_dropped(&self, out: &mut String) {
+        let name = "mainstay_collector_remote_samples_dropped_total";
+        let _ = writeln!(out, "# HELP {name} Samples of remote write that were not stored.\n# TYPE {name} counter");
+        for (reason, counter) in Reason::ALL.into_iter().zip(&self.remote_dropped) {
+            let _ = writeln!(out, "{name}{{reason=\"{}\"}} {}", reason.name(), counter.load(Ordering::Relaxed));
+        }
+    }
 }
 
 /// Adds one.

@@ -1,6 +1,6 @@
 //! HTTP on loopback: `/metrics` for Prometheus, `/-/healthy` and `/-/ready` for whoever watches, and
-//! below `/api/v1/` what Prometheus' own API answers, see [`crate::api`]. The one thing that changes anything here is
-//! [`crate::hook`], which takes a token.
+//! below `/api/v1/` what Prometheus' own API answers, see [`crate::api`]. What changes anything here takes a token:
+//! [`crate::hook`] and [`crate::remote::receive`].
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,9 +20,11 @@ use crate::api;
 use crate::hook;
 use crate::hub::Hub;
 use crate::metrics::{counter, gauge};
+use crate::remote::receive;
 
 /// Most connections at once.
-const CONNECTIONS_MAX: usize = 64;
+/// Senders of remote write hold some for good, up to 200 each.
+const CONNECTIONS_MAX: usize = 512;
 /// Longest that a client may take to send its request's head.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 
@@ -32,6 +34,7 @@ pub fn serve(hub: Arc<Hub>, listener: TcpListener) -> JoinHandle<()> {
     tokio::spawn(async move {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let queries = Arc::new(Semaphore::new(api::QUERIES_MAX));
+        let writes = Arc::new(Semaphore::new(receive::WRITES_MAX));
         let mut ending = hub.ending.subscribe();
         loop {
             let Ok(permit) = connections.clone().acquire_owned().await else { return };
@@ -46,14 +49,19 @@ pub fn serve(hub: Arc<Hub>, listener: TcpListener) -> JoinHandle<()> {
                 },
                 _ = ending.changed() => return,
             };
-            let (hub, queries) = (hub.clone(), queries.clone());
+            let (hub, queries, writes) = (hub.clone(), queries.clone(), writes.clone());
+            let mut ending = hub.ending.subscribe();
             tokio::spawn(async move {
                 let answer = service_fn(move |request: Request<Incoming>| {
-                    let (hub, queries) = (hub.clone(), queries.clone());
+                    let (hub, queries, writes) = (hub.clone(), queries.clone(), writes.clone());
                     async move {
                         Ok::<_, Infallible>(match request.uri().path() {
                             hook::PATH => {
                                 let (status, said) = hook::answer(&hub, request).await;
+                                text(status, said)
+                            }
+                            receive::PATH => {
+                                let (status, said) = receive::answer(&hub, &writes, request).await;
                                 text(status, said)
                             }
                             path if path.starts_with(api::PREFIX) => api::answer(hub, queries, request).await,
@@ -61,11 +69,22 @@ pub fn serve(hub: Arc<Hub>, listener: TcpListener) -> JoinHandle<()> {
                         })
                     }
                 });
-                let served = hyper::server::conn::http1::Builder::new()
+                let connection = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD_MAX)
-                    .serve_connection(TokioIo::new(stream), answer)
-                    .await;
+                    .serve_connection(TokioIo::new(stream), answer);
+                let mut connection = std::pin::pin!(connection);
+                let end = async move {
+                    let _ = ending.wait_for(|ending| *ending).await;
+                };
+                let served = tokio::select! {
+                    served = connection.as_mut() => served,
+                    () = end => {
+                        // What is being answered is answered; a connection that is kept for later ends.
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                };
                 if let Err(error) = served {
                     tracing::debug!(%error, "an HTTP connection broke");
                 }
@@ -108,6 +127,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 fn metrics(hub: &Hub) -> String {
     let mut out = String::new();
     hub.metrics.write(&mut out);
+    hub.remote_counts.write(&mut out);
     let writer = hub.store.writer_counts();
     for (name, help, value) in [
         ("mainstay_collector_store_groups_total", "Groups of batches that were synced.", &writer.groups),
@@ -138,6 +158,12 @@ fn metrics(hub: &Hub) -> String {
     ] {
         gauge(&mut out, name, help, value as u64);
     }
+    gauge(
+        &mut out,
+        "mainstay_collector_remote_sources",
+        "Who brings series over remote write.",
+        hub.sources.len() as u64,
+    );
     counter(
         &mut out,
         "mainstay_collector_uncorrelated_total",

@@ -9,6 +9,15 @@ use mainstay_core::series::Point;
 
 use crate::block::{Row, Split, Which};
 
+/// The bits of a value that says that its series has ended there, as in Prometheus; what others have written may hold them.
+pub const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+/// Whether a value says that its series has ended.
+#[must_use]
+pub fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE
+}
+
 /// How long a rolled up stretch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
@@ -114,13 +123,39 @@ fn stretch(rows: &[Row]) -> Row {
     for at in 0..series {
         points.clear();
         points.extend(rows.iter().filter_map(|row| Some((row.cells.get(at).copied().flatten()?, row.samples))));
-        cells.extend([values(&points), tally(&points)]);
+        let end = points.last().map(|(point, _)| *point).filter(|point| is_stale(last_of(point)));
+        points.retain(|(point, _)| !is_stale(last_of(point)));
+        cells.extend(match end {
+            // Nothing but the word that it has ended.
+            Some(end) if points.is_empty() => [Some(end), Some(gauge_of(f64::from_bits(STALE)))],
+            Some(_) => [values(&points).map(ended), tally(&points)],
+            None => [values(&points), tally(&points)],
+        });
     }
     Row {
         at_ms: rows.last().map_or(0, |row| row.at_ms),
         window_ms: total(|row| row.window_ms),
         samples: total(|row| row.samples),
         cells,
+    }
+}
+
+fn last_of(point: &Point) -> f64 {
+    match point {
+        Point::Counter(value) | Point::Gauge { last: value, .. } => *value,
+    }
+}
+
+fn gauge_of(value: f64) -> Point {
+    Point::Gauge { last: value, min: value, max: value, mean: value }
+}
+
+/// The same stretch of a series that ended in it.
+fn ended(point: Point) -> Point {
+    let last = f64::from_bits(STALE);
+    match point {
+        Point::Counter(_) => Point::Counter(last),
+        Point::Gauge { min, max, mean, .. } => Point::Gauge { last, min, max, mean },
     }
 }
 
@@ -141,9 +176,7 @@ fn values(points: &[(Point, u32)]) -> Option<Point> {
 }
 
 fn tally(points: &[(Point, u32)]) -> Option<Point> {
-    let of = |(point, _): &(Point, u32)| match point {
-        Point::Counter(value) | Point::Gauge { last: value, .. } => *value,
-    };
+    let of = |(point, _): &(Point, u32)| last_of(point);
     let first = of(points.first()?);
     // NaN gives way to any number, and makes every sum.
     let (min, max) = points.iter().map(of).fold((first, first), |(min, max), value| (min.min(value), max.max(value)));
@@ -174,6 +207,25 @@ mod tests {
     /// How many, least, greatest, sum.
     fn tallied(count: f64, min: f64, max: f64, sum: f64) -> Option<Point> {
         gauge(count, min, max, sum)
+    }
+
+    #[test]
+    fn a_series_that_ended_has_ended_in_its_stretch_and_its_points_are_tallied() {
+        let stale = f64::from_bits(STALE);
+        let rows = [
+            row(
+                1_000,
+                1,
+                vec![Some(Point::Counter(4.0)), gauge(2.0, 2.0, 2.0, 2.0), gauge(stale, stale, stale, stale)],
+            ),
+            row(2_000, 1, vec![Some(Point::Counter(stale)), gauge(stale, stale, stale, stale), None]),
+            row(3_000, 1, vec![None, gauge(6.0, 6.0, 6.0, 6.0), None]),
+        ];
+        let cells = &roll(&rows, Tier::Minutes5)[0].cells;
+        let is_ended = |cell: &Option<Point>| cell.is_some_and(|point| is_stale(last_of(&point)));
+        assert!(is_ended(&cells[0]) && is_ended(&cells[4]) && is_ended(&cells[5]), "{cells:?}");
+        assert_eq!(cells[1], tallied(1.0, 4.0, 4.0, 4.0));
+        assert_eq!((cells[2], cells[3]), (gauge(6.0, 2.0, 6.0, 4.0), tallied(2.0, 2.0, 6.0, 8.0)));
     }
 
     #[test]

@@ -62,7 +62,9 @@ pub async fn turn(hub: &Arc<Hub>) -> Result<usize, StoreError> {
     let some = unjoined.take(hour, waiting.div_ceil(TURNS));
     let locks: BTreeMap<u32, _> = {
         let state = hub.state();
-        state.hosts.values().map(|host| (host.row.short, host.lock.clone())).collect()
+        let hosts = state.hosts.values().map(|host| (host.row.short, host.lock.clone()));
+        let sources = hub.sources.all().into_iter().map(|source| (source.short, source.lock.clone()));
+        hosts.chain(sources).collect()
     };
     let mut joined = 0;
     for (hour, host) in some {

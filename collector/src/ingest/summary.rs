@@ -22,7 +22,7 @@ pub const SERIES_MAX: usize = 2 * series::SERIES_MAX;
 /// Most bytes of a series' name and labels together.
 pub const KEY_BYTES_MAX: usize = 4_096;
 /// A summary from further ahead of our clock than this is stored under the time it came.
-const AHEAD_MS_MAX: i64 = 3_600_000;
+pub const AHEAD_MS_MAX: i64 = 3_600_000;
 
 /// Why a definition or a summary is refused.
 #[derive(Debug, thiserror::Error)]

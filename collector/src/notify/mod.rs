@@ -11,7 +11,7 @@ use std::time::Duration;
 use mainstay_core::id::IncidentId;
 use tokio::sync::mpsc;
 
-pub use post::{PostError, Target, post};
+pub use post::{PostError, Target, connect, post};
 
 use crate::clock;
 use crate::hub::Hub;

@@ -1,4 +1,4 @@
-//! One HTTP POST, with a deadline. Plain or over TLS with the machine's own roots.
+//! One HTTP POST, with a deadline, and connections for many. Plain or over TLS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +6,9 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
 use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -30,8 +31,8 @@ pub enum PostError {
     #[error("{0} answered {1}")]
     Answer(String, u16),
     /// It took too long.
-    #[error("{0} did not answer within 10 s")]
-    Deadline(String),
+    #[error("{0} did not answer within {1} s")]
+    Deadline(String, u64),
 }
 
 /// A URL, taken apart.
@@ -61,8 +62,23 @@ impl Target {
         Ok(Self { tls, host, port, path })
     }
 
-    fn place(&self) -> String {
+    /// Host and port, as they are told.
+    #[must_use]
+    pub fn place(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+
+    /// What the header `host` says: no port where it is the usual one.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let usual = if self.tls { 443 } else { 80 };
+        if self.port == usual { self.host.clone() } else { self.place() }
+    }
+
+    /// The path with its query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
     }
 }
 
@@ -75,51 +91,67 @@ pub async fn post(url: &str, content_type: &str, body: String) -> Result<(), Pos
     let place = target.place();
     match tokio::time::timeout(DEADLINE, send(&target, content_type, body)).await {
         Ok(sent) => sent,
-        Err(_) => Err(PostError::Deadline(place)),
+        Err(_) => Err(PostError::Deadline(place, DEADLINE.as_secs())),
     }
 }
 
 async fn send(target: &Target, content_type: &str, body: String) -> Result<(), PostError> {
+    let reach = |error: hyper::Error| PostError::Reach(target.place(), error.to_string());
+    let mut connection = connect(target, &[]).await?;
+    let request = Request::post(&target.path)
+        .header("host", target.authority())
+        .header("content-type", content_type)
+        .header("user-agent", concat!("mainstay-collector/", env!("CARGO_PKG_VERSION")))
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|_| PostError::Url)?;
+    let answer = connection.send_request(request).await.map_err(reach)?;
+    let status = answer.status();
+    // Read to the end, so that the other side sees an orderly close.
+    let _ = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    if status.is_success() { Ok(()) } else { Err(PostError::Answer(target.place(), status.as_u16())) }
+}
+
+/// A connection to a target, which ends when this is dropped. `roots` are the only certificates that its own may be signed
+/// by; the machine's without any.
+///
+/// # Errors
+/// If nobody answers, or it is somebody else.
+pub async fn connect(target: &Target, roots: &[Vec<u8>]) -> Result<SendRequest<Full<Bytes>>, PostError> {
     let reach = |error: &dyn std::error::Error| PostError::Reach(target.place(), error.to_string());
     let host = target.host.trim_matches(['[', ']']);
     let tcp = TcpStream::connect((host, target.port)).await.map_err(|e| reach(&e))?;
+    let _ = tcp.set_nodelay(true);
     if !target.tls {
-        return exchange(target, tcp, content_type, body).await;
+        return speak(target, tcp).await;
     }
     let name = ServerName::try_from(host.to_owned()).map_err(|_| PostError::Url)?;
-    let tls = TlsConnector::from(client_config().map_err(|e| reach(&e))?);
+    let tls = TlsConnector::from(client_config(roots).map_err(|e| reach(&e))?);
     let stream = tls.connect(name, tcp).await.map_err(|e| reach(&e))?;
-    exchange(target, stream, content_type, body).await
+    speak(target, stream).await
 }
 
-fn client_config() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
+fn client_config(own: &[Vec<u8>]) -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
     let mut roots = rustls::RootCertStore::empty();
-    // What cannot be read of the machine's roots is left out: the check then fails closed.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    // What cannot be read of them is left out: the check then fails closed.
+    if own.is_empty() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    } else {
+        roots.add_parsable_certificates(own.iter().map(|der| CertificateDer::from(der.as_slice())));
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
-async fn exchange<S>(target: &Target, stream: S, content_type: &str, body: String) -> Result<(), PostError>
+async fn speak<S>(target: &Target, stream: S) -> Result<SendRequest<Full<Bytes>>, PostError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let reach = |error: hyper::Error| PostError::Reach(target.place(), error.to_string());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(reach)?;
-    let driver = tokio::spawn(connection);
-    let request = Request::post(&target.path)
-        .header("host", &target.host)
-        .header("content-type", content_type)
-        .header("user-agent", concat!("mainstay-collector/", env!("CARGO_PKG_VERSION")))
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|_| PostError::Url)?;
-    let answer = sender.send_request(request).await.map_err(reach)?;
-    let status = answer.status();
-    // Read to the end, so that the other side sees an orderly close.
-    let _ = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-    driver.abort();
-    if status.is_success() { Ok(()) } else { Err(PostError::Answer(target.place(), status.as_u16())) }
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(reach)?;
+    // It ends with the sender.
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 #[cfg(test)]

@@ -61,6 +61,11 @@ impl Seen {
     }
 }
 
+/// Takes a series of a host, by the host's number.
+pub(crate) type TakeOf<'t> = dyn FnMut(u32, Labels, &[i64], &[f64]) -> Result<(), EvalError> + 't;
+/// Is told that a host is done.
+pub(crate) type After<'t> = dyn FnMut(u32, bool, Option<i64>) -> bool + 't;
+
 /// Threads that read many hosts. Four queries are evaluated at once, so more would only wait for each other.
 const LANES: usize = 2;
 /// Fewer hosts than this are read where the query is evaluated.
@@ -85,7 +90,7 @@ impl std::fmt::Debug for Fleet<'_> {
 }
 
 impl<'h> Fleet<'h> {
-    /// All hosts of a hub.
+    /// All hosts of a hub, and who brings series over remote write.
     #[must_use]
     pub fn of(hub: &'h Hub, stop: &'h Stop) -> Self {
         let mut hosts: Vec<(HostId, Host)> = {
@@ -102,10 +107,12 @@ impl<'h> Fleet<'h> {
                 host.id = Some((Arc::from("host_id"), Arc::from(id.to_string())));
             }
         }
+        let view = Arc::new(hub.store.view());
         let mut hosts: Vec<Host> = hosts.into_iter().map(|(_, host)| host).collect();
+        hosts.extend(hub.sources.all().into_iter().map(Host::of_source));
         hosts.sort_by_key(|host| host.short);
         Self {
-            view: Arc::new(hub.store.view()),
+            view,
             hosts,
             stop,
             lanes: LANES,
@@ -164,6 +171,35 @@ impl<'h> Fleet<'h> {
             slots.into_iter().try_for_each(|slot| take(question.labels(slot, host)))?;
         }
         self.seen.borrow_mut().read.add(reader.read());
+        Ok(())
+    }
+
+    /// Hands over the series of some hosts, by their numbers, as they are stored. After each host `after` is told whether
+    /// any of its series can be meant, and the time of its last row in the range, and says whether to go on.
+    ///
+    /// # Errors
+    /// What `take` returned, at once; or that the store cannot be read.
+    pub(crate) fn of_hosts(
+        &self,
+        wanted: &Wanted<'_>,
+        hosts: &BTreeSet<u32>,
+        take: &mut TakeOf<'_>,
+        after: &mut After<'_>,
+    ) -> Result<(), EvalError> {
+        let mut lane = Lane::of(&self.view, wanted);
+        for host in self.hosts.iter().filter(|host| hosts.contains(&host.short)) {
+            self.check()?;
+            let is_meant = host.may_be_meant(wanted);
+            let mut last_ms = None;
+            if is_meant {
+                let found = lane.host(host, &mut |labels, at, values| take(host.short, labels, at, values))?;
+                last_ms = found.last_ms;
+                self.receive(host, found);
+            }
+            if !after(host.short, is_meant, last_ms) {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -6,17 +6,17 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use mainstay_fleet::block::Which;
-use mainstay_fleet::rollup::{Tally, Tier};
-use mainstay_promql::{EvalError, Fold, Label, Labels, Take, Wanted};
+use mainstay_fleet::rollup::{Tally, Tier, is_stale};
+use mainstay_promql::{EvalError, Fold, Label, Labels, Matcher, Take, Wanted};
 
 use super::Stop;
 use super::question::Question;
 use super::rolled::{self, Asked};
 use crate::hub::HostState;
+use crate::remote::sources::Source;
 use crate::services::range::coverage;
 use crate::store::StoreError;
 use crate::store::read::{Piece, Read, Reader};
-use crate::store::series::which;
 use crate::store::view::View;
 
 /// A host as it was when the query came.
@@ -25,6 +25,8 @@ pub(super) struct Host {
     pub(super) labels: Arc<[Label]>,
     /// Its id, if another host has the same labels and name.
     pub(super) id: Option<Label>,
+    /// Whom it stands for, if it is no host.
+    source: Option<Arc<Source>>,
     enrolled_ms: i64,
     heard_ms: i64,
     /// Since when nothing comes any more, of one that may not connect.
@@ -37,14 +39,35 @@ impl Host {
             short: state.row.short,
             labels: state.query_labels(),
             id: None,
+            source: None,
             enrolled_ms: state.row.enrolled_ms,
             heard_ms: state.heard_ms.max(state.mark.last_seen_ms),
             ended_ms: state.is_revoked().then_some(state.mark.last_seen_ms),
         }
     }
 
+    /// What others have written of a target: read as a host's series are.
+    pub(super) fn of_source(source: Arc<Source>) -> Self {
+        let until_ms = source.until_ms();
+        Self {
+            short: source.short,
+            labels: source.labels.clone(),
+            id: None,
+            enrolled_ms: source.first_ms,
+            // What does not come is not known to be missing.
+            heard_ms: 0,
+            ended_ms: Some(until_ms),
+            source: Some(source),
+        }
+    }
+
     pub(super) fn name(&self) -> &str {
-        self.label("host")
+        self.label(if self.source.is_some() { "instance" } else { "host" })
+    }
+
+    /// Whether what it is known by says all about a label of its series.
+    fn decides(&self, label: &str) -> bool {
+        self.source.as_ref().map_or(label == "host", |source| source.key.decides(label))
     }
 
     pub(super) fn labels(&self) -> impl Iterator<Item = &Label> {
@@ -54,7 +77,8 @@ impl Host {
     /// Whether it may have any of the series at all: decided without reading a block.
     pub(super) fn may_be_meant(&self, wanted: &Wanted<'_>) -> bool {
         let is_over = self.ended_ms.is_some_and(|ended| ended < wanted.from_ms);
-        !is_over && wanted.matchers.iter().all(|matcher| matcher.label != "host" || matcher.holds(self.name()))
+        let holds = |matcher: &Matcher| !self.decides(&matcher.label) || matcher.holds(self.label(&matcher.label));
+        !is_over && wanted.matchers.iter().all(holds)
     }
 
     pub(super) fn label(&self, name: &str) -> &str {
@@ -74,6 +98,8 @@ pub(super) struct Held<'h> {
 pub(super) struct Found {
     /// The share of the range that is there, if it has any of the series.
     pub(super) share: Option<f64>,
+    /// The time of its last row in the range, whatever it has.
+    pub(super) last_ms: Option<i64>,
     /// What it is rolled up to, if it is.
     pub(super) tier: Option<Tier>,
     pub(super) damaged: Vec<String>,
@@ -124,13 +150,12 @@ impl<'v, 'q> Lane<'v, 'q> {
             let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
             windows.extend(rows.filter(|(at, _)| span.contains(at)));
             for candidate in meant.iter().filter(|candidate| candidate.is_of(&holds)) {
-                let Some(which) = which(question.suffix, candidate.gauge) else { continue };
                 let column = &mut columns[candidate.slot];
                 if piece.tier.is_some() {
-                    let asked = Asked::of(question.suffix, which, wanted.fold);
+                    let asked = Asked::of(question.suffix_of(candidate.slot), candidate.which, wanted.fold);
                     column.add_rolled(piece, candidate.at, asked, &span)?;
                 } else {
-                    column.add(piece, (candidate.at, which), &span)?;
+                    column.add(piece, (candidate.at, candidate.which), &span)?;
                 }
             }
             Ok(())
@@ -140,15 +165,16 @@ impl<'v, 'q> Lane<'v, 'q> {
         for (slot, column) in columns.iter_mut().enumerate().filter(|(_, column)| !column.at.is_empty()) {
             any = true;
             if let Some(tier) = *tier {
-                column.roll(tier, question.suffix, wanted.fold);
+                column.roll(tier, question.suffix_of(slot), wanted.fold);
             }
             column.sort();
             take(question.labels(slot, host), &column.at, &column.values)?;
             column.clear();
         }
+        let last_ms = windows.iter().map(|(at, _)| *at).max();
         let share = any.then(|| coverage(windows, (from_ms, to_ms), host.enrolled_ms, host.heard_ms));
         let tier = tier.filter(|_| any);
-        Ok(Found { share, tier, damaged: reader.damaged(), read: reader.read().since(before) })
+        Ok(Found { share, last_ms, tier, damaged: reader.damaged(), read: reader.read().since(before) })
     }
 }
 
@@ -191,7 +217,9 @@ impl Column {
         if let Asked::Times(_) = asked {
             let mut counts = Self::default();
             counts.add(piece, Asked::Tally(Tally::Count).cell(series), span)?;
-            self.values[from..].iter_mut().zip(counts.values).for_each(|(value, count)| *value *= count);
+            // Where there were no points, as of a series that has ended, there is nothing to multiply.
+            let times = |value: f64, count: f64| if is_stale(count) { count } else { value * count };
+            self.values[from..].iter_mut().zip(counts.values).for_each(|(value, count)| *value = times(*value, count));
         }
         Ok(())
     }

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mainstay_core::series::SeriesKey;
+use mainstay_fleet::block::Which;
 use mainstay_promql::{Label, Labels, Matcher, NAME, Test};
 
 use super::hosts::Host;
 use crate::store::schema::Schema;
+use crate::store::series::which;
 
 /// A series of a schema that may be meant, if its host is.
 pub(super) struct Candidate {
     /// Its place in the schema.
     pub(super) at: usize,
-    pub(super) gauge: bool,
+    /// What of it is asked for.
+    pub(super) which: Which,
     /// Its place among all series of the question.
     pub(super) slot: usize,
     /// Matchers that its own labels do not decide.
@@ -26,34 +29,46 @@ impl Candidate {
     }
 }
 
+/// Whether a schema has a series of its own under the name that a gauge's least, greatest or mean would be told by.
+fn is_itself(schema: &Schema, key: &SeriesKey, suffix: &str) -> bool {
+    !suffix.is_empty() && {
+        let name = format!("{}:{suffix}", key.name);
+        let labels = &key.labels;
+        schema.keys.binary_search_by(|known| known.name.cmp(&name).then_with(|| known.labels.cmp(labels))).is_ok()
+    }
+}
+
 /// The matchers of a selector, and which series of which schema they mean.
 pub(super) struct Question<'q> {
-    names: Vec<Matcher>,
+    names: Vec<&'q Matcher>,
+    /// A name that ends with what of a gauge is asked for, without that, and that.
+    of_gauge: Option<(&'q str, &'q str)>,
     rest: Vec<&'q Matcher>,
-    /// What of a gauge is asked for.
-    pub(super) suffix: &'q str,
     schemas: BTreeMap<[u8; 16], Arc<Vec<Candidate>>>,
-    slots: BTreeMap<Arc<SeriesKey>, usize>,
-    /// By slot: the labels that a series has by itself.
-    keys: Vec<Vec<Label>>,
+    slots: BTreeMap<(Arc<SeriesKey>, &'q str), usize>,
+    /// By slot: the labels that a series has by itself, and what of a gauge is asked for.
+    keys: Vec<(Vec<Label>, &'q str)>,
 }
 
 impl<'q> Question<'q> {
     pub(super) fn of(matchers: &'q [Matcher]) -> Self {
         let (names, rest): (Vec<_>, Vec<_>) = matchers.iter().partition(|matcher| matcher.label == NAME);
-        let mut suffix = "";
-        let names = names.into_iter().map(|matcher| match &matcher.test {
-            Test::Is(name) => match name.rsplit_once(':') {
-                Some((base, of @ ("min" | "max" | "mean"))) => {
-                    suffix = of;
-                    Matcher::is(NAME, base)
-                }
-                _ => matcher.clone(),
-            },
-            _ => matcher.clone(),
+        let of_gauge = names.iter().find_map(|matcher| match &matcher.test {
+            Test::Is(name) => name.rsplit_once(':').filter(|(_, of)| matches!(*of, "min" | "max" | "mean")),
+            _ => None,
         });
-        let names = names.collect();
-        Self { names, rest, suffix, schemas: BTreeMap::new(), slots: BTreeMap::new(), keys: Vec::new() }
+        Self { names, of_gauge, rest, schemas: BTreeMap::new(), slots: BTreeMap::new(), keys: Vec::new() }
+    }
+
+    /// What of a series of a schema is asked for, by its name alone: what the name means, or, where it ends so, the least,
+    /// greatest or mean of a gauge. What others have written may have such a name itself.
+    fn suffix(&self, name: &str, gauge: bool) -> Option<&'q str> {
+        let holds = |name: &str| self.names.iter().all(|matcher| matcher.holds(name));
+        if holds(name) {
+            return Some("");
+        }
+        let (base, of) = self.of_gauge.filter(|(base, _)| gauge && *base == name)?;
+        holds(&format!("{base}:{of}")).then_some(of)
     }
 
     /// Which matchers hold by a host's labels.
@@ -77,19 +92,16 @@ impl<'q> Question<'q> {
                     false
                 }
             });
-            let wanted = !refused && self.names.iter().all(|matcher| matcher.holds(&key.name));
-            if !wanted || (!gauge && !self.suffix.is_empty()) {
-                continue;
-            }
-            let slot = *self.slots.entry(key.clone()).or_insert_with(|| {
-                let name =
-                    if self.suffix.is_empty() { key.name.clone() } else { format!("{}:{}", key.name, self.suffix) };
+            let Some(suffix) = self.suffix(&key.name, *gauge).filter(|_| !refused) else { continue };
+            let Some(which) = which(suffix, *gauge).filter(|_| !is_itself(schema, key, suffix)) else { continue };
+            let slot = *self.slots.entry((key.clone(), suffix)).or_insert_with(|| {
+                let name = if suffix.is_empty() { key.name.clone() } else { format!("{}:{suffix}", key.name) };
                 let labels =
                     key.labels.iter().map(|(name, value)| (Arc::from(name.as_str()), Arc::from(value.as_str())));
-                self.keys.push(labels.chain([(Arc::from(NAME), Arc::from(name))]).collect());
+                self.keys.push((labels.chain([(Arc::from(NAME), Arc::from(name))]).collect(), suffix));
                 self.keys.len() - 1
             });
-            candidates.push(Candidate { at, gauge: *gauge, slot, open });
+            candidates.push(Candidate { at, which, slot, open });
         }
         let candidates = Arc::new(candidates);
         self.schemas.insert(schema.id, candidates.clone());
@@ -103,6 +115,11 @@ impl<'q> Question<'q> {
 
     /// The labels of a series on a host: the host's, and its own, which win.
     pub(super) fn labels(&self, slot: usize, host: &Host) -> Labels {
-        Labels::of(host.labels().chain(&self.keys[slot]).cloned())
+        Labels::of(host.labels().chain(&self.keys[slot].0).cloned())
+    }
+
+    /// What of the gauge in a slot is asked for.
+    pub(super) fn suffix_of(&self, slot: usize) -> &'q str {
+        self.keys[slot].1
     }
 }

@@ -1,7 +1,7 @@
 //! Coarse series: what of them a question is answered with.
 
 use mainstay_fleet::block::Which;
-use mainstay_fleet::rollup::{Tally, Tier, values_at};
+use mainstay_fleet::rollup::{STALE, Tally, Tier, is_stale, values_at};
 use mainstay_promql::Fold;
 
 /// What of a rolled up series is handed over.
@@ -45,7 +45,15 @@ pub(super) fn together(
     suffix: &str,
     fold: Fold,
 ) -> impl Iterator<Item = (i64, f64)> {
-    let of = of_points(suffix, fold);
+    let of_points = of_points(suffix, fold);
+    let of = move |stretch: &[(i64, f64)]| {
+        let ends = stretch.last().is_some_and(|(_, value)| is_stale(*value));
+        if (fold, suffix) == (Fold::Last, "") || !stretch.iter().any(|(_, value)| is_stale(*value)) {
+            return of_points(stretch);
+        }
+        let points: Vec<(i64, f64)> = stretch.iter().copied().filter(|(_, value)| !is_stale(*value)).collect();
+        if points.is_empty() && ends { f64::from_bits(STALE) } else { of_points(&points) }
+    };
     points
         .chunk_by(move |(a, _), (b, _)| tier.stretch_of(*a) == tier.stretch_of(*b))
         .filter_map(move |stretch| Some((stretch.last()?.0, of(stretch))))
@@ -77,6 +85,21 @@ fn of_points(suffix: &str, fold: Fold) -> fn(&[(i64, f64)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_series_ended_is_no_point_and_ends_its_stretch() {
+        let stale = f64::from_bits(STALE);
+        let points = [(1, 4.0), (2, stale), (300_001, stale)];
+        let of =
+            |suffix, fold| together(&points, Tier::Minutes5, suffix, fold).map(|(_, value)| value).collect::<Vec<_>>();
+        for (suffix, fold, first) in
+            [("", Fold::Count, 1.0), ("", Fold::Sum, 4.0), ("", Fold::Max, 4.0), ("min", Fold::Last, 4.0)]
+        {
+            let values = of(suffix, fold);
+            assert!(values[0] == first && is_stale(values[1]), "{suffix} {fold:?}: {values:?}");
+        }
+        assert!(of("", Fold::Last).into_iter().all(is_stale));
+    }
 
     #[test]
     fn points_of_a_stretch_come_to_what_is_made_of_them() {

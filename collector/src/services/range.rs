@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mainstay_core::series::SeriesKey;
-use mainstay_fleet::rollup::{Tier, values_at};
+use mainstay_fleet::block::Which;
+use mainstay_fleet::rollup::{Tier, is_stale, values_at};
 use mainstay_proto::v1;
 use regex::Regex;
 use tonic::Status;
@@ -16,8 +17,10 @@ use tonic::Status;
 use super::failed;
 use crate::clock;
 use crate::hub::{HostState, Hub};
+use crate::remote::sources::Source;
 use crate::store::read::Reader;
 use crate::store::series::which;
+use crate::store::values::HostRow;
 
 /// Most points of one answer.
 const POINTS_MAX: usize = 1_000_000;
@@ -113,11 +116,17 @@ impl<'r> Question<'r> {
         })
     }
 
+    /// What of a series is asked for, by its name: what others have written may end as a gauge's least, greatest or mean.
+    fn which(&self, key: &SeriesKey, gauge: bool) -> Option<Which> {
+        match key.name.as_str() {
+            name if name == self.name => which("", gauge),
+            name if name == self.base => which(self.suffix, gauge),
+            _ => None,
+        }
+    }
+
     /// The labels of a series on a host, if the query means it: its own, then the host's name and labels.
     fn labels(&self, key: &SeriesKey, host: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
-        if key.name != self.base {
-            return None;
-        }
         let mut labels = host.clone();
         labels.extend(key.labels.iter().cloned());
         let value = |label: &str| labels.get(label).map_or("", String::as_str);
@@ -136,10 +145,13 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
         return super::promql::query(hub, request);
     }
     let question = Question::read(request)?;
-    let hosts: Vec<(Vec<u8>, HostState)> = {
+    let mut hosts: Vec<(Vec<u8>, HostState)> = {
         let state = hub.state();
         state.hosts.iter().map(|(id, host)| (id.0.to_vec(), host.clone())).collect()
     };
+    // Who brings series over remote write stands for no host and is read like one.
+    let sources = hub.sources.all().into_iter().filter(|source| source.until_ms() >= question.from_ms);
+    hosts.extend(sources.map(|source| (Vec::new(), of_source(&source))));
     let mut answer = v1::QueryRangeResponse { resolution: "raw".to_owned(), ..Default::default() };
     let mut covered = Vec::new();
     let mut points = 0;
@@ -148,9 +160,12 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
     let tier = view.finest(question.from_ms, &hub.settings().retention, clock::wall_ms());
     for (id, host) in &hosts {
         let mut labels = host.labels();
-        labels.insert("host".to_owned(), host.hostname().to_owned());
+        let is_host = !id.is_empty();
+        if is_host {
+            labels.insert("host".to_owned(), host.hostname().to_owned());
+        }
         // A matcher on the host's own labels decides without reading a block.
-        let refused = question.matchers.iter().any(|m| m.label == "host" && !m.holds(host.hostname()));
+        let refused = question.matchers.iter().any(|m| m.label == "host" && !m.holds(host.hostname())) && is_host;
         if refused || (host.is_revoked() && host.mark.last_seen_ms < question.from_ms) {
             continue;
         }
@@ -181,6 +196,13 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
     Ok(answer)
 }
 
+fn of_source(source: &Source) -> HostState {
+    let labels = source.row().labels;
+    let facts = Some(v1::HostFacts { labels, ..Default::default() });
+    let row = HostRow { short: source.short, facts, enrolled_ms: source.first_ms, ..Default::default() };
+    HostState { row, ..HostState::default() }
+}
+
 type Found = (Vec<(BTreeMap<String, String>, Points)>, f64);
 
 /// The series of one host, and the share of the range that its rows cover.
@@ -198,12 +220,12 @@ fn of_host(
         windows.extend(rows.filter(|(at, _)| within(*at)));
         let schema = piece.schema.clone();
         for (at, (key, gauge)) in schema.keys.iter().zip(&schema.gauge).enumerate() {
-            let Some(which) = which(question.suffix, *gauge) else { continue };
+            let Some(which) = question.which(key, *gauge) else { continue };
             let Some(all) = question.labels(key, labels) else { continue };
             let points = &mut series.entry(key.clone()).or_insert_with(|| (all, Points::new())).1;
             let cell = if piece.tier.is_some() { values_at(at) } else { at };
             piece.each_value(cell, which, &mut |at_ms, value| {
-                if within(at_ms) {
+                if within(at_ms) && !is_stale(value) {
                     points.insert(at_ms, value);
                 }
             })?;

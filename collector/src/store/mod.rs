@@ -3,6 +3,7 @@
 //! Reads go to the database from any thread; every write goes through the one [`Writer`], and is
 //! answered when it is on disk. Nothing else in the collector knows RocksDB.
 
+pub mod arrived;
 pub mod backup;
 mod block1;
 pub mod columns;
@@ -90,6 +91,8 @@ pub struct Store {
     thread: Option<JoinHandle<()>>,
     /// Schemas that are known to be stored, with their names.
     pub(super) schemas: schema::SchemaCache,
+    /// What has come of hosts' series, for those whom it is handed on to.
+    pub arrived: arrived::Arrived,
     /// Hours whose slots are to be joined.
     pub unjoined: seal::Unjoined,
 }
@@ -111,6 +114,7 @@ impl Store {
             writer,
             thread: Some(thread),
             schemas: schema::SchemaCache::default(),
+            arrived: arrived::Arrived::default(),
             unjoined: seal::Unjoined::default(),
         })
     }

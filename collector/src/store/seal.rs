@@ -2,12 +2,13 @@
 //!
 //! A slot is sealed when the host's next one begins, in the push that says so, quickly. An hour is joined some minutes
 //! after it is over, for one host after the other (`ingest/join.rs`), better packed. Both take what is stored of that
-//! stretch already with them, so late rows find their place and each time has one row. What cannot be read stays as it is.
+//! stretch already with them, so late rows find their place and each time has one row, whose cells may have come one after
+//! the other. What cannot be read stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mainstay_fleet::block::{self, Head, Part, Row, Unpacker};
+use mainstay_fleet::block::{self, Head, Packed, Part, ROWS_MAX, Row, Unpacker};
 
 use super::block1::Block;
 use super::keys::{BlockKey, OpenRowKey, PieceKey};
@@ -228,8 +229,8 @@ impl Store {
     }
 }
 
-/// Writes what was found as one block of each schema, and removes it from where it was. More rows than a block may have
-/// stay where they are.
+/// Writes what was found as one block of each schema, or as several where there are more rows than a block may have, and
+/// removes it from where it was.
 fn seal(batch: &mut Batch, host: u32, (hour, slot): (u32, u8), found: Found, level: i32) -> Vec<Written> {
     let mut schemas: BTreeMap<[u8; 16], Vec<Source>> = BTreeMap::new();
     for source in found.sources {
@@ -241,22 +242,40 @@ fn seal(batch: &mut Batch, host: u32, (hour, slot): (u32, u8), found: Found, lev
         let Some(schema) = sources.first().map(|source| source.schema.clone()) else { continue };
         let (mut rows, mut gone) = (BTreeMap::new(), Batch::default());
         for source in sources {
-            // Of rows of one time the one that came last counts.
-            rows.extend(source.rows.into_iter().map(|row| (row.at_ms, row)));
+            source.rows.into_iter().for_each(|row| add(&mut rows, row));
             gone.append(source.gone);
         }
         let rows: Vec<Row> = rows.into_values().collect();
-        let (Ok(packed), Some(sibling)) = (block::pack(schema.id, &schema.gauge, &rows, level), siblings.next()) else {
+        let packed = rows.chunks(ROWS_MAX).map(|rows| block::pack(schema.id, &schema.gauge, rows, level));
+        let packed = packed.collect::<Result<Vec<Packed>, _>>();
+        let places: Vec<u8> = siblings.by_ref().take(rows.len().div_ceil(ROWS_MAX)).collect();
+        let Some(packed) = packed.ok().filter(|packed| packed.len() == places.len()) else {
             tracing::warn!(host, hour, slot, rows = rows.len(), "rows cannot be sealed and stay open");
             continue;
         };
         batch.append(gone);
-        let key = PieceKey { hour, piece: PieceKey::HEAD, host, slot, sibling };
-        (0..).zip(packed.parts).for_each(|(no, part)| pieces.put_raw(&key.part(no), part));
-        pieces.put_raw(&key, packed.head);
+        for (packed, sibling) in packed.into_iter().zip(places) {
+            let key = PieceKey { hour, piece: PieceKey::HEAD, host, slot, sibling };
+            (0..).zip(packed.parts).for_each(|(no, part)| pieces.put_raw(&key.part(no), part));
+            pieces.put_raw(&key, packed.head);
+        }
         written.push(Written { schema, rows });
     }
     // After all removals: a block may stand where another stood.
     batch.append(pieces);
     written
+}
+
+/// Adds a row. Of rows of one time the one that came last counts, cell by cell: what a scrape brought may have come in
+/// several requests.
+fn add(rows: &mut BTreeMap<i64, Row>, row: Row) {
+    match rows.get_mut(&row.at_ms) {
+        Some(known) => {
+            known.cells.iter_mut().zip(row.cells).for_each(|(cell, later)| *cell = later.or(*cell));
+            (known.window_ms, known.samples) = (row.window_ms, row.samples);
+        }
+        None => {
+            rows.insert(row.at_ms, row);
+        }
+    }
 }

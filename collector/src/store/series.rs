@@ -60,6 +60,19 @@ impl Store {
     pub fn put_row(&self, batch: &mut Batch, host: u32, schema: &Schema, row: &Row) {
         let key = OpenRowKey { host, slot: slot_of(row.at_ms), at_ms: row.at_ms };
         batch.put_raw(&key, write_loose(schema.id, row));
+        self.arrived.note(batch, host, row.at_ms, || {
+            let newest = self.scan_back::<OpenRowKey>(&OpenRowKey::of(host)).next();
+            newest.and_then(Result::ok).map(|(key, _)| key.at_ms)
+        });
+    }
+
+    /// The open row of a moment, if there is one that can be read, with the names of its cells.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn row_at(&self, host: u32, at_ms: i64) -> Result<Option<(Arc<Schema>, Row)>, StoreError> {
+        let Some(bytes) = self.get_raw(&OpenRowKey { host, slot: slot_of(at_ms), at_ms })? else { return Ok(None) };
+        Ok(open_row(self, &bytes)?.unwrap_or_default())
     }
 
     /// The newest row of a host, with the names of its cells.

@@ -293,3 +293,25 @@ pub struct SchemaRow {
     #[prost(bool, repeated, tag = "2")]
     pub gauge: Vec<bool>,
 }
+
+/// Who brings series over remote write.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SourceRow {
+    /// What it is known by.
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<v1::Label>,
+    /// The time of its first row.
+    #[prost(sint64, tag = "2")]
+    pub first_ms: i64,
+    /// No row is later than this.
+    #[prost(sint64, tag = "3")]
+    pub until_ms: i64,
+}
+
+/// How far something was handed on.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct SentRow {
+    /// The time of the last row.
+    #[prost(sint64, tag = "1")]
+    pub upto_ms: i64,
+}

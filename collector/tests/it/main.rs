@@ -14,6 +14,7 @@ mod power;
 mod program;
 mod promql;
 mod query;
+mod remote;
 mod retention;
 mod rollup;
 mod room;
