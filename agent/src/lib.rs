@@ -4,6 +4,7 @@
 //! Modules in reading order. Invariant: no decision is made here.
 
 pub mod actuate;
+mod backoff;
 pub mod config;
 pub mod durable;
 pub mod enrol;
