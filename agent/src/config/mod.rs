@@ -6,9 +6,11 @@
 
 mod load;
 mod notify;
+mod secret;
 mod settings;
 
 pub use load::{Files, load};
 pub use mainstay_core::config::Problem;
-pub use notify::{SecretFile, SmtpTarget, SmtpTls, Target, WebhookTarget};
+pub use notify::{SmtpTarget, SmtpTls, Target, WebhookTarget};
+pub use secret::{SecretError, SecretFile};
 pub use settings::{LogFormat, LogSettings, Settings, StateSettings, read};
