@@ -25,7 +25,7 @@ pub(super) async fn send(target: &WebhookTarget, message: &Message) -> Result<()
     // A receiver that has seen this key before can drop the repetition.
     headers.push(("Idempotency-Key".to_owned(), message.action.clone()));
     let roots = if url.tls { Some(http::trust(target.ca_file.as_deref()).map_err(|e| e.to_string())?) } else { None };
-    let request = http::Message { body: Some(body(message)), headers };
+    let request = http::Message { body: Some(body(message).into()), headers };
     let status = http::send(&url, request, roots, DEADLINE).await.map_err(|error| error.to_string())?;
     if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
 }
