@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod otlp;
 pub mod panics;
 pub mod recording;
 pub mod run;
