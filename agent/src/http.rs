@@ -1,15 +1,16 @@
-//! One HTTP/1.1 request over one connection, within a deadline. For probes and webhooks.
+//! One HTTP/1.1 request over one connection, within a deadline. For probes, webhooks and exports.
 //!
-//! No redirects, no keep-alive, and only the head of the answer is looked at: what a probe or a
-//! webhook says in its body is of no interest and may be endless.
+//! No redirects, no keep-alive, and of the body of an answer no more is read than is asked for: it may be endless, and
+//! what a probe or a webhook says in it is of no interest.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
+use hyper::client::conn::http1::SendRequest;
+use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -116,9 +117,20 @@ pub enum HttpError {
 #[derive(Debug, Clone, Default)]
 pub struct Message {
     /// Sent with `POST` when there is one, else with `GET`.
-    pub body: Option<Vec<u8>>,
+    pub body: Option<Bytes>,
     /// Name and value of further headers.
     pub headers: Vec<(String, String)>,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Whether it went well.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// As much of its body as was asked for and came.
+    pub body: Vec<u8>,
 }
 
 /// Sends one request and waits for the head of the answer. `roots` are for `https`.
@@ -131,16 +143,30 @@ pub async fn send(
     roots: Option<Arc<rustls::ClientConfig>>,
     deadline: Duration,
 ) -> Result<StatusCode, HttpError> {
+    Ok(ask(url, message, roots, deadline, 0).await?.status)
+}
+
+/// Sends one request and waits for the answer with as much of its body as `body_max` bytes.
+///
+/// # Errors
+/// [`HttpError`].
+pub async fn ask(
+    url: &Url,
+    message: Message,
+    roots: Option<Arc<rustls::ClientConfig>>,
+    deadline: Duration,
+    body_max: usize,
+) -> Result<Answer, HttpError> {
     let exchange = async {
         let stream = connect(&url.host, url.port).await?;
         if !url.tls {
-            return exchange(stream, url, message).await;
+            return exchange(stream, url, message, body_max).await;
         }
         let roots = roots.ok_or_else(|| HttpError::Roots("none were given".to_owned()))?;
         let tls = |source| HttpError::Tls { host: url.host.clone(), source };
         let name = ServerName::try_from(url.host.clone()).map_err(|error| tls(std::io::Error::other(error)))?;
         let stream = tokio_rustls::TlsConnector::from(roots).connect(name, stream).await.map_err(tls)?;
-        exchange(stream, url, message).await
+        exchange(stream, url, message, body_max).await
     };
     tokio::time::timeout(deadline, exchange).await.map_err(|_| HttpError::Late(deadline))?
 }
@@ -158,7 +184,8 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     url: &Url,
     message: Message,
-) -> Result<StatusCode, HttpError> {
+    body_max: usize,
+) -> Result<Answer, HttpError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let mut request = Request::builder()
         .method(if message.body.is_some() { "POST" } else { "GET" })
@@ -169,19 +196,40 @@ async fn exchange(
     for (name, value) in &message.headers {
         request = request.header(name, value);
     }
-    let request = request.body(Full::new(Bytes::from(message.body.unwrap_or_default())))?;
+    let request = request.body(Full::new(message.body.unwrap_or_default()))?;
     // The connection has to be driven while the answer is waited for, and ends with this function.
-    tokio::pin!(connection);
-    let answer = sender.send_request(request);
+    let mut connection = Box::pin(connection);
+    let answer = answer(&mut sender, request, body_max);
     tokio::pin!(answer);
     tokio::select! {
         biased;
-        answer = &mut answer => Ok(answer?.status()),
-        ended = &mut connection => match ended {
-            Ok(()) => Ok(answer.await?.status()),
-            Err(error) => Err(error.into()),
-        },
+        answer = &mut answer => answer,
+        ended = &mut connection => {
+            // What had come by then is still there; nothing more will.
+            drop(connection);
+            match (answer.await, ended) {
+                (Err(_), Err(error)) => Err(error.into()),
+                (answer, _) => answer,
+            }
+        }
     }
+}
+
+async fn answer(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+    body_max: usize,
+) -> Result<Answer, HttpError> {
+    let (head, mut incoming) = sender.send_request(request).await?.into_parts();
+    let mut body = Vec::new();
+    // A body that breaks off is as much as came of it: the head has said how it went.
+    while body.len() < body_max
+        && let Some(Ok(frame)) = incoming.frame().await
+    {
+        let data = frame.into_data().unwrap_or_default();
+        body.extend_from_slice(data.get(..body_max - body.len()).unwrap_or(&data));
+    }
+    Ok(Answer { status: head.status, headers: head.headers, body })
 }
 
 /// The certificates that are trusted: those of `file`, else the system's. Read when needed and
@@ -257,6 +305,19 @@ mod tests {
         assert_eq!(status, 503);
         let request = served.await.unwrap();
         assert!(request.starts_with("GET /hook HTTP/1.1\r\n") && request.contains("connection: close"), "{request}");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn reads_as_much_of_the_body_as_is_asked_for_and_comes() {
+        for (body_max, want) in [(0, ""), (3, "abc"), (5, "abcde"), (100, "abcdef")] {
+            let answer = "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 10\r\n\r\nabcdef";
+            let (url, served) = server(answer).await;
+            let message = Message { body: Some(Bytes::from_static(b"x")), headers: Vec::new() };
+            let answer = ask(&url, message, None, Duration::from_secs(5), body_max).await.unwrap();
+            assert_eq!((answer.status.as_u16(), answer.headers["retry-after"].to_str().unwrap()), (429, "7"));
+            assert_eq!(String::from_utf8(answer.body).unwrap(), want, "{body_max}");
+            assert!(served.await.unwrap().starts_with("POST /hook HTTP/1.1\r\n"));
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -4,6 +4,7 @@
 //! Modules in reading order. Invariant: no decision is made here.
 
 pub mod actuate;
+mod backoff;
 pub mod config;
 pub mod durable;
 pub mod enrol;
@@ -17,6 +18,7 @@ pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod otlp;
 pub mod panics;
 pub mod recording;
 pub mod run;

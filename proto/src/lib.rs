@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod otlp;
 
 /// Version 1 of the wire.
 #[allow(missing_docs, unreachable_pub, missing_debug_implementations, clippy::all)]

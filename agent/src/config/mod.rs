@@ -6,9 +6,13 @@
 
 mod load;
 mod notify;
+mod otlp;
+mod secret;
 mod settings;
 
 pub use load::{Files, load};
 pub use mainstay_core::config::Problem;
-pub use notify::{SecretFile, SmtpTarget, SmtpTls, Target, WebhookTarget};
+pub use notify::{SmtpTarget, SmtpTls, Target, WebhookTarget};
+pub use otlp::OtlpSettings;
+pub use secret::{SecretError, SecretFile};
 pub use settings::{LogFormat, LogSettings, Settings, StateSettings, read};

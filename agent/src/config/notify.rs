@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use mainstay_core::config::{Spanned, TableReader};
 
+use super::secret::{SecretFile, absolute, secret_file};
+
 /// Most targets.
 const TARGETS_MAX: usize = 32;
 
@@ -58,37 +60,6 @@ pub enum SmtpTls {
     Tls,
     /// Not at all: for a relay on this host.
     None,
-}
-
-/// A file that holds a secret, or a systemd credential (`credential:NAME`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretFile(pub String);
-
-impl SecretFile {
-    /// Reads the secret.
-    ///
-    /// # Errors
-    /// Names the file, never what is in it.
-    pub fn read(&self) -> Result<String, SecretError> {
-        let path = self.path();
-        std::fs::read_to_string(&path).map_err(|source| SecretError { path, source })
-    }
-
-    fn path(&self) -> PathBuf {
-        match self.0.strip_prefix("credential:") {
-            Some(name) => PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_default()).join(name),
-            None => PathBuf::from(&self.0),
-        }
-    }
-}
-
-/// A secret that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read the secret in {path}")]
-pub struct SecretError {
-    path: PathBuf,
-    #[source]
-    source: std::io::Error,
 }
 
 /// Reads all targets.
@@ -159,26 +130,6 @@ fn is_address(table: &TableReader<'_>, key: &str, address: &Spanned<String>) -> 
         table.problem(&address.place, format!("`{key}` must be a mail address, not {:?}", address.value));
     }
     is_valid
-}
-
-fn secret_file(table: &mut TableReader<'_>, key: &str) -> Option<SecretFile> {
-    let file = table.opt_str(key)?;
-    if file.starts_with('/')
-        || file.strip_prefix("credential:").is_some_and(|name| !name.is_empty() && !name.contains('/'))
-    {
-        return Some(SecretFile(file.value));
-    }
-    table.problem(&file.place, format!("`{key}` must be an absolute path or `credential:NAME`"));
-    None
-}
-
-fn absolute(table: &mut TableReader<'_>, key: &str) -> Option<PathBuf> {
-    let file = table.opt_str(key)?;
-    if file.starts_with('/') {
-        return Some(PathBuf::from(file.value));
-    }
-    table.problem(&file.place, format!("`{key}` must be an absolute path"));
-    None
 }
 
 #[cfg(test)]

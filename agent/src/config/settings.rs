@@ -14,6 +14,7 @@ use crate::host::changes::{PATTERNS_MAX, is_pattern};
 use crate::host::filesystems::FilesystemSettings;
 
 use super::notify::{Target, read_targets};
+use super::otlp::{OtlpSettings, read_otlp};
 
 /// Least and most CPU of the budget, as shares of one core.
 const CPU_MIN: f64 = 0.001;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub changes: ChangeSettings,
     /// `[metrics] listen`: where `/metrics` is served (default 127.0.0.1:7445); `None` for `off`.
     pub metrics: Option<SocketAddr>,
+    /// `[otlp]`: where metrics are sent (default nowhere).
+    pub otlp: Option<OtlpSettings>,
     /// `[state]`
     pub state: StateSettings,
     /// `[collector] address`: used instead of the one in the enrolment token.
@@ -137,6 +140,7 @@ impl Default for Settings {
             journal: JournalSettings::default(),
             changes: ChangeSettings::default(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 7445))),
+            otlp: None,
             state: StateSettings::default(),
             collector: None,
             log: LogSettings::default(),
@@ -171,6 +175,7 @@ impl Settings {
             ("journal", self.journal != new.journal),
             ("changes", self.changes != new.changes),
             ("metrics", self.metrics != new.metrics),
+            ("otlp", self.otlp != new.otlp),
             ("state", self.state != new.state),
             ("collector", self.collector != new.collector),
             ("log", self.log != new.log),
@@ -204,6 +209,7 @@ pub fn read(mut top: TableReader<'_>) -> Option<Settings> {
     if let Some(table) = top.opt_table("metrics") {
         read_metrics(table, &mut settings.metrics);
     }
+    settings.otlp = read_otlp(&mut top);
     if let Some(table) = top.opt_table("state") {
         read_state(table, &mut settings.state);
     }
@@ -385,7 +391,7 @@ mod tests {
             .fold(String::new(), |text, line| text + line + "\n");
         let settings = parsed(&examples).unwrap();
         assert_eq!(settings.notify.len(), 2);
-        assert!(!settings.labels.is_empty());
+        assert!(!settings.labels.is_empty() && settings.otlp.is_some());
     }
 
     #[test]
@@ -394,7 +400,7 @@ mod tests {
             "[labels]\nrole = \"web\"\n[sampling]\nevery = \"2s\"\n[budget]\ncpu = \"2.5%\"\nmemory = \"64MiB\"\n[filesystems]\nnetwork = true\n\
              ignore_mounts = [\"/mnt\"]\n[journal]\nfollow = false\nlines = false\nredact = [\"acct-*\"]\n\
              [changes]\nwatch = false\nfiles = [\"/etc/nginx/*\"]\n\
-             [metrics]\nlisten = \"off\"\n[state]\nspool_max = \"8MiB\"\n\
+             [metrics]\nlisten = \"off\"\n[otlp]\nendpoint = \"http://otel.example:4318\"\n[state]\nspool_max = \"8MiB\"\n\
              [collector]\naddress = \"c.example:7443\"\n[log]\nformat = \"json\"\nlevel = \"debug\"\n",
         )
         .unwrap();
@@ -405,10 +411,11 @@ mod tests {
         assert_eq!(settings.journal.redaction(), None);
         assert!(!settings.changes.watch && settings.changes.files == ["/etc/nginx/*"]);
         assert_eq!(settings.metrics, None);
+        assert_eq!(settings.otlp.as_ref().map(|otlp| otlp.url.as_str()), Some("http://otel.example:4318/v1/metrics"));
         assert_eq!(settings.state.spool_bytes_max, 8 << 20);
         assert_eq!(settings.collector.as_deref(), Some("c.example:7443"));
         assert_eq!(settings.log.format, LogFormat::Json);
-        let later = ["labels", "journal", "changes", "metrics", "state", "collector", "log"];
+        let later = ["labels", "journal", "changes", "metrics", "otlp", "state", "collector", "log"];
         assert_eq!(Settings::default().needing_restart(&settings), later);
     }
 

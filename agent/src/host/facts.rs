@@ -28,6 +28,15 @@ pub fn boot_id(root: &Path) -> BootId {
     text.trim().parse().unwrap_or_default()
 }
 
+/// The machine's id, as systemd keeps it; empty where it has none.
+#[must_use]
+pub fn machine_id(root: &Path) -> String {
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    let is_id = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let ids = ["etc/machine-id", "var/lib/dbus/machine-id"].map(|path| read(path).trim().to_owned());
+    ids.into_iter().find(|id| is_id(id)).unwrap_or_default()
+}
+
 fn pretty_name(os_release: &str) -> Option<String> {
     let value = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     Some(value.trim_matches(['"', '\'']).to_owned())
@@ -52,5 +61,17 @@ mod tests {
         assert_eq!(facts.boot.to_string(), boot);
         assert_eq!(facts.kernel, "");
         assert_eq!(facts.labels["role"], "web");
+    }
+
+    #[test]
+    fn an_image_that_was_not_booted_yet_has_no_machine_id() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("etc")).unwrap();
+        assert_eq!(machine_id(root.path()), "");
+        fs::write(root.path().join("etc/machine-id"), "uninitialized\n").unwrap();
+        assert_eq!(machine_id(root.path()), "");
+        let id = "0f0e0d0c0b0a09080706050403020100";
+        fs::write(root.path().join("etc/machine-id"), format!("{id}\n")).unwrap();
+        assert_eq!(machine_id(root.path()), id);
     }
 }

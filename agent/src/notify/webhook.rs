@@ -18,14 +18,14 @@ const DEADLINE: Duration = Duration::from_secs(15);
 pub(super) async fn send(target: &WebhookTarget, message: &Message) -> Result<(), String> {
     let url = Url::parse(&target.url)?;
     let mut headers = match &target.headers_file {
-        Some(file) => parse_headers(&file.read().map_err(|error| crate::actuate::chain(&error))?)?,
+        Some(file) => file.headers()?,
         None => Vec::new(),
     };
     headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
     // A receiver that has seen this key before can drop the repetition.
     headers.push(("Idempotency-Key".to_owned(), message.action.clone()));
     let roots = if url.tls { Some(http::trust(target.ca_file.as_deref()).map_err(|e| e.to_string())?) } else { None };
-    let request = http::Message { body: Some(body(message)), headers };
+    let request = http::Message { body: Some(body(message).into()), headers };
     let status = http::send(&url, request, roots, DEADLINE).await.map_err(|error| error.to_string())?;
     if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
 }
@@ -42,29 +42,4 @@ fn body(message: &Message) -> Vec<u8> {
         "sender": "mainstay",
     });
     object.to_string().into_bytes()
-}
-
-/// Reads `Name: value` lines. An error never quotes a line: it may hold a secret.
-fn parse_headers(text: &str) -> Result<Vec<(String, String)>, String> {
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| {
-            let (name, value) =
-                line.split_once(':').ok_or_else(|| format!("headers_file line {number} is not `Name: value`"))?;
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_are_read_and_a_wrong_line_is_named_without_its_text() {
-        let headers = parse_headers("Authorization: Bearer a:b\n\nX-Team: ops\n").unwrap();
-        assert_eq!(headers, [("Authorization".into(), "Bearer a:b".into()), ("X-Team".into(), "ops".into())]);
-        let error = parse_headers("X: 1\nhunter2\n").unwrap_err();
-        assert_eq!(error, "headers_file line 2 is not `Name: value`");
-    }
 }

@@ -24,6 +24,9 @@ impl Shell {
         self.own_state(&mut text);
         self.own_work(&mut text);
         self.uplink.expose(&mut text);
+        if let Some(otlp) = &self.otlp {
+            otlp.expose(&mut text);
+        }
         own_process(&mut text);
         text
     }

@@ -53,6 +53,7 @@ use crate::keeper::{Keeper, Kept};
 use crate::log::Causes;
 use crate::metrics::{self, Asked, Own};
 use crate::notify::{self, Sender};
+use crate::otlp::Otlp;
 
 pub use enrolment::enrol;
 use learned::Snapshots;
@@ -152,6 +153,8 @@ struct Shell {
     sender: Sender,
     keeper: Keeper,
     uplink: Uplink,
+    /// Where metrics are sent, if they are.
+    otlp: Option<Otlp>,
     watch: Watch,
     sd: SdNotify,
     events: mpsc::Sender<Event>,
@@ -275,6 +278,9 @@ impl Shell {
             self.counts.samples += 1;
             self.counts.sample_seconds = sampling.elapsed().as_secs_f64();
             self.look_for_held(&sample);
+            if let Some(otlp) = &mut self.otlp {
+                otlp.sampled(&sample);
+            }
             self.feed(Input::Sample(Box::new(sample)));
         }
         self.changed_by_now();

@@ -79,6 +79,8 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
     let mut ids = IdSource::new(u64::from_ne_bytes(seed));
     let core = core_settings(&paths, &settings, enrolled, ids.next_u64(), observe_only.clone());
     let hostname = core.facts.hostname.clone();
+    let otlp = settings.otlp.as_ref();
+    let otlp = otlp.map(|otlp| Otlp::start(otlp, &paths.root, &core.facts, host_id, ids.next_u64()));
     let (uplink, spool) = Uplink::start(&settings, identity, &core.facts, &ledger, &mut ids)?;
     let keeper = Keeper::start(ledger, spool, state.join("recording"), told).context("cannot start a thread")?;
     info!(host = ?host_id.map(|id| id.to_string()), hostname, records = restored.records.len(), "starting");
@@ -134,6 +136,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         sender,
         keeper,
         uplink,
+        otlp,
         watch,
         sd,
         events,

@@ -3,12 +3,11 @@
 //! A task of its own dials, says Hello, sends what the spool holds and passes on what the collector
 //! says. The loop talks to it over [`UplinkHandle::send`] and hears of it as [`Inbound`]. While
 //! there is no session the agent misses nothing but leases: the spool fills, and the task dials
-//! again, waiting as [`backoff`] says.
+//! again, waiting as [`crate::backoff`] says.
 //!
 //! Invariant: the identity is never dropped here. A collector that does not know the host says so,
 //! the task keeps trying slowly, and the operator is told (`agent.degraded`).
 
-mod backoff;
 pub mod message;
 mod push;
 mod session;
@@ -25,10 +24,10 @@ use mainstay_core::time::Now;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::backoff::Backoff;
 use crate::identity::Identity;
 use crate::ledger::Reader;
 use crate::spool::SpoolHandle;
-use backoff::Backoff;
 pub use message::{Inbound, OrderKind, OutMessage, PolicyStanding, SignedBytes};
 
 /// Most messages of the loop that wait to be sent.

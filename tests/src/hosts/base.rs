@@ -143,12 +143,14 @@ fn logged(mut command: Command, log: File) -> Result<()> {
 
 /// Makes a fresh Debian a quiet host: nothing on but systemd's own, no machine id, quick dpkg.
 fn prepare(root: &Path) -> Result<()> {
-    let wants = root.join("etc/systemd/system/multi-user.target.wants");
-    for entry in fs::read_dir(&wants).into_iter().flatten() {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name != "remote-fs.target" {
-            fs::remove_file(entry.path())?;
+    for target in ["multi-user", "default", "sockets", "timers"] {
+        let wants = root.join(format!("etc/systemd/system/{target}.target.wants"));
+        for entry in fs::read_dir(&wants).into_iter().flatten() {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != "remote-fs.target" {
+                fs::remove_file(entry.path())?;
+            }
         }
     }
     // Services that still have a start script only: systemd would take them up at every boot.

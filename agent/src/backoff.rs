@@ -11,29 +11,29 @@ use mainstay_core::id::IdSource;
 /// The ceiling of the first wait; it doubles with each attempt.
 const FIRST: Duration = Duration::from_secs(1);
 /// The highest ceiling.
-pub(super) const CEILING_MAX: Duration = Duration::from_secs(120);
+pub(crate) const CEILING_MAX: Duration = Duration::from_secs(120);
 /// Longest that a server may make us wait.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Counts attempts and draws waits.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     attempts: u32,
     random: IdSource,
 }
 
 impl Backoff {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { attempts: 0, random: IdSource::new(seed) }
     }
 
     /// The connection works: the next wait is short again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }
 
     /// The wait before the next attempt.
-    pub(super) fn next(&mut self, retry_after: Duration) -> Duration {
+    pub(crate) fn next(&mut self, retry_after: Duration) -> Duration {
         let ceiling = FIRST.saturating_mul(1 << self.attempts.min(16)).min(CEILING_MAX);
         self.attempts = self.attempts.saturating_add(1);
         let ceiling_us = u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX);
