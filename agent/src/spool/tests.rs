@@ -297,6 +297,36 @@ fn what_a_restored_collector_lacks_and_is_gone_is_a_gap_and_its_records_come_aga
 }
 
 #[test]
+fn records_go_out_in_their_order_also_when_a_part_of_their_references_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    spool.refer(3, at(0)).unwrap();
+    spool.acknowledge(Seq(3), at(1));
+    spool.keep.rotate(4).unwrap();
+    spool.refer(5, at(1000)).unwrap();
+    spool.acknowledge(Seq(4), at(1000));
+    assert_eq!(spool.keep.segments.len(), 1, "the first three are gone");
+    spool.resume(Seq(0), 1, at(1001)).unwrap();
+    spool.refer(6, at(1002)).unwrap();
+    let records = |spool: &mut Spool| -> Vec<String> {
+        let items = spool.next_items(usize::MAX).unwrap();
+        items.iter().filter(|item| matches!(item.body, Body::Record(_))).map(shown).collect()
+    };
+    let sent = records(&mut spool);
+    let last: Vec<_> = sent.iter().map(|item| item.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(last, ["2", "3", "4", "5", "6"], "{sent:?}");
+    // A spool that was begun since refers to what it needs to.
+    let other = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(SpoolSettings { countersigned: 5, ..settings(other.path(), 64 << 20) }, at(0)).unwrap();
+    spool.refer(6, at(1)).unwrap();
+    spool.resume(Seq(0), 3, at(2)).unwrap();
+    assert_eq!(records(&mut spool), ["1 record 4", "2 record 5", "3 record 6"]);
+    spool.acknowledge(Seq(2), at(3));
+    spool.resume(Seq(2), 5, at(4)).unwrap();
+    assert_eq!(records(&mut spool), ["3 record 6"], "as before where nothing is lacking");
+}
+
+#[test]
 fn a_machine_set_back_begins_a_new_numbering_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(dir.path());
