@@ -3,6 +3,7 @@
 
 pub mod approvals;
 pub mod ask;
+pub mod backups;
 pub mod capacity;
 pub mod changes;
 pub mod command;

@@ -3,12 +3,13 @@
 //! Reads go to the database from any thread; every write goes through the one [`Writer`], and is
 //! answered when it is on disk. Nothing else in the collector knows RocksDB.
 
-pub mod backup;
 mod block1;
+pub mod checkpoint;
 pub mod columns;
 mod cursor;
 pub mod keys;
 pub mod read;
+pub mod restored;
 pub mod retention;
 pub mod rollup;
 pub mod room;
@@ -144,6 +145,14 @@ impl Store {
     /// If it could not be written.
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.writer.commit(batch).await
+    }
+
+    /// Makes a batch durable, on a thread that may wait.
+    ///
+    /// # Errors
+    /// If it could not be written.
+    pub fn commit_waiting(&self, batch: Batch) -> Result<(), StoreError> {
+        self.writer.commit_waiting(batch)
     }
 
     /// What the writer has done.

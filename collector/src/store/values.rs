@@ -220,6 +220,23 @@ pub struct PolicyRow {
     pub generation: u64,
 }
 
+/// That this store was set back to a backup.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RestoredRow {
+    /// When it was restored.
+    #[prost(sint64, tag = "1")]
+    pub restored_ms: i64,
+    /// When the backup was made.
+    #[prost(sint64, tag = "2")]
+    pub made_ms: i64,
+    /// The backup's name.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// Some host may have been given a policy of a generation up to this.
+    #[prost(uint64, tag = "4")]
+    pub generation: u64,
+}
+
 /// What an operator ordered.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CommandRow {

@@ -2,12 +2,14 @@
 
 mod agent;
 mod ask;
+mod backup;
 mod capacity;
 mod cardinality;
 mod changes;
 mod crash;
 mod enrol;
 mod fleet;
+mod heal;
 mod notify;
 mod operator;
 mod power;
