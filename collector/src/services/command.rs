@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::query::authorised;
-use super::{ask, backups, changes, failed, find, orders, policy};
+use super::{ask, backups, changes, failed, find, forget, orders, policy};
 use crate::backup::Trouble;
 use crate::backup::create::Made;
 use crate::enrol::authority::OPERATOR_LIFE;
@@ -272,6 +272,15 @@ impl CommandService for Commands {
     async fn revoke_host(&self, r: Request<v1::RevokeHostRequest>) -> Result<Response<v1::RevokeHostResponse>, Status> {
         let order = self.begin(&r, Role::Admin, format!("host revoke {}", r.get_ref().host)).await?;
         let result = self.revoke_one(&r.get_ref().host).await;
+        self.end(order, result).await
+    }
+
+    async fn delete_host(&self, r: Request<v1::DeleteHostRequest>) -> Result<Response<v1::DeleteHostResponse>, Status> {
+        let order = self.begin(&r, Role::Admin, format!("host delete {}", r.get_ref().host)).await?;
+        let (hub, host) = (self.hub.clone(), r.into_inner().host);
+        // Whoever asked may go away: what is begun is carried out.
+        let deleted = tokio::spawn(async move { forget::delete(&hub, &host).await }).await;
+        let result = deleted.unwrap_or_else(|error| Err(Status::internal(format!("deleting broke off: {error}"))));
         self.end(order, result).await
     }
 

@@ -11,6 +11,7 @@ pub mod decisions;
 pub mod explain;
 pub mod find;
 pub mod findings;
+pub mod forget;
 pub mod hosts;
 pub mod ledger;
 pub mod orders;

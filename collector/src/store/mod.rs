@@ -7,6 +7,7 @@ mod block1;
 pub mod checkpoint;
 pub mod columns;
 mod cursor;
+pub mod forget;
 pub mod keys;
 pub mod read;
 pub mod restored;

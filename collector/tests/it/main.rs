@@ -9,6 +9,7 @@ mod changes;
 mod crash;
 mod enrol;
 mod fleet;
+mod forget;
 mod heal;
 mod notify;
 mod operator;
