@@ -43,6 +43,11 @@ pub use handle::SpoolHandle;
 /// How long what is acknowledged is kept, so that a collector that was restored from a backup can
 /// ask for it again. It goes sooner when the room is needed.
 pub const KEEP_ACKED: Duration = Duration::from_secs(15 * 60);
+/// The same for findings and changes, which are few: a collector that was set back by days must hear again which have
+/// cleared since, or they stay open there.
+pub const KEEP_ACKED_FINDINGS: Duration = Duration::from_secs(7 * 86_400);
+/// Most bytes of them that are kept for longer than [`KEEP_ACKED`].
+pub const KEEP_ACKED_FINDINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What the spool is told when it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
