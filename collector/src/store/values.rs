@@ -309,4 +309,7 @@ pub struct SchemaRow {
     /// Of each, whether it is a gauge (four columns) or a counter (one).
     #[prost(bool, repeated, tag = "2")]
     pub gauge: Vec<bool>,
+    /// The last day, counted since 1970, on which a summary with these names came; 0 is unknown.
+    #[prost(uint32, tag = "3")]
+    pub used_day: u32,
 }
