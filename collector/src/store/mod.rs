@@ -94,6 +94,8 @@ pub struct Store {
     pub(super) schemas: schema::SchemaCache,
     /// Hours whose slots are to be joined.
     pub unjoined: seal::Unjoined,
+    /// When what is kept in hours begins.
+    beginning: view::Beginning,
 }
 
 impl Store {
@@ -114,6 +116,7 @@ impl Store {
             thread: Some(thread),
             schemas: schema::SchemaCache::default(),
             unjoined: seal::Unjoined::default(),
+            beginning: view::Beginning::default(),
         })
     }
 
