@@ -142,7 +142,7 @@ impl Row for BackupRow {
             self.age.clone(),
             words::bytes(self.bytes),
             words::bytes(self.own_bytes),
-            if self.problem.is_empty() { "whole".to_owned() } else { output::paint("31", &self.problem) },
+            if self.problem.is_empty() { "complete".to_owned() } else { output::paint("31", &self.problem) },
             self.files.to_string(),
             self.version.clone(),
         ]
