@@ -210,6 +210,15 @@ async fn set_back_to_a_backup_it_gets_everything_again_once_and_nothing_goes_bac
     told(&mut inbound, |said| matches!(said, Inbound::Connected { .. }).then_some(())).await;
     host.acknowledged().await;
     host.is_whole_at(&again);
+    until("what the host says of its policy", || async {
+        let state = again.hub.state();
+        let said = state.hosts[&host.identity.host].mark.policy.as_ref().and_then(|said| said.effective.clone());
+        said.filter(|effective| effective.generation == 4)
+    })
+    .await;
+    uplink.stop("stopping", GRACE, GRACE).await;
+    let (uplink, mut inbound) = host.connect(again.address.to_string());
+    told(&mut inbound, |said| matches!(said, Inbound::Connected { .. }).then_some(())).await;
 
     // Leases that were granted and are forgotten count until nobody can act on one.
     let (granted, text) = lease(&uplink, &mut inbound).await;
