@@ -62,7 +62,7 @@ pub(crate) async fn write_host(store: &Store, schema: &Schema, plan: Plan, host:
         &HostRow { short: host, facts, enrolled_ms: plan.from_ms, ..Default::default() },
     );
     batch.put(&MarkKey { host: HostId(id) }, &MarkRow { last_seen_ms: plan.to_ms, ..Default::default() });
-    store.put_schema(&mut batch, schema)?;
+    store.put_schema(&mut batch, schema, 0)?;
     let mut shapes = Shapes::of(u64::from(host), plan.series);
     let mut at_ms = plan.from_ms + STEP_MS;
     let mut slot = slot_of(at_ms);

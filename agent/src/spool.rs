@@ -43,6 +43,11 @@ pub use handle::SpoolHandle;
 /// How long what is acknowledged is kept, so that a collector that was restored from a backup can
 /// ask for it again. It goes sooner when the room is needed.
 pub const KEEP_ACKED: Duration = Duration::from_secs(15 * 60);
+/// The same for findings and changes, which are few: a collector that was set back by days must hear again which have
+/// cleared since, or they stay open there.
+pub const KEEP_ACKED_FINDINGS: Duration = Duration::from_secs(7 * 86_400);
+/// Most bytes of them that are kept for longer than [`KEEP_ACKED`].
+pub const KEEP_ACKED_FINDINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What the spool is told when it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +113,8 @@ struct Reading {
     after: u64,
     /// Gaps that begin before this were sent.
     gaps_from: u64,
+    /// The record that the next reference stands for; 0: that which it was made for.
+    record: u64,
     keep: Position,
     samples: Position,
     keep_ahead: VecDeque<Stored>,
@@ -231,7 +238,8 @@ impl Spool {
         }
         let from_keep = keep == Some(first);
         let ahead = if from_keep { &mut self.reading.keep_ahead } else { &mut self.reading.samples_ahead };
-        Ok(ahead.pop_front())
+        let item = ahead.pop_front();
+        Ok(item.map(|item| self.in_order(item)))
     }
 
     /// The collector has everything up to `durable`.
@@ -274,9 +282,41 @@ impl Spool {
         } else {
             self.acknowledge(durable, now);
         }
+        self.refer_missing(ledger, now)?;
         self.tell_lost(now);
-        self.reading = Reading { after: self.marks.acked, ..Reading::default() };
+        let record = if ledger <= self.referred { ledger + 1 } else { 0 };
+        self.reading = Reading { after: self.marks.acked, record, ..Reading::default() };
         Ok(())
+    }
+
+    /// Sees to it that there is a reference for every record that the collector lacks: a spool that was begun since, or
+    /// that has dropped what was acknowledged, has none for those that a restored collector lacks again.
+    fn refer_missing(&mut self, ledger: u64, now: Now) -> io::Result<()> {
+        let lacking = self.referred.saturating_sub(ledger);
+        let missing = lacking.saturating_sub(self.records.len() as u64);
+        if missing == 0 {
+            return Ok(());
+        }
+        self.marks.record_acked = self.marks.record_acked.min(ledger);
+        self.refer_again = (ledger + 1..=ledger + missing).collect();
+        let head = self.referred;
+        self.refer(head, now)
+    }
+
+    /// References stand for the records in their order from where the collector is, whichever they were made for: one that
+    /// was made again has a later number than those of later records, and a chain is taken link by link.
+    fn in_order(&mut self, item: Stored) -> Stored {
+        let Body::Record(made_for) = item.body else { return item };
+        if self.reading.record == 0 {
+            return item;
+        }
+        let index = self.reading.record.min(self.referred.max(made_for));
+        self.reading.record = index + 1;
+        let at = self.records.binary_search_by_key(&item.seq.0, |(seq, _)| *seq);
+        if let Some(reference) = at.ok().and_then(|at| self.records.get_mut(at)) {
+            reference.1 = index;
+        }
+        Stored { body: Body::Record(index), ..item }
     }
 
     /// What is to be known of it.

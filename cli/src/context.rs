@@ -20,6 +20,8 @@ pub(crate) const COLLECTOR: &str = "collector";
 pub(crate) const OPERATOR: &str = "operator";
 /// The private key that policies and orders are signed with.
 pub(crate) const SIGNING_KEY: &str = "policy.key";
+/// What backups are encrypted with.
+pub(crate) const BACKUP_KEY: &str = "backup.key";
 /// The public key that policies and orders are signed with.
 pub(crate) const POLICY_KEY: &str = "policy.pub";
 

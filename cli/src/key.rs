@@ -33,6 +33,23 @@ pub(crate) fn public_pem(key: &VerifyingKey) -> Result<String, Failure> {
 
 /// Reads a signing key. A file that others may read is refused: whoever has it commands the fleet.
 pub(crate) fn read_private(path: &Path) -> Result<SigningKey, Failure> {
+    let text = read_secret(path)?;
+    SigningKey::from_pkcs8_pem(&text).map_err(|_| {
+        Failure::usage(format!(
+            "{} is no Ed25519 private key in PEM (`mainstay policy keygen` makes one)",
+            path.display()
+        ))
+    })
+}
+
+/// Reads the key that backups are encrypted with.
+pub(crate) fn read_backup_key(path: &Path) -> Result<[u8; 32], Failure> {
+    let text = read_secret(path)?;
+    mainstay_proto::backup_key::read(&text).map_err(|why| Failure::usage(format!("{}: {why}", path.display())))
+}
+
+/// Reads a file that must be its owner's alone.
+fn read_secret(path: &Path) -> Result<String, Failure> {
     let text = read_text(path)?;
     let mode = std::fs::metadata(path)?.mode();
     if mode & MODE_OTHERS != 0 {
@@ -43,12 +60,7 @@ pub(crate) fn read_private(path: &Path) -> Result<SigningKey, Failure> {
             path.display()
         )));
     }
-    SigningKey::from_pkcs8_pem(&text).map_err(|_| {
-        Failure::usage(format!(
-            "{} is no Ed25519 private key in PEM (`mainstay policy keygen` makes one)",
-            path.display()
-        ))
-    })
+    Ok(text)
 }
 
 /// Reads a public key.

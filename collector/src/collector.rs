@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::backup;
 use crate::clock;
 use crate::config::{Settings, hostname};
 use crate::enrol::authority::{Authority, AuthorityError};
@@ -42,6 +43,12 @@ pub enum StartError {
         /// What the kernel said.
         #[source]
         source: std::io::Error,
+    },
+    /// A backup was not restored to its end.
+    #[error("{path} holds half of a backup: restore it again with `mainstay-collector restore`, or empty the folder")]
+    HalfRestored {
+        /// The data folder.
+        path: PathBuf,
     },
     /// The store.
     #[error("cannot open the store")]
@@ -83,6 +90,11 @@ impl Collector {
         let data = settings.data.clone();
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data);
         made.map_err(|source| StartError::Folder { path: data.clone(), source })?;
+        if data.join(backup::restore::MARK).exists() {
+            return Err(StartError::HalfRestored { path: data });
+        }
+        // Tables that it names would keep their room on the disk.
+        let _ = std::fs::remove_dir_all(data.join(backup::create::CHECKPOINT));
         let authority = Authority::open_or_make(&data.join("ca"), clock::wall_ms())?;
         let store = Store::open(&data.join("db"), settings.cache_bytes, settings.min_free)?;
         let (notices, waiting) = mpsc::channel(notify::QUEUE_MAX);

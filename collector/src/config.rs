@@ -33,8 +33,10 @@ pub struct Settings {
     pub address: Option<String>,
     /// Names and addresses that the server certificate carries besides the fixed one.
     pub names: Vec<String>,
-    /// Store, CA and backups live below (default `/var/lib/mainstay-collector`).
+    /// Store and CA live below (default `/var/lib/mainstay-collector`).
     pub data: PathBuf,
+    /// The folder that holds the backups (default `backups` below `data`).
+    pub backups: PathBuf,
     /// Root's own socket (default `/run/mainstay-collector/admin.sock`).
     pub admin_socket: PathBuf,
     /// What RocksDB may keep in memory (default 512 MiB; at least 32 MiB).
@@ -83,6 +85,7 @@ impl Settings {
             address: None,
             names: Vec::new(),
             data: folder.join("data"),
+            backups: folder.join("backups"),
             admin_socket: folder.join("admin.sock"),
             cache_bytes: 32 * 1024 * 1024,
             min_free: 0,
@@ -144,6 +147,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         table.opt_strs("names").map(|list| list.value.into_iter().map(|n| n.value).collect()).unwrap_or_default();
     let address = table.opt_str("address");
     let data = table.opt_str("data");
+    let backups = table.opt_str("backups");
     let admin_socket = table.opt_str("admin_socket");
     let cache = table.opt_bytes("cache");
     let cache = table.within("cache", cache, 32 * MIB..=64 * 1024 * MIB);
@@ -169,12 +173,14 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
     });
     table.finish();
     let listen = listen.map_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7443), |l| l.value);
+    let data: PathBuf = data.map_or_else(|| PathBuf::from("/var/lib/mainstay-collector"), |d| d.value.into());
     let settings = Settings {
         listen,
         http: http.map_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7444), |h| h.value),
         address: address.map(|a| a.value).or_else(|| names.first().map(|name| format!("{name}:{}", listen.port()))),
         names,
-        data: data.map_or_else(|| PathBuf::from("/var/lib/mainstay-collector"), |d| d.value.into()),
+        backups: backups.map_or_else(|| data.join("backups"), |b| b.value.into()),
+        data,
         admin_socket: admin_socket
             .map_or_else(|| PathBuf::from("/run/mainstay-collector/admin.sock"), |s| s.value.into()),
         cache_bytes: cache.map_or(512 * MIB, |c| c.value).try_into().unwrap_or(usize::MAX),
@@ -273,6 +279,7 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "0.0.0.0:7443");
         assert_eq!(settings.http.to_string(), "127.0.0.1:7444");
         assert_eq!(settings.address, None);
+        assert_eq!(settings.backups.to_str(), Some("/var/lib/mainstay-collector/backups"));
         let named = parse("names = [\"c.example\"]").unwrap();
         assert_eq!(named.address.as_deref(), Some("c.example:7443"));
         assert_eq!(settings.retention, Retention::default());

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use mainstay_core::id::HostId;
 use mainstay_core::time::Now;
@@ -30,7 +31,7 @@ use crate::remote::send::AllCounts;
 use crate::remote::sources::Sources;
 use crate::services::ask::Asked;
 use crate::store::keys::{CounterKey, FindingKey, HostKey, LeaseKey, MarkKey, PolicyKey};
-use crate::store::values::{HostRow, MarkRow, PolicyRow};
+use crate::store::values::{HostRow, MarkRow, PolicyRow, RestoredRow};
 use crate::store::{Batch, Store, StoreError};
 
 /// An action that is not proved for this long no longer counts as healing.
@@ -178,6 +179,10 @@ pub struct Hub {
     pub remote_counts: AllCounts,
     /// Who brings series over remote write.
     pub sources: Sources,
+    /// Held while a backup is made or read.
+    pub backing_up: Arc<tokio::sync::Mutex<()>>,
+    /// The backup that the store was last set back to.
+    pub restored: Option<RestoredRow>,
     /// What is told to people outside.
     pub notices: mpsc::Sender<Notice>,
     /// Where agents and operators connect.
@@ -201,6 +206,10 @@ impl Hub {
         bound: SocketAddr,
     ) -> Result<Arc<Self>, StoreError> {
         let fleet_id = fleet_id(&store).await?;
+        let restored = store.restored()?;
+        if let Some(RestoredRow { name, made_ms, restored_ms, .. }) = &restored {
+            tracing::info!(name, made_ms, restored_ms, "the store was set back to a backup");
+        }
         let mut hosts = BTreeMap::new();
         for item in store.scan_values::<HostKey, HostRow>(&HostKey::all()) {
             let (key, row) = item?;
@@ -222,7 +231,7 @@ impl Hub {
         let state = State {
             hosts,
             correlator,
-            leases: leases(&store)?,
+            leases: leases(&store, restored.as_ref())?,
             policy,
             admission: Admission::new(settings.sessions_per_second, clock::now()),
             next_session: 1,
@@ -241,6 +250,8 @@ impl Hub {
             pushing: tokio::sync::Mutex::default(),
             remote_counts: AllCounts::default(),
             sources,
+            backing_up: Arc::default(),
+            restored,
             notices,
             bound,
             ending: watch::Sender::new(false),
@@ -304,10 +315,12 @@ impl Hub {
     }
 }
 
-/// The grants that still count. Those of another boot of this machine count from now.
-fn leases(store: &Store) -> Result<Leases, StoreError> {
+/// The grants that still count. Those of another boot of this machine count from now; those that a backup does not know
+/// count until a window has passed since it was restored.
+fn leases(store: &Store, restored: Option<&RestoredRow>) -> Result<Leases, StoreError> {
     let now = clock::now();
-    let window_ms = i64::try_from(LeaseLimits::default().window.as_millis()).unwrap_or(i64::MAX);
+    let window = LeaseLimits::default().window;
+    let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
     let mut grants = Vec::new();
     for item in store.scan_values::<LeaseKey, v1::Now>(&LeaseKey::all()) {
         let (key, at) = item?;
@@ -318,7 +331,14 @@ fn leases(store: &Store) -> Result<Leases, StoreError> {
             grants.push((kind, key.host, Now { boot_ns: at.boot_ns, wall_ms: at.wall_ms }));
         }
     }
-    Ok(Leases::restored(grants, now))
+    let leases = Leases::restored(grants, now);
+    Ok(match restored.map(|row| now.wall_ms.saturating_sub(row.restored_ms).max(0)) {
+        // By a clock that was set back since, it is the longer wait.
+        Some(since_ms) if since_ms < window_ms => {
+            leases.closed_for(window - Duration::from_millis(since_ms.unsigned_abs()), now)
+        }
+        _ => leases,
+    })
 }
 
 async fn fleet_id(store: &Store) -> Result<[u8; 16], StoreError> {

@@ -22,7 +22,11 @@ pub struct Paths {
 }
 
 impl Paths {
-    fn load(&self) -> anyhow::Result<Settings> {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Every mistake, with its place.
+    pub(crate) fn load(&self) -> anyhow::Result<Settings> {
         load(&self.config, &self.drop_ins)
     }
 }

@@ -4,6 +4,7 @@
 //! wire has no logic.
 #![forbid(unsafe_code)]
 
+pub mod backup_key;
 pub mod convert;
 pub mod otlp;
 

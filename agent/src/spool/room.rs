@@ -3,13 +3,14 @@
 //! that is dropped here is given to them anew.
 
 use std::io;
+use std::time::Duration;
 
 use mainstay_core::id::Seq;
 use mainstay_core::time::Now;
 
 use super::item::Body;
 use super::runs::{Known, Run};
-use super::{KEEP_ACKED, Spool};
+use super::{KEEP_ACKED, KEEP_ACKED_FINDINGS, KEEP_ACKED_FINDINGS_BYTES_MAX, Spool};
 
 /// Why something is missing, as the collector and the operator see it.
 const NO_ROOM: &str = "spool full, oldest samples dropped";
@@ -23,13 +24,18 @@ impl Spool {
 
     /// Deletes what was acknowledged long enough ago.
     pub(super) fn trim(&mut self, now: Now) {
-        let is_due = |acked_at: Option<u64>| {
-            acked_at.is_some_and(|at| u128::from(now.boot_ns.saturating_sub(at)) >= KEEP_ACKED.as_nanos())
+        let is_due = |lane: &super::Lane, age: Duration| {
+            let acked_at = lane.segments.front().and_then(|segment| segment.acked_at_ns);
+            acked_at.is_some_and(|at| u128::from(now.boot_ns.saturating_sub(at)) >= age.as_nanos())
         };
-        while self.keep.segments.front().is_some_and(|segment| is_due(segment.acked_at_ns)) && self.drop_acked(true) {}
-        while self.samples.segments.front().is_some_and(|segment| is_due(segment.acked_at_ns)) && self.drop_acked(false)
-        {
+        loop {
+            let is_over = self.keep.bytes() > KEEP_ACKED_FINDINGS_BYTES_MAX;
+            let age = if is_over { KEEP_ACKED } else { KEEP_ACKED_FINDINGS };
+            if !(is_due(&self.keep, age) && self.drop_acked(true)) {
+                break;
+            }
         }
+        while is_due(&self.samples, KEEP_ACKED) && self.drop_acked(false) {}
     }
 
     /// Keeps the spool within its bound.

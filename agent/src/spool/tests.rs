@@ -280,20 +280,77 @@ fn what_a_restored_collector_lacks_and_is_gone_is_a_gap_and_its_records_come_aga
         spool.push_summary(&large_summary(n), at(n)).unwrap();
     }
     spool.acknowledge(Seq(202), at(201));
-    spool.acknowledge(Seq(202), at(2000));
+    spool.acknowledge(Seq(202), at(700_000));
     // A new segment each, so that the old ones can go.
     spool.keep.rotate(203).unwrap();
-    spool.push_finding(&finding(1), at(2000)).unwrap();
-    spool.acknowledge(Seq(203), at(2001));
+    spool.push_finding(&finding(1), at(700_000)).unwrap();
+    spool.acknowledge(Seq(203), at(700_001));
     assert_eq!((spool.keep.segments.len(), spool.samples.segments.len()), (1, 1));
     let kept = spool.samples.segments[0].first;
-    spool.resume(Seq(0), 0, at(2002)).unwrap();
+    spool.resume(Seq(0), 0, at(700_002)).unwrap();
     let text = all(&mut spool);
     assert!(
         text[0]
             .ends_with(&format!(" gap 1-{} acknowledged before the collector was restored, no longer kept", kept - 1))
     );
     assert!(text.iter().any(|item| item.ends_with(" record 1")) && text.iter().any(|item| item.ends_with(" record 2")));
+}
+
+#[test]
+fn findings_that_were_acknowledged_days_ago_come_again_and_are_kept_within_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    spool.push_finding(&finding(1), at(0)).unwrap();
+    spool.push_summary(&large_summary(2), at(0)).unwrap();
+    spool.acknowledge(Seq(2), at(1));
+    spool.keep.rotate(3).unwrap();
+    spool.samples.rotate(3).unwrap();
+    spool.push_finding(&finding(3), at(500_000)).unwrap();
+    spool.acknowledge(Seq(3), at(500_001));
+    spool.resume(Seq(0), 0, at(500_002)).unwrap();
+    let again = all(&mut spool);
+    assert!(again.iter().any(|item| item.starts_with("1 finding")), "{again:?}");
+    assert!(again.iter().any(|item| item.contains("gap 2-2")), "the summary is gone: {again:?}");
+    spool.acknowledge(Seq(4), at(500_003));
+    let evidence = vec![Evidence { text: "x".repeat(8_000), measure: None }];
+    for n in 5..605 {
+        spool.push_finding(&Finding { evidence: evidence.clone(), ..finding(n) }, at(500_004)).unwrap();
+        spool.acknowledge(Seq(n), at(500_004));
+    }
+    spool.push_finding(&finding(605), at(502_000)).unwrap();
+    spool.acknowledge(Seq(605), at(502_000));
+    let bytes = spool.keep.bytes();
+    assert!((KEEP_ACKED_FINDINGS_BYTES_MAX / 2..=KEEP_ACKED_FINDINGS_BYTES_MAX).contains(&bytes), "{bytes} are kept");
+}
+
+#[test]
+fn records_go_out_in_their_order_also_when_a_part_of_their_references_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    spool.refer(3, at(0)).unwrap();
+    spool.acknowledge(Seq(3), at(1));
+    spool.keep.rotate(4).unwrap();
+    spool.refer(5, at(700_000)).unwrap();
+    spool.acknowledge(Seq(4), at(700_000));
+    assert_eq!(spool.keep.segments.len(), 1, "the first three are gone");
+    spool.resume(Seq(0), 1, at(700_001)).unwrap();
+    spool.refer(6, at(700_002)).unwrap();
+    let records = |spool: &mut Spool| -> Vec<String> {
+        let items = spool.next_items(usize::MAX).unwrap();
+        items.iter().filter(|item| matches!(item.body, Body::Record(_))).map(shown).collect()
+    };
+    let sent = records(&mut spool);
+    let last: Vec<_> = sent.iter().map(|item| item.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(last, ["2", "3", "4", "5", "6"], "{sent:?}");
+    // A spool that was begun since refers to what it needs to.
+    let other = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(SpoolSettings { countersigned: 5, ..settings(other.path(), 64 << 20) }, at(0)).unwrap();
+    spool.refer(6, at(1)).unwrap();
+    spool.resume(Seq(0), 3, at(2)).unwrap();
+    assert_eq!(records(&mut spool), ["1 record 4", "2 record 5", "3 record 6"]);
+    spool.acknowledge(Seq(2), at(3));
+    spool.resume(Seq(2), 5, at(4)).unwrap();
+    assert_eq!(records(&mut spool), ["3 record 6"], "as before where nothing is lacking");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! `mainstay host`: one host whole, what it has learned, and its end.
 
+use std::io::{IsTerminal as _, Write as _};
+
 use clap::Subcommand;
 use mainstay_core::agent::LEARNING_SECONDS;
-use mainstay_proto::v1::{GetHostRequest, GetHostResponse, RevokeHostRequest, SeriesKey};
+use mainstay_proto::v1::{DeleteHostRequest, GetHostRequest, GetHostResponse, HostView, RevokeHostRequest, SeriesKey};
 use serde::Serialize;
 
 use super::connections::{self, ConnectionsArgs};
@@ -47,6 +49,14 @@ pub(crate) enum HostCommand {
         /// Name, id or the beginning of an id
         host: String,
     },
+    /// Delete a host that is no more, with its series, findings, decisions and ledger; it has to be enrolled anew
+    Delete {
+        /// Name, id or the beginning of an id
+        host: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// The series that says whether a host waits for a reboot.
@@ -62,7 +72,7 @@ impl HostCommand {
             Self::Show { .. } => true,
             Self::Models(args) => args.only_looks(),
             Self::Record(_) | Self::Timeline(_) | Self::Top(_) | Self::Connections(_) | Self::Logs(_) => true,
-            Self::Revoke { .. } => false,
+            Self::Revoke { .. } | Self::Delete { .. } => false,
         }
     }
 }
@@ -103,7 +113,49 @@ pub(crate) async fn run(command: &HostCommand, context: &Context) -> Result<Exit
             ));
             Ok(Exit::Success)
         }
+        HostCommand::Delete { host, yes } => delete(host, *yes, context).await,
     }
+}
+
+/// Shows whom it is about before it is too late, and wants the name typed.
+async fn delete(host: &str, yes: bool, context: &Context) -> Result<Exit, Failure> {
+    let request = GetHostRequest { host: host.to_owned() };
+    let known = connect::queries(context).await?.get_host(request).await?.into_inner();
+    let (view, now_ms) = (known.host.unwrap_or_default(), known.now_ms);
+    let name = view.facts.as_ref().map_or_else(String::new, |facts| facts.hostname.clone());
+    let id = view::host_id(&view.host_id);
+    if !yes && !is_confirmed(&name, &id, &view, now_ms)? {
+        output::say("nothing was deleted");
+        return Ok(Exit::No);
+    }
+    // By its id: meanwhile another may have come by that name.
+    let gone = connect::commands(context).await?.delete_host(DeleteHostRequest { host: id }).await?.into_inner();
+    output::say(&format!(
+        "{} is deleted with {} entries ({}); its agent is refused until it is enrolled anew (`mainstay-agent enrol --force`)",
+        gone.hostname,
+        gone.removed,
+        words::bytes(gone.removed_bytes)
+    ));
+    Ok(Exit::Success)
+}
+
+fn is_confirmed(name: &str, id: &str, view: &HostView, now_ms: i64) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "what is deleted cannot be brought back: --yes is needed where nobody can be asked",
+        ));
+    }
+    let seen = words::ago(view.last_seen_ms, now_ms);
+    output::say(&format!(
+        "{name} ({id}), {}, last seen {seen} ago, enrolled {}",
+        view.state,
+        words::date_time(view.enrolled_ms)
+    ));
+    eprint!("its series, findings, decisions and ledger go for good; type its name to delete it: ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == name)
 }
 
 async fn show(host: &str, context: &Context) -> Result<Exit, Failure> {

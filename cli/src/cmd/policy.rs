@@ -182,23 +182,33 @@ fn check(files: &[PathBuf]) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// The newest policy of the fleet; `None` where none was pushed yet.
-async fn newest(context: &Context, generation: u64) -> Result<(Option<(v1::Signed, Bundle)>, [u8; 16]), Failure> {
+/// A policy as the collector has it.
+struct Newest {
+    /// `None` where none was pushed yet.
+    policy: Option<(v1::Signed, Bundle)>,
+    fleet_id: [u8; 16],
+    /// The next one has a higher generation.
+    floor: u64,
+}
+
+/// The newest policy of the fleet, or that of a generation.
+async fn newest(context: &Context, generation: u64) -> Result<Newest, Failure> {
     let answer = connect::queries(context).await?.get_policy(GetPolicyRequest { generation }).await?.into_inner();
-    let fleet = answer
+    let floor = answer.floor;
+    let fleet_id = answer
         .fleet_id
         .try_into()
         .map_err(|_| Failure::new(Exit::Failed, "the collector gave a fleet id that is not 16 bytes"))?;
-    let Some(signed) = answer.policy else { return Ok((None, fleet)) };
+    let Some(signed) = answer.policy else { return Ok(Newest { policy: None, fleet_id, floor }) };
     let bundle = Bundle::decode(&signed.bytes)
         .map_err(|error| Failure::new(Exit::Failed, format!("the collector's policy cannot be read: {error}")))?;
-    Ok((Some((signed, bundle)), fleet))
+    Ok(Newest { policy: Some((signed, bundle)), fleet_id, floor })
 }
 
 async fn diff(files: &[PathBuf], context: &Context) -> Result<Exit, Failure> {
     let new = read(files)?;
     parse(&new)?;
-    let (old, _) = newest(context, 0).await?;
+    let old = newest(context, 0).await?.policy;
     let old = old.map(|(_, bundle)| bundle.files).unwrap_or_default();
     let mut names: Vec<_> = old.iter().map(|(name, _)| name.clone()).collect();
     names.extend(new.iter().map(|(name, _)| name.clone()));

@@ -63,6 +63,8 @@ pub enum LeaseAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Leases {
     granted: BTreeMap<FindingKind, BTreeMap<HostId, Now>>,
+    /// None is granted for so long from then on.
+    closed: Option<(Now, Duration)>,
 }
 
 impl Leases {
@@ -75,6 +77,12 @@ impl Leases {
             leases.granted.entry(kind).or_default().insert(host, at);
         }
         leases
+    }
+
+    /// The same, with none granted for `length`: grants may be in use that are not known here.
+    #[must_use]
+    pub fn closed_for(self, length: Duration, now: Now) -> Self {
+        Self { closed: Some((now, length)), ..self }
     }
 
     /// Every grant that still counts: kind, host, when.
@@ -92,6 +100,16 @@ impl Leases {
         limits: &LeaseLimits,
         now: Now,
     ) -> LeaseAnswer {
+        let closed = self.closed.map_or(Duration::ZERO, |(since, length)| length.saturating_sub(now.since(since)));
+        if !closed.is_zero() {
+            let seconds = closed.as_secs() + 1;
+            return LeaseAnswer::Denied {
+                retry_after: Duration::from_secs(seconds),
+                text: format!(
+                    "the collector was set back to a backup: who acts on {kind} since before is not known for {seconds} s more"
+                ),
+            };
+        }
         let held = self.granted.entry(kind).or_default();
         held.retain(|_, at| now.since(*at) < limits.window);
         let hosts_max = limits.hosts_max(hosts);
@@ -152,6 +170,16 @@ mod tests {
         assert_eq!(text, "2 of at most 2 hosts (20 in all) act on service.failed within 600 s");
         assert!(granted(&mut leases, 3, 20, 700));
         assert!(!granted(&mut leases, 2, 20, 701), "host 1 counts from its last grant");
+    }
+
+    #[test]
+    fn none_is_granted_while_older_grants_may_be_in_use() {
+        let mut leases = Leases::default().closed_for(Duration::from_secs(600), at(0));
+        let answer = leases.request(host(1), KIND, 20, &LeaseLimits::default(), at(590));
+        let LeaseAnswer::Denied { retry_after, text } = answer else { panic!("{answer:?}") };
+        assert_eq!(retry_after, Duration::from_secs(11));
+        assert!(text.contains("set back to a backup") && text.contains("11 s"), "{text}");
+        assert!(granted(&mut leases, 1, 20, 600));
     }
 
     #[test]

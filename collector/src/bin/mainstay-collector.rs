@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mainstay_collector::restore;
 use mainstay_collector::run::{Paths, check_config, run};
 
 /// Stores what Mainstay's agents report, puts it together, answers operators and carries their policies.
@@ -19,6 +20,8 @@ enum Command {
     Run(Paths),
     /// Say what is wrong with the settings, if anything is
     CheckConfig(Paths),
+    /// Put a backup onto this machine, which has no collector's data yet
+    Restore(restore::RestoreArgs),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let done = match &arguments.command {
         Command::CheckConfig(paths) => check_config(paths),
         Command::Run(paths) => start(paths),
+        Command::Restore(args) => restore::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,6 +23,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::identity::Peer;
 
@@ -194,6 +195,20 @@ fn make(folder: &Path, certificate: &Path, key: &Path, now_ms: i64) -> Result<()
     write_private(certificate, ca.pem().as_bytes())?;
     fs::File::open(folder).and_then(|f| f.sync_all()).map_err(failed("sync", folder))?;
     tracing::info!(path = %certificate.display(), "made the collector's CA");
+    Ok(())
+}
+
+/// Whether a key in PEM belongs to the certificate of a CA.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_pair(certificate_pem: &str, key_pem: &str) -> Result<(), String> {
+    let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|error| error.to_string())?;
+    let (_, certificate) = X509Certificate::from_der(&certificate).map_err(|error| error.to_string())?;
+    let key = KeyPair::from_pem(key_pem).map_err(|error| error.to_string())?;
+    if certificate.public_key().subject_public_key.data != key.public_key_raw() {
+        return Err("its key belongs to another certificate".to_owned());
+    }
     Ok(())
 }
 

@@ -140,9 +140,11 @@ impl Session {
         let offer = {
             let state = self.hub.state();
             let said = state.hosts.get(&self.host).and_then(|h| h.mark.policy.as_ref());
+            // A host may be further on than a collector that was set back to a backup.
             let knows = |generation| {
                 said.is_some_and(|s| {
-                    [&s.effective, &s.offered].into_iter().flatten().any(|p| p.generation == generation)
+                    s.offered.as_ref().is_some_and(|offered| offered.generation == generation)
+                        || s.effective.as_ref().is_some_and(|effective| effective.generation >= generation)
                 })
             };
             state.policy.as_ref().filter(|policy| !knows(policy.generation)).and_then(|policy| policy.signed.clone())

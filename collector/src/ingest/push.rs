@@ -177,11 +177,16 @@ impl Ingest {
             }
             Some(v1::item::Of::Gap(gap)) => {
                 let range = Gap { first: Seq(gap.seq_from), last: Seq(gap.seq_to) };
-                if range.is_empty() || gap.seq_to >= item.seq {
+                if range.is_empty() || gap.seq_to > item.seq {
                     return Err(malformed(format!(
                         "item {} declares {} to {} lost",
                         item.seq, gap.seq_from, gap.seq_to
                     )));
+                }
+                if gap.seq_to == item.seq {
+                    // In the place of an item that its host could not read.
+                    pass.stored -= 1;
+                    pass.lost += 1;
                 }
                 pass.lost += pass.marks.declare_lost(epoch, range);
                 pass.mark.gaps.push(gap);

@@ -112,7 +112,7 @@ impl SeriesBook {
             }
         }
         let schema = self.schema_for(&summary.points, series_max);
-        store.put_schema(batch, &schema)?;
+        store.put_schema(batch, &schema, received_ms)?;
         let mut points = summary.points.into_iter().peekable();
         let mut stored = Stored::default();
         let cells: Vec<Option<Point>> = schema

@@ -1,7 +1,7 @@
 //! The command service: who may order, and the record of every order with what came of it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use mainstay_proto::v1;
@@ -11,7 +11,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::query::authorised;
-use super::{ask, changes, failed, find, orders, policy};
+use super::{ask, backups, changes, failed, find, forget, orders, policy};
+use crate::backup::Trouble;
+use crate::backup::create::Made;
 use crate::enrol::authority::OPERATOR_LIFE;
 use crate::enrol::identity::{Peer, Role, check_name};
 use crate::enrol::token;
@@ -197,6 +199,7 @@ impl Commands {
 #[tonic::async_trait]
 impl CommandService for Commands {
     type CreateBackupStream = ReceiverStream<Result<v1::BackupProgress, Status>>;
+    type VerifyBackupStream = ReceiverStream<Result<v1::BackupProgress, Status>>;
 
     async fn push_policy(&self, r: Request<v1::PushPolicyRequest>) -> Result<Response<v1::PushPolicyResponse>, Status> {
         let order = self.begin(&r, Role::Admin, "policy push".to_owned()).await?;
@@ -272,19 +275,61 @@ impl CommandService for Commands {
         self.end(order, result).await
     }
 
+    async fn delete_host(&self, r: Request<v1::DeleteHostRequest>) -> Result<Response<v1::DeleteHostResponse>, Status> {
+        let order = self.begin(&r, Role::Admin, format!("host delete {}", r.get_ref().host)).await?;
+        let (hub, host) = (self.hub.clone(), r.into_inner().host);
+        // Whoever asked may go away: what is begun is carried out.
+        let deleted = tokio::spawn(async move { forget::delete(&hub, &host).await }).await;
+        let result = deleted.unwrap_or_else(|error| Err(Status::internal(format!("deleting broke off: {error}"))));
+        self.end(order, result).await
+    }
+
     async fn create_backup(
         &self,
         r: Request<v1::CreateBackupRequest>,
     ) -> Result<Response<Self::CreateBackupStream>, Status> {
-        let path = PathBuf::from(&r.get_ref().path);
-        let order = self.begin(&r, Role::Admin, format!("backup create {}", path.display())).await?;
-        if !path.is_absolute() {
-            let refused = Status::invalid_argument("a backup's folder is an absolute path on the collector's machine");
-            return self.end(order, Err(refused)).await;
-        }
-        let (out, stream) = mpsc::channel(4);
+        let order = self.begin(&r, Role::Admin, backup_command("create", &r.get_ref().path)).await?;
+        let asked = r.into_inner();
+        let read = backups::folder(&self.hub, &asked.path).and_then(|root| Ok((root, backups::key(&asked.key)?)));
+        let (root, key) = match read {
+            Ok(read) => read,
+            Err(refused) => return self.end(order, Err(refused)).await,
+        };
+        let (out, stream) = mpsc::channel(backups::TOLD_MAX);
         let this = self.clone();
-        tokio::spawn(async move { this.back_up(order, path, out).await });
+        tokio::spawn(async move {
+            let made = backups::make(&this.hub, root, key, asked.keep, &out).await;
+            this.told(order, made.map(|made| created(&made)), &out).await;
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn list_backups(
+        &self,
+        r: Request<v1::ListBackupsRequest>,
+    ) -> Result<Response<v1::ListBackupsResponse>, Status> {
+        authorised(&self.hub, &r, Role::Admin)?;
+        let root = backups::folder(&self.hub, &r.get_ref().path)?;
+        backups::list(root).await.map(Response::new)
+    }
+
+    async fn verify_backup(
+        &self,
+        r: Request<v1::VerifyBackupRequest>,
+    ) -> Result<Response<Self::VerifyBackupStream>, Status> {
+        let order = self.begin(&r, Role::Admin, backup_command("verify", &r.get_ref().name)).await?;
+        let asked = r.into_inner();
+        let read = backups::folder(&self.hub, &asked.path).and_then(|root| Ok((root, backups::key(&asked.key)?)));
+        let (root, key) = match read {
+            Ok(read) => read,
+            Err(refused) => return self.end(order, Err(refused)).await,
+        };
+        let (out, stream) = mpsc::channel(backups::TOLD_MAX);
+        let this = self.clone();
+        tokio::spawn(async move {
+            let read = backups::verify(&this.hub, root, asked.name, key, &out).await;
+            this.told(order, read.map(|(path, troubles, bytes)| verified(&path, &troubles, bytes)), &out).await;
+        });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -300,27 +345,46 @@ impl CommandService for Commands {
 }
 
 impl Commands {
-    async fn back_up(&self, order: Order, path: PathBuf, out: mpsc::Sender<Result<v1::BackupProgress, Status>>) {
-        let total_bytes = self.hub.store.live_bytes();
-        let said = |done_bytes, total_bytes, text: String, finished| {
-            Ok(v1::BackupProgress { done_bytes, total_bytes, text, finished })
-        };
-        // Whoever asked may be gone; the backup is made all the same.
-        let _ = out.send(said(0, total_bytes, "copying the store and the CA".to_owned(), false)).await;
-        let (hub, to) = (self.hub.clone(), path.clone());
-        let copied = tokio::task::spawn_blocking(move || hub.store.backup(hub.authority.folder(), &to)).await;
-        let last = match copied {
-            Ok(Ok(bytes)) => {
-                self.record(order, Ok(&format!("{bytes} bytes"))).await;
-                said(bytes, bytes, format!("backup in {}", path.display()), true)
-            }
-            Ok(Err(error)) => {
-                let refused = Status::failed_precondition(error.to_string());
-                self.record(order, Err(&refused)).await;
-                Err(refused)
-            }
-            Err(error) => Err(Status::internal(format!("the backup broke off: {error}"))),
-        };
+    /// Records what a backup came to, and tells whoever asked.
+    async fn told(&self, order: Order, last: Result<v1::BackupProgress, Status>, out: &backups::Out) {
+        self.record(order, last.as_ref().map(|last| last.text.as_str())).await;
+        // Whoever asked may be gone.
         let _ = out.send(last).await;
+    }
+}
+
+fn backup_command(what: &str, of: &str) -> String {
+    format!("backup {what} {of}").trim_end().to_owned()
+}
+
+fn created(made: &Made) -> v1::BackupProgress {
+    let mut text = format!("{} bytes, {} of them new", made.bytes, made.added_bytes);
+    if !made.removed.is_empty() {
+        text.push_str(&format!("; removed {}", made.removed.join(", ")));
+    }
+    v1::BackupProgress {
+        done_bytes: made.bytes,
+        total_bytes: made.bytes,
+        added_bytes: made.added_bytes,
+        text,
+        finished: true,
+        path: made.path.display().to_string(),
+        problems: Vec::new(),
+    }
+}
+
+fn verified(path: &Path, troubles: &[Trouble], bytes: u64) -> v1::BackupProgress {
+    let text = match troubles.len() {
+        0 => "every file is what was written, every checksum holds, and the CA decrypts".to_owned(),
+        wrong => format!("{wrong} {}", if wrong == 1 { "thing is wrong" } else { "things are wrong" }),
+    };
+    v1::BackupProgress {
+        done_bytes: bytes,
+        total_bytes: bytes,
+        text,
+        finished: true,
+        path: path.display().to_string(),
+        problems: troubles.iter().map(ToString::to_string).collect(),
+        added_bytes: 0,
     }
 }

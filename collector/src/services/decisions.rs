@@ -19,20 +19,21 @@ pub fn acted(view: &v1::DecisionView) -> bool {
     view.decision.as_ref().is_some_and(|d| matches!(d.choice, Some(v1::decision::Choice::Act(_))))
 }
 
-/// The latest decisions of one host that are wanted, newest first.
+/// The latest decisions of one host since a moment that are wanted, newest first.
 ///
 /// # Errors
 /// If the store fails.
 pub fn of_host(
     hub: &Hub,
     host: HostId,
+    since_ms: i64,
     limit: usize,
     wanted: impl Fn(&v1::DecisionView) -> bool,
 ) -> Result<Vec<v1::DecisionView>, StoreError> {
     let mut found = Vec::new();
     for item in hub.store.scan_back::<DecisionByHostKey>(&DecisionByHostKey::of(host)) {
         let (key, _) = item?;
-        if found.len() >= limit {
+        if found.len() >= limit || key.at_ms < since_ms {
             break;
         }
         let view: Option<v1::DecisionView> = hub.store.get(&DecisionKey { decision: key.decision, host })?;
@@ -50,8 +51,8 @@ pub fn list(hub: &Hub, request: &v1::ListDecisionsRequest) -> Result<v1::ListDec
     let limit = limit(request.limit);
     let decisions = match &hosts[..] {
         [(only, _)] => {
-            let since = |v: &v1::DecisionView| at_ms(v) >= request.since_ms && (!request.acted || acted(v));
-            of_host(hub, *only, limit, since).map_err(|error| failed(&error))?
+            let wanted = |view: &v1::DecisionView| !request.acted || acted(view);
+            of_host(hub, *only, request.since_ms, limit, wanted).map_err(|error| failed(&error))?
         }
         _ => {
             let names: BTreeMap<HostId, ()> = hosts.iter().map(|(id, _)| (*id, ())).collect();
@@ -59,10 +60,6 @@ pub fn list(hub: &Hub, request: &v1::ListDecisionsRequest) -> Result<v1::ListDec
         }
     };
     Ok(v1::ListDecisionsResponse { decisions, now_ms: clock::wall_ms() })
-}
-
-fn at_ms(view: &v1::DecisionView) -> i64 {
-    view.decision.as_ref().and_then(|d| d.at.as_ref()).map_or(0, |at| at.wall_ms)
 }
 
 fn by_time(

@@ -105,7 +105,7 @@ fn record_of_success(hub: &Hub, key: &DecisionKey, view: &v1::DecisionView) -> R
                 d.kind == decision.kind && d.subject == decision.subject && mine.is_some() && action(d) == mine
             })
     };
-    let found = decisions::of_host(hub, key.host, EARLIER_MAX, like)?;
+    let found = decisions::of_host(hub, key.host, 0, EARLIER_MAX, like)?;
     let helped = found.iter().filter(|v| v.verification.as_ref().is_some_and(|v| v.recovered)).count();
     Ok((u32::try_from(helped).unwrap_or(u32::MAX), u32::try_from(found.len()).unwrap_or(u32::MAX)))
 }

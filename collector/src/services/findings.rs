@@ -1,6 +1,6 @@
 //! Findings and incidents, as operators see them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_core::id::{FindingId, HostId, IncidentId};
 use mainstay_proto::v1;
@@ -21,6 +21,8 @@ use crate::store::values::IncidentRow;
 const LIMIT_MAX: usize = 10_000;
 /// What is answered when no limit is asked for.
 const LIMIT_DEFAULT: usize = 1_000;
+/// Up to so many hosts are read one by one; the findings of more are found by their time, among those of all.
+const HOSTS_ONE_BY_ONE: usize = 16;
 /// Decisions that are shown with an incident.
 const DECISIONS_SHOWN: usize = 100;
 /// Members whose recorded seconds are looked for, and most that are shown with an incident: some 200 KiB.
@@ -54,37 +56,49 @@ pub fn list(hub: &Hub, request: &v1::ListFindingsRequest) -> Result<v1::ListFind
     let hosts = find::hosts(&hub.state(), request.selector.as_ref())?;
     let limit = limit(request.limit);
     let wanted = |finding: &v1::Finding| request.kind.is_empty() || finding.kind == request.kind;
-    let mut findings = Vec::new();
-    if request.all {
-        let selected: std::collections::BTreeMap<HostId, &str> =
-            hosts.iter().map(|(id, h)| (*id, h.hostname())).collect();
+    let lately =
+        |f: &v1::Finding| f.state == "open" || f.changed.as_ref().is_some_and(|c| c.wall_ms >= request.since_ms);
+    let mut found = Vec::new();
+    if request.all && hosts.len() <= HOSTS_ONE_BY_ONE {
+        for (id, _) in &hosts {
+            for item in hub.store.scan_values::<FindingKey, v1::Finding>(&FindingKey::of(*id)) {
+                let (_, finding) = item.map_err(|error| failed(&error))?;
+                found.extend(Some((*id, finding)).filter(|(_, f)| wanted(f) && lately(f)));
+            }
+            newest(&mut found, limit);
+        }
+    } else if request.all {
+        let selected: BTreeSet<HostId> = hosts.iter().map(|(id, _)| *id).collect();
         for item in hub.store.scan_back::<FindingByTimeKey>(&FindingByTimeKey::all()) {
             let (key, _) = item.map_err(|error| failed(&error))?;
-            if findings.len() >= limit {
+            if found.len() >= limit {
                 break;
             }
-            let Some(hostname) = selected.get(&key.host) else { continue };
+            if !selected.contains(&key.host) {
+                continue;
+            }
             let full = FindingKey { host: key.host, finding: key.finding };
             let finding: Option<v1::Finding> = hub.store.get(&full).map_err(|error| failed(&error))?;
-            let lately = |f: &v1::Finding| {
-                f.state == "open" || f.changed.as_ref().is_some_and(|c| c.wall_ms >= request.since_ms)
-            };
-            if let Some(finding) = finding.filter(|f| wanted(f) && lately(f)) {
-                findings.push(view(hub, key.host, hostname, finding).map_err(|error| failed(&error))?);
-            }
+            found.extend(finding.filter(|f| wanted(f) && lately(f)).map(|finding| (key.host, finding)));
         }
     } else {
         for (id, host) in &hosts {
-            for finding in host.findings.values().filter(|f| wanted(f)) {
-                findings.push(view(hub, *id, host.hostname(), finding.clone()).map_err(|error| failed(&error))?);
-            }
+            found.extend(host.findings.values().filter(|f| wanted(f)).map(|finding| (*id, finding.clone())));
         }
-        let opened =
-            |v: &v1::FindingView| v.finding.as_ref().and_then(|f| f.opened.as_ref()).map_or(0, |at| at.wall_ms);
-        findings.sort_by_key(|v| std::cmp::Reverse(opened(v)));
-        findings.truncate(limit);
+        newest(&mut found, limit);
     }
+    let names: BTreeMap<HostId, &str> = hosts.iter().map(|(id, host)| (*id, host.hostname())).collect();
+    let view = |(host, finding): (HostId, v1::Finding)| {
+        view(hub, host, names.get(&host).copied().unwrap_or_default(), finding).map_err(|error| failed(&error))
+    };
+    let findings = found.into_iter().map(view).collect::<Result<_, _>>()?;
     Ok(v1::ListFindingsResponse { findings, now_ms })
+}
+
+/// Keeps the newest ones, newest first.
+fn newest(found: &mut Vec<(HostId, v1::Finding)>, limit: usize) {
+    found.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.opened.as_ref().map_or(0, |at| at.wall_ms)));
+    found.truncate(limit);
 }
 
 /// Answers `ListIncidents`: open ones, or all since a time; newest first.
@@ -140,7 +154,7 @@ pub fn get_incident(hub: &Hub, request: &v1::GetIncidentRequest) -> Result<v1::G
     let mut shown = Vec::new();
     for host in hosts {
         let about = |v: &v1::DecisionView| v.decision.as_ref().is_some_and(|d| members.contains(&(host, d.finding)));
-        shown.extend(decisions::of_host(hub, host, DECISIONS_SHOWN, about).map_err(|error| failed(&error))?);
+        shown.extend(decisions::of_host(hub, host, 0, DECISIONS_SHOWN, about).map_err(|error| failed(&error))?);
         if shown.len() >= DECISIONS_SHOWN {
             break;
         }

@@ -3,6 +3,7 @@
 
 pub mod approvals;
 pub mod ask;
+pub mod backups;
 pub mod capacity;
 pub mod changes;
 pub mod command;
@@ -10,6 +11,7 @@ pub mod decisions;
 pub mod explain;
 pub mod find;
 pub mod findings;
+pub mod forget;
 pub mod hosts;
 pub mod ledger;
 pub mod orders;

@@ -39,15 +39,19 @@ pub async fn push(hub: &Arc<Hub>, signed: Option<v1::Signed>, by: &str) -> Resul
     if now_ms > bundle.not_after_ms {
         return Err(Status::failed_precondition("the policy has expired before it was pushed; sign it again"));
     }
-    let have = hub.state().policy.as_ref().map_or(0, |policy| policy.generation);
-    if bundle.generation <= have {
+    let (have, floor) = (stored_generation(hub), floor(hub));
+    let generation = bundle.generation;
+    if generation <= floor {
+        let next = floor.saturating_add(1);
+        let why = if floor > have {
+            format!("have {have}, and up to {floor} may be on hosts since this collector was set back to a backup")
+        } else {
+            format!("have {have}")
+        };
         return Err(Status::failed_precondition(format!(
-            "policy generation out of date (got {}, have {have}); sign it again as generation {}",
-            bundle.generation,
-            have + 1
+            "policy generation out of date (got {generation}, {why}); sign it again as generation {next}"
         )));
     }
-    let generation = bundle.generation;
     let row = PolicyRow {
         hash: bundle_hash(&signed.bytes).to_vec(),
         signed: Some(signed.clone()),
@@ -70,6 +74,15 @@ pub async fn push(hub: &Arc<Hub>, signed: Option<v1::Signed>, by: &str) -> Resul
     tracing::info!(generation, by, hosts, offered = taken, "policy pushed");
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Ok(v1::PushPolicyResponse { generation, hosts: number(hosts), connected: number(taken) })
+}
+
+fn stored_generation(hub: &Hub) -> u64 {
+    hub.state().policy.as_ref().map_or(0, |policy| policy.generation)
+}
+
+/// The next policy has a higher generation than this: hosts refuse what is not newer than theirs.
+fn floor(hub: &Hub) -> u64 {
+    stored_generation(hub).max(hub.restored.as_ref().map_or(0, |row| row.generation))
 }
 
 /// Takes the dependencies that the newest policy declares. One that cannot be read declares none: the
@@ -116,14 +129,14 @@ pub fn status(hub: &Hub) -> v1::PolicyStatusResponse {
 /// # Errors
 /// If the store fails, or that generation is not there.
 pub fn get(hub: &Hub, request: &v1::GetPolicyRequest) -> Result<v1::GetPolicyResponse, Status> {
-    let fleet_id = hub.fleet_id.to_vec();
+    let (fleet_id, floor) = (hub.fleet_id.to_vec(), floor(hub));
     if request.generation == 0 {
         let policy = hub.state().policy.as_ref().and_then(|policy| policy.signed.clone());
-        return Ok(v1::GetPolicyResponse { policy, fleet_id });
+        return Ok(v1::GetPolicyResponse { policy, fleet_id, floor });
     }
     let row: Option<PolicyRow> =
         hub.store.get(&PolicyKey { generation: request.generation }).map_err(|error| failed(&error))?;
     let row =
         row.ok_or_else(|| Status::not_found(format!("there is no policy of generation {}", request.generation)))?;
-    Ok(v1::GetPolicyResponse { policy: row.signed, fleet_id })
+    Ok(v1::GetPolicyResponse { policy: row.signed, fleet_id, floor })
 }

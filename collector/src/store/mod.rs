@@ -4,12 +4,14 @@
 //! answered when it is on disk. Nothing else in the collector knows RocksDB.
 
 pub mod arrived;
-pub mod backup;
 mod block1;
+pub mod checkpoint;
 pub mod columns;
 mod cursor;
+pub mod forget;
 pub mod keys;
 pub mod read;
+pub mod restored;
 pub mod retention;
 pub mod rollup;
 pub mod room;
@@ -95,6 +97,8 @@ pub struct Store {
     pub arrived: arrived::Arrived,
     /// Hours whose slots are to be joined.
     pub unjoined: seal::Unjoined,
+    /// When what is kept in hours begins.
+    beginning: view::Beginning,
 }
 
 impl Store {
@@ -116,6 +120,7 @@ impl Store {
             schemas: schema::SchemaCache::default(),
             arrived: arrived::Arrived::default(),
             unjoined: seal::Unjoined::default(),
+            beginning: view::Beginning::default(),
         })
     }
 
@@ -148,6 +153,14 @@ impl Store {
     /// If it could not be written.
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.writer.commit(batch).await
+    }
+
+    /// Makes a batch durable, on a thread that may wait.
+    ///
+    /// # Errors
+    /// If it could not be written.
+    pub fn commit_waiting(&self, batch: Batch) -> Result<(), StoreError> {
+        self.writer.commit_waiting(batch)
     }
 
     /// What the writer has done.

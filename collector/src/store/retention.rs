@@ -112,7 +112,10 @@ impl Store {
         for host in hosts {
             gone += self.old_records(&mut batch, *host, decisions_ms)?;
         }
+        let schemas = self.old_schemas(&mut batch, &retention, now_ms)?;
+        gone += schemas.len();
         self.commit(batch).await?;
+        self.schemas.forget(&schemas);
         Ok(gone)
     }
 

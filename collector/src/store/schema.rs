@@ -1,6 +1,10 @@
 //! Schemas: the names of a block's series, stored once for all hosts that share them.
+//!
+//! Each knows the last day on which it was used, written once a day. When no series of that day are kept any more in any
+//! tier, it goes. One that comes back at that very moment is written again with the next summary, under the same id.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mainstay_core::series::{Point, SeriesKey};
@@ -9,11 +13,20 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::keys::SchemaKey;
+use super::retention::Retention;
 use super::values::SchemaRow;
 use super::{Batch, Store, StoreError};
 
 /// Most schemas that are remembered; beyond it all are forgotten and read again.
 const SCHEMAS_MAX: usize = 4096;
+const DAY_MS: i64 = 86_400_000;
+/// Days that a schema is kept for beyond the series: hosts' clocks differ, and hours of rollups lie in blocks of days.
+const DAYS_SPARE: u32 = 3;
+
+/// The day of a moment, counted since 1970.
+fn day_of(at_ms: i64) -> u32 {
+    u32::try_from(at_ms.max(0) / DAY_MS).unwrap_or(u32::MAX)
+}
 
 /// The names of the series of a block, in their order.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +67,7 @@ impl Schema {
             .keys
             .iter()
             .map(|key| v1::SeriesKey { name: key.name.clone(), labels: key.labels.iter().map(label).collect() });
-        SchemaRow { series: series.collect(), gauge: self.gauge.clone() }
+        SchemaRow { series: series.collect(), gauge: self.gauge.clone(), used_day: 0 }
     }
 
     fn from_row(id: [u8; 16], row: SchemaRow) -> Self {
@@ -65,23 +78,40 @@ impl Schema {
     }
 }
 
+/// A schema that is stored, and the last day on which it was used as it was read.
+#[derive(Debug, Clone)]
+struct Known {
+    schema: Arc<Schema>,
+    used_day: u32,
+}
+
 /// Schemas that are stored, with their names.
 #[derive(Debug, Default)]
 pub struct SchemaCache {
-    known: Mutex<HashMap<[u8; 16], Arc<Schema>>>,
+    known: Mutex<HashMap<[u8; 16], Known>>,
+    /// The day on which it was last looked for those that are not used.
+    swept_day: AtomicU32,
 }
 
 impl SchemaCache {
-    fn get(&self, id: [u8; 16]) -> Option<Arc<Schema>> {
+    fn get(&self, id: [u8; 16]) -> Option<Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    fn insert(&self, schema: Arc<Schema>) {
+    fn insert(&self, one: Known) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= SCHEMAS_MAX {
             known.clear();
         }
-        known.insert(schema.id, schema);
+        known.insert(one.schema.id, one);
+    }
+
+    /// Those are read again when they are needed.
+    pub(super) fn forget(&self, ids: &[[u8; 16]]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.iter().for_each(|id| {
+            known.remove(id);
+        });
     }
 }
 
@@ -91,13 +121,18 @@ impl Store {
     /// # Errors
     /// If it cannot be read; `None` if it is not there.
     pub fn schema(&self, id: [u8; 16]) -> Result<Option<Arc<Schema>>, StoreError> {
-        if let Some(schema) = self.schemas.get(id) {
-            return Ok(Some(schema));
+        Ok(self.known_schema(id)?.map(|known| known.schema))
+    }
+
+    fn known_schema(&self, id: [u8; 16]) -> Result<Option<Known>, StoreError> {
+        if let Some(known) = self.schemas.get(id) {
+            return Ok(Some(known));
         }
         let Some(row) = self.get::<_, SchemaRow>(&SchemaKey { id })? else { return Ok(None) };
-        let schema = Arc::new(Schema::from_row(id, row));
-        self.schemas.insert(schema.clone());
-        Ok(Some(schema))
+        let used_day = row.used_day;
+        let known = Known { schema: Arc::new(Schema::from_row(id, row)), used_day };
+        self.schemas.insert(known.clone());
+        Ok(Some(known))
     }
 
     /// The names of every stored schema.
@@ -113,15 +148,44 @@ impl Store {
         Ok(schemas)
     }
 
-    /// Writes a schema with the batch that first uses it. It is remembered as known only when it is
-    /// read back, so that a batch that fails does not lose it.
+    /// Writes a schema with the batch that first uses it, and with the first one of a day. It is remembered as known only
+    /// when it is read back, so that a batch that fails does not lose it.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn put_schema(&self, batch: &mut Batch, schema: &Schema) -> Result<(), StoreError> {
-        if self.schema(schema.id)?.is_none() {
-            batch.put(&SchemaKey { id: schema.id }, &schema.row());
+    pub fn put_schema(&self, batch: &mut Batch, schema: &Schema, now_ms: i64) -> Result<(), StoreError> {
+        let today = day_of(now_ms);
+        if self.known_schema(schema.id)?.is_none_or(|known| known.used_day < today) {
+            batch.put(&SchemaKey { id: schema.id }, &SchemaRow { used_day: today, ..schema.row() });
+            self.schemas.forget(&[schema.id]);
         }
         Ok(())
+    }
+
+    /// Removes schemas whose last series are too old to be kept, once a day. Gives their ids, to be forgotten when the
+    /// batch is durable. One that an older version has written counts as used today.
+    pub(super) fn old_schemas(
+        &self,
+        batch: &mut Batch,
+        retention: &Retention,
+        now_ms: i64,
+    ) -> Result<Vec<[u8; 16]>, StoreError> {
+        let today = day_of(now_ms);
+        if self.schemas.swept_day.swap(today, Ordering::Relaxed) == today {
+            return Ok(Vec::new());
+        }
+        let longest = retention.series.max(retention.series_5m).max(retention.series_1h);
+        let days = u32::try_from(longest.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX).saturating_add(DAYS_SPARE);
+        let mut gone = Vec::new();
+        for item in self.scan_values::<SchemaKey, SchemaRow>(&SchemaKey::all()) {
+            let (key, row) = item?;
+            if row.used_day == 0 {
+                batch.put(&key, &SchemaRow { used_day: today, ..row });
+            } else if row.used_day.saturating_add(days) < today {
+                batch.delete(&key);
+                gone.push(key.id);
+            }
+        }
+        Ok(gone)
     }
 }

@@ -52,7 +52,7 @@ impl World {
 
     async fn put(&self, host: u32, rows: &[Row]) {
         let mut batch = Batch::default();
-        self.store.put_schema(&mut batch, &self.schema).unwrap();
+        self.store.put_schema(&mut batch, &self.schema, 0).unwrap();
         rows.iter().for_each(|row| self.store.put_row(&mut batch, host, &self.schema, row));
         self.store.commit(batch).await.unwrap();
     }
@@ -237,7 +237,7 @@ async fn hosts_whose_series_change_within_an_hour_keep_both() {
     let few = Schema::of(&few);
     world.put(HOST, &rows[..90]).await;
     let mut batch = Batch::default();
-    world.store.put_schema(&mut batch, &few).unwrap();
+    world.store.put_schema(&mut batch, &few, 0).unwrap();
     for row in &rows[90..] {
         let row = Row { cells: row.cells[..20].to_vec(), ..row.clone() };
         world.store.put_row(&mut batch, HOST, &few, &row);

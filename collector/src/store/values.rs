@@ -220,6 +220,23 @@ pub struct PolicyRow {
     pub generation: u64,
 }
 
+/// That this store was set back to a backup.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RestoredRow {
+    /// When it was restored.
+    #[prost(sint64, tag = "1")]
+    pub restored_ms: i64,
+    /// When the backup was made.
+    #[prost(sint64, tag = "2")]
+    pub made_ms: i64,
+    /// The backup's name.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// Some host may have been given a policy of a generation up to this.
+    #[prost(uint64, tag = "4")]
+    pub generation: u64,
+}
+
 /// What an operator ordered.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CommandRow {
@@ -292,6 +309,9 @@ pub struct SchemaRow {
     /// Of each, whether it is a gauge (four columns) or a counter (one).
     #[prost(bool, repeated, tag = "2")]
     pub gauge: Vec<bool>,
+    /// The last day, counted since 1970, on which a summary with these names came; 0 is unknown.
+    #[prost(uint32, tag = "3")]
+    pub used_day: u32,
 }
 
 /// Who brings series over remote write.

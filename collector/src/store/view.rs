@@ -1,5 +1,8 @@
 //! The store as it is at one moment: what hours and stretches it has, and the finest of them that covers a range.
 
+use std::sync::{Mutex, PoisonError};
+
+use mainstay_fleet::block::Head;
 use mainstay_fleet::rollup::Tier;
 use rocksdb::{DB, SnapshotWithThreadMode};
 
@@ -9,6 +12,16 @@ use super::retention::Retention;
 use super::rollup::{HOURS_PER_DAY, number};
 use super::series::hour_of;
 use super::{Store, family};
+
+/// How long it is believed when the first day of hours begins: late rows may come before it.
+const BEGINNING_MS: u64 = 600_000;
+
+/// When the first day that is kept in hours begins, as it was last looked for.
+#[derive(Debug, Default)]
+pub struct Beginning {
+    /// The day, the hour, and when that was.
+    known: Mutex<Option<(u32, u32, i64)>>,
+}
 
 /// The store as it is at one moment.
 pub struct View<'s> {
@@ -63,9 +76,10 @@ impl View<'_> {
         let rows = (self.hours.0 <= self.hours.1).then_some(self.hours.0);
         let hour = hour.map(|day| {
             let first = day * HOURS_PER_DAY;
-            // Hours are in blocks of days: when the first of them began, finer ones may tell.
-            let is_of_day = |hour: &u32| hour / HOURS_PER_DAY == day;
-            [rows, five].into_iter().flatten().filter(is_of_day).min().unwrap_or(first)
+            let is_within = |hour: &u32| *hour > first && hour / HOURS_PER_DAY == day;
+            // Hours are in blocks of days: it matters when the first of them began where finer ones begin on that day.
+            let finer = [rows, five].into_iter().flatten().filter(is_within).min();
+            finer.map_or(first, |finer| self.beginning(day, now_ms).map_or(finer, |hour| hour.min(finer)))
         });
         // What is about to be removed is not counted on.
         let kept = |first: Option<u32>, tier| first.map(|first| first.max(retention.first_hour(tier, now_ms)));
@@ -78,6 +92,26 @@ impl View<'_> {
         let asked = earliest.map(|earliest| earliest.max(hour_of(from_ms.max(0))));
         let covers = |(_, begin): &&(Option<Tier>, Option<u32>)| begin.is_some_and(|begin| Some(begin) <= asked);
         begin.iter().find(covers).and_then(|(tier, _)| *tier)
+    }
+
+    /// The first hour that any host has of a day that is kept in hours.
+    fn beginning(&self, day: u32, now_ms: i64) -> Option<u32> {
+        let mut known = self.store.beginning.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, hour, _)) = known.filter(|(of, _, at_ms)| *of == day && now_ms.abs_diff(*at_ms) < BEGINNING_MS)
+        {
+            return Some(hour);
+        }
+        let prefix = RollupKey::heads(number(Tier::Hour), day);
+        let mut heads = self.snapshot.raw_iterator_cf(family(self.store.db(), Column::Series));
+        heads.seek(&prefix);
+        let mut first: Option<u32> = None;
+        while let Some((_, head)) = heads.item().filter(|(key, _)| key.starts_with(&prefix)) {
+            let begin = Head::open(head).ok().and_then(|head| head.times.first().map(|at_ms| hour_of(*at_ms)));
+            first = first.into_iter().chain(begin).min();
+            heads.next();
+        }
+        *known = first.map(|hour| (day, hour, now_ms));
+        first
     }
 
     pub(super) fn hours(&self, from_ms: i64, to_ms: i64) -> std::ops::RangeInclusive<u32> {

@@ -144,6 +144,16 @@ impl Writer {
         self.jobs.send(Job { batch, answer }).await.map_err(|_| StoreError::Closed)?;
         done.await.map_err(|_| StoreError::Closed)?
     }
+
+    /// Makes a batch durable, on a thread that may wait: not one that runs tasks.
+    ///
+    /// # Errors
+    /// If it could not be written; nothing of it is then there.
+    pub fn commit_waiting(&self, batch: Batch) -> Result<(), StoreError> {
+        let (answer, done) = oneshot::channel();
+        self.jobs.blocking_send(Job { batch, answer }).map_err(|_| StoreError::Closed)?;
+        done.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
 }
 
 fn run(db: &DB, mut queue: mpsc::Receiver<Job>, counts: &WriterCounts) {

@@ -2,12 +2,15 @@
 
 mod agent;
 mod ask;
+mod backup;
 mod capacity;
 mod cardinality;
 mod changes;
 mod crash;
 mod enrol;
 mod fleet;
+mod forget;
+mod heal;
 mod notify;
 mod operator;
 mod power;

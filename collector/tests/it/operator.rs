@@ -182,42 +182,6 @@ async fn a_revoked_host_is_put_out_and_stays_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_is_a_store_and_a_ca_that_open_again() {
-    let world = World::start().await;
-    let ann = world.operator("ann", "admin").await;
-    let papers = world.enrol("web-1").await;
-    let data = world.folder.path().join("backup");
-    let request = v1::CreateBackupRequest { path: data.display().to_string() };
-    let mut progress = world.commands(&ann).await.create_backup(request.clone()).await.unwrap().into_inner();
-    let mut last = v1::BackupProgress::default();
-    while let Some(said) = progress.message().await.unwrap() {
-        last = said;
-    }
-    assert!(last.finished && last.done_bytes > 0, "{last:?}");
-    let mut again = world.commands(&ann).await.create_backup(request).await.unwrap().into_inner();
-    let mut refused = None;
-    loop {
-        match again.message().await {
-            Ok(Some(_)) => {}
-            Ok(None) => break,
-            Err(status) => {
-                refused = Some(status);
-                break;
-            }
-        }
-    }
-    assert!(refused.unwrap().message().contains("File exists"));
-
-    let mut settings = mainstay_collector::config::Settings::for_tests(world.folder.path());
-    settings.data = data;
-    settings.admin_socket = world.folder.path().join("restored.sock");
-    let restored = mainstay_collector::collector::Collector::start(settings).await.unwrap();
-    Agent::open(&restored.address.to_string(), &papers, hello("web-1")).await;
-    restored.stop().await;
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_and_health_are_told_on_loopback() {
     let world = World::start().await;
     let http = world.collector.as_ref().unwrap().http;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use mainstay_collector::clock::wall_ms;
 use mainstay_collector::store::keys::{
     ChangeByTimeKey, ChangeKey, DecisionKey, FindingKey, Key, LedgerKey, OpenRowKey, PieceKey, RecordingKey, SceneKey,
+    SchemaKey,
 };
 use mainstay_collector::store::read::Piece;
 use mainstay_collector::store::retention::Retention;
@@ -90,5 +91,34 @@ async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
         .collect();
     assert_eq!(records, [5, 6, 7, 8], "what is left of the ledger is one chain");
     assert!(count::<OpenRowKey>(&world, &OpenRowKey::all()) >= 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_without_any_series_left_go_and_come_back_when_they_are_used_again() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let (now, day) = (wall_ms(), 86_400_000);
+    let push = |seq, at| v1::Push {
+        epoch: EPOCH,
+        define: definitions(),
+        items: vec![item(seq, v1::item::Of::Summary(summary(1, at)))],
+        ..Default::default()
+    };
+    agent.say(Say::Push(push(1, now))).await;
+    assert!(matches!(agent.hear().await, Some(v1::collector_message::Of::Ack(_))));
+    let store = &world.collector.as_ref().unwrap().hub.store;
+    let days = |n: u64| Duration::from_secs(n * 86_400);
+    let retention = Retention { series: days(10), series_5m: days(20), series_1h: days(30), ..Retention::default() };
+    store.retain(&[], retention, now + 31 * day).await.unwrap();
+    assert_eq!(count::<SchemaKey>(&world, &SchemaKey::all()), 1, "a rollup may still have it");
+    store.retain(&[], retention, now + 35 * day).await.unwrap();
+    assert_eq!(count::<SchemaKey>(&world, &SchemaKey::all()), 0);
+    assert_eq!(store.schemas().unwrap().len(), 0, "and they are not remembered");
+    agent.say(Say::Push(push(2, now + 10_000))).await;
+    assert!(matches!(agent.hear().await, Some(v1::collector_message::Of::Ack(_))));
+    let named = store.last_row(1).unwrap().unwrap().0;
+    assert_eq!(named.keys.len(), 2, "the same names are written again");
     world.stop().await;
 }

@@ -66,10 +66,13 @@ async fn a_hole_stops_the_acknowledgement_until_it_is_filled_or_declared_lost() 
     assert_eq!(agent.acked(vec![one(2)]).await.durable_seq, 2);
     let gap =
         v1::Gap { seq_from: 3, seq_to: 3, wall_from_ms: WALL, wall_to_ms: WALL + 1, reason: "spool full".to_owned() };
-    assert_eq!(agent.acked(vec![item(5, v1::item::Of::Gap(gap))]).await.durable_seq, 5);
+    assert_eq!(agent.acked(vec![item(5, v1::item::Of::Gap(gap.clone()))]).await.durable_seq, 5);
+    let unreadable = v1::Gap { seq_from: 6, seq_to: 6, ..gap };
+    let acked = agent.acked(vec![item(6, v1::item::Of::Gap(unreadable))]).await;
+    assert_eq!(acked.durable_seq, 6, "an item that cannot be read stands for its own loss");
     let ops = world.operator("ops", "viewer").await;
     let hosts = world.queries(&ops).await.list_hosts(v1::ListHostsRequest::default()).await.unwrap().into_inner().hosts;
-    assert_eq!((hosts[0].completeness, hosts[0].gaps.len()), (4.0 / 5.0, 1));
+    assert_eq!((hosts[0].completeness, hosts[0].gaps.len()), (4.0 / 6.0, 2));
     world.stop().await;
 }
 

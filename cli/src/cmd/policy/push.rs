@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mainstay_core::policy::bundle::Bundle;
 use mainstay_proto::v1::{self, ListHostsRequest, PolicyStatusRequest, PushPolicyRequest};
 
-use super::{PushArgs, SignArgs, SigningFor, newest, parse, read};
+use super::{Newest, PushArgs, SignArgs, SigningFor, newest, parse, read};
 use crate::connect;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -26,10 +26,10 @@ async fn signed(
     signing: &SigningFor,
     context: &Context,
 ) -> Result<(v1::Signed, u64), Failure> {
-    let (old, fleet_id) = newest(context, 0).await?;
+    let Newest { policy: old, fleet_id, floor } = newest(context, 0).await?;
     let bundle = Bundle {
         fleet_id,
-        generation: old.as_ref().map_or(0, |(_, bundle)| bundle.generation) + 1,
+        generation: old.as_ref().map_or(0, |(_, bundle)| bundle.generation).max(floor) + 1,
         prev_hash: old.map_or([0; 32], |(_, bundle)| bundle.hash()),
         not_after_ms: order::after(signing.valid),
         files,
@@ -83,7 +83,7 @@ pub(super) async fn rollback(
     push: &PushArgs,
     context: &Context,
 ) -> Result<Exit, Failure> {
-    let (old, _) = newest(context, to).await?;
+    let old = newest(context, to).await?.policy;
     let (_, bundle) = old.ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no generation {to}")))?;
     let (signed, generation) = signed(bundle.files, signing, context).await?;
     output::say(&format!("the content of generation {to} becomes generation {generation}"));

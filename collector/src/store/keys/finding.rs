@@ -34,6 +34,14 @@ super::key! {
     }
 }
 
+impl RecordingKey {
+    /// Those of one host.
+    #[must_use]
+    pub fn of(host: HostId) -> Vec<u8> {
+        super::prefix!(RecordingKey, host)
+    }
+}
+
 impl FindingKey {
     /// The findings of one host.
     #[must_use]

@@ -30,6 +30,14 @@ super::key! {
     }
 }
 
+impl IncidentOfKey {
+    /// Those of one host.
+    #[must_use]
+    pub fn of(host: HostId) -> Vec<u8> {
+        super::prefix!(IncidentOfKey, host)
+    }
+}
+
 impl IncidentKey {
     /// All of them.
     #[must_use]

@@ -13,6 +13,12 @@ super::key! {
 }
 
 impl LeaseKey {
+    /// Those of one host.
+    #[must_use]
+    pub fn of(host: HostId) -> Vec<u8> {
+        super::prefix!(LeaseKey, host)
+    }
+
     /// All of them.
     #[must_use]
     pub fn all() -> Vec<u8> {

@@ -266,3 +266,25 @@ async fn the_finest_that_covers_a_range_is_taken() {
         assert_eq!([-9_000, 50, 65].map(|hour| finest(hour, &long)), expected, "a longer age brings nothing back");
     }
 }
+
+#[tokio::test]
+async fn on_the_day_on_which_all_begins_finer_tiers_hide_nothing_of_coarser_ones() {
+    let world = World::new();
+    let row = world.rows()[0].clone();
+    let now = WALL + 100 * HOUR_MS;
+    let hours = |n: u64| Duration::from_secs(n * 3_600);
+    for hour in 2..100 {
+        world.put(HOST, &later(std::slice::from_ref(&row), hour)).await;
+    }
+    world.seal(HOST, u32::MAX).await;
+    for hour in 0..99 {
+        world.join_hour(HOST, HOUR + hour).await;
+    }
+    // Four hours after the beginning, on the same day.
+    let retention = Retention { series: hours(20), series_5m: hours(94), ..Retention::default() };
+    let finest = |hour: i64| world.store.view().finest(WALL + hour * HOUR_MS, &retention, now);
+    let expected = [Some(Tier::Hour), Some(Tier::Hour), Some(Tier::Hour), Some(Tier::Minutes5), None];
+    assert_eq!([-9_000, 2, 5, 6, 85].map(finest), expected, "what will go is not counted on");
+    world.store.retain(&[], retention, now).await.unwrap();
+    assert_eq!([-9_000, 2, 5, 6, 85].map(finest), expected);
+}

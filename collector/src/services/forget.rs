@@ -1,0 +1,73 @@
+//! Deleting a host: it is shut out first, then all that is stored of it goes, then the host itself.
+
+use std::sync::Arc;
+
+use mainstay_core::id::HostId;
+use mainstay_proto::v1;
+use tonic::Status;
+
+use super::{failed, find};
+use crate::clock;
+use crate::hub::Hub;
+use crate::ingest::incidents;
+use crate::ingest::push::reject;
+use crate::store::Batch;
+use crate::store::keys::HostKey;
+
+/// Deletes a host. One that breaks off leaves it revoked, to be deleted again.
+///
+/// # Errors
+/// If there is none by that name, or the store fails.
+pub async fn delete(hub: &Arc<Hub>, asked: &str) -> Result<(v1::DeleteHostResponse, String), Status> {
+    // No host is enrolled meanwhile: it might get the short number of this one.
+    let _one_at_a_time = hub.enrolling.lock().await;
+    let host = find::host(&hub.state(), asked)?;
+    let (lock, short, hostname) = shut_out(hub, host).await?;
+    // What a session has under way is stored, or not yet taken, before this goes on.
+    let guard = lock.lock().await;
+    let of = hub.clone();
+    let forgotten = tokio::task::spawn_blocking(move || of.store.forget(host, short)).await;
+    let forgotten = forgotten.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))?;
+    hub.state().hosts.remove(&host);
+    drop(guard);
+    let of = hub.clone();
+    tokio::task::spawn_blocking(move || of.store.give_back());
+    tracing::info!(%host, hostname, keys = forgotten.keys, bytes = forgotten.bytes, "host deleted");
+    let text = format!("deleted {hostname} ({host}): {} entries, {} bytes", forgotten.keys, forgotten.bytes);
+    let response = v1::DeleteHostResponse {
+        host_id: host.0.to_vec(),
+        hostname,
+        removed: forgotten.keys,
+        removed_bytes: forgotten.bytes,
+    };
+    Ok((response, text))
+}
+
+/// Refuses the host from now on, ends its session and its part in incidents. Gives its lock, short number and name.
+async fn shut_out(hub: &Arc<Hub>, host: HostId) -> Result<(Arc<tokio::sync::Mutex<()>>, u32, String), Status> {
+    let gone = || Status::not_found("the host was deleted meanwhile");
+    let now_ms = clock::wall_ms();
+    let mut row = hub.state().hosts.get(&host).map(|known| known.row.clone()).ok_or_else(gone)?;
+    row.revoked_ms = if row.revoked_ms == 0 { now_ms } else { row.revoked_ms };
+    let mut batch = Batch::default();
+    batch.put(&HostKey { host }, &row);
+    hub.store.commit(batch).await.map_err(|error| failed(&error))?;
+    let (live, lock, hostname, mut findings) = {
+        let mut state = hub.state();
+        let known = state.hosts.get_mut(&host).ok_or_else(gone)?;
+        known.row.revoked_ms = row.revoked_ms;
+        let findings: Vec<v1::Finding> = std::mem::take(&mut known.findings).into_values().collect();
+        (known.live.take(), known.lock.clone(), known.hostname().to_owned(), findings)
+    };
+    if let Some(live) = live {
+        let text = "this host was deleted by an operator; enrol it again with a new token";
+        live.end.send_replace(Some(reject("revoked", text, 3_600_000)));
+    }
+    // Else its incidents would stay open for ever.
+    for finding in &mut findings {
+        "cleared".clone_into(&mut finding.state);
+        finding.changed = Some(v1::Now { boot_ns: 0, wall_ms: now_ms });
+    }
+    incidents::observe(hub, host, &findings).await.map_err(|error| failed(&error))?;
+    Ok((lock, row.short, hostname))
+}
