@@ -141,7 +141,6 @@ impl Uplink {
             Err(_) => return Err(End::broken("the collector did not say Welcome in time")),
         };
         self.welcomed(&welcome, sent, epoch).await?;
-        let form = if welcome.capabilities.iter().any(|one| one == "columns") { Form::Columns } else { Form::Lists };
         let now = Instant::now();
         let ping_every = match welcome.ping_every_ms {
             0 => PING_EVERY,
@@ -153,7 +152,7 @@ impl Uplink {
             hear,
             epoch,
             takes: Takes::of(&welcome.capabilities),
-            summaries: SummaryWriter::new(form),
+            summaries: SummaryWriter::new(Form::of(&welcome.capabilities)),
             in_flight: VecDeque::new(),
             credit: credit(welcome.credit_bytes),
             more: true,

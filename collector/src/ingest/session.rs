@@ -39,7 +39,7 @@ const QUIET_MAX: Duration = Duration::from_secs(35);
 /// Longest wait for Hello.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// What this build can do beyond version 1.
-pub const CAPABILITIES: [&str; 5] = ["zstd", "columns", "recordings", "scenes", "changes"];
+pub const CAPABILITIES: [&str; 6] = ["zstd", "columns", "units", "recordings", "scenes", "changes"];
 
 /// The service for agents.
 #[derive(Debug, Clone)]
