@@ -275,8 +275,13 @@ impl Spool {
             self.acknowledge(durable, now);
         }
         self.tell_lost(now);
-        self.reading = Reading { after: self.marks.acked, ..Reading::default() };
+        self.rewind();
         Ok(())
+    }
+
+    /// Sending starts again from what is acknowledged: the collector did not take what came after it.
+    pub fn rewind(&mut self) {
+        self.reading = Reading { after: self.marks.acked, ..Reading::default() };
     }
 
     /// What is to be known of it.

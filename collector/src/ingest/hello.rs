@@ -13,7 +13,8 @@ use mainstay_proto::{SESSION_VERSION_MAX, SESSION_VERSION_MIN, v1};
 use tokio::sync::{mpsc, watch};
 
 use super::chain;
-use super::push::{CREDIT_BYTES, broken, malformed, note, reject};
+use super::credit::CREDIT_MAX;
+use super::push::{broken, malformed, note, reject};
 use super::session::{CAPABILITIES, OUTBOX_MAX, PING_EVERY, Session};
 use crate::clock;
 use crate::hub::Live;
@@ -89,7 +90,7 @@ impl Session {
                 capabilities: CAPABILITIES.iter().map(|c| (*c).to_owned()).collect(),
                 durable_seq: host.mark.marks().acknowledged(Epoch(hello.epoch)).0,
                 ledger: host.mark.ledger.clone(),
-                credit_bytes: CREDIT_BYTES,
+                credit_bytes: CREDIT_MAX,
                 wall_ms: now_ms,
                 ping_every_ms: u32::try_from(PING_EVERY.as_millis()).unwrap_or(10_000),
             }

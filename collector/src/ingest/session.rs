@@ -223,6 +223,9 @@ impl Session {
             Some(FromAgent::Result(result)) => self.answered(result).await?,
             Some(FromAgent::Reply(reply)) => ask::answered(&self.hub, self.host, reply),
             Some(FromAgent::Bye(bye)) => {
+                if let Some(ack) = ingest.resume() {
+                    self.out.send(ToAgent::Ack(ack)).await;
+                }
                 let back =
                     clock::wall_ms().saturating_add(i64::try_from(bye.back_within_ms.min(86_400_000)).unwrap_or(0));
                 tracing::info!(host = %self.host, reason = bye.reason, back_within_ms = bye.back_within_ms, "host says goodbye");
