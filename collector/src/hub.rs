@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use mainstay_core::id::HostId;
@@ -182,6 +183,8 @@ pub struct Hub {
     pub notices: mpsc::Sender<Notice>,
     /// Where agents and operators connect.
     pub bound: SocketAddr,
+    /// Sessions that were admitted and have not ended.
+    pub sessions_open: AtomicUsize,
     /// Turns true when the collector ends.
     pub ending: watch::Sender<bool>,
     settings: RwLock<Arc<Settings>>,
@@ -243,6 +246,7 @@ impl Hub {
             sources,
             notices,
             bound,
+            sessions_open: AtomicUsize::new(0),
             ending: watch::Sender::new(false),
             settings: RwLock::new(settings),
             state: Mutex::new(state),
