@@ -172,7 +172,7 @@ impl Ingest {
             series: None,
             dropped: 0,
         };
-        self.book.seal(&hub.store, &mut pass.batch, short).map_err(|error| broken(&error))?;
+        self.book.seal(&hub.store, &mut pass.batch, short, now_ms).map_err(|error| broken(&error))?;
         for item in items {
             self.item(&mut pass, &mut records, short, item, now_ms)?;
         }
