@@ -115,6 +115,8 @@ struct Reading {
     gaps_from: u64,
     /// The record that the next reference stands for; 0: that which it was made for.
     record: u64,
+    /// The number of the last reference that was sent.
+    referred: u64,
     keep: Position,
     samples: Position,
     keep_ahead: VecDeque<Stored>,
@@ -285,8 +287,18 @@ impl Spool {
         self.refer_missing(ledger, now)?;
         self.tell_lost(now);
         let record = if ledger <= self.referred { ledger + 1 } else { 0 };
-        self.reading = Reading { after: self.marks.acked, record, ..Reading::default() };
+        self.read_from(record);
         Ok(())
+    }
+
+    /// Sending starts again from what is acknowledged: the collector did not take what came after it.
+    pub fn rewind(&mut self) {
+        let first = self.records.front().filter(|(seq, _)| *seq <= self.reading.referred);
+        self.read_from(first.map_or(self.reading.record, |(_, index)| *index));
+    }
+
+    fn read_from(&mut self, record: u64) {
+        self.reading = Reading { after: self.marks.acked, record, ..Reading::default() };
     }
 
     /// Sees to it that there is a reference for every record that the collector lacks: a spool that was begun since, or
@@ -312,6 +324,7 @@ impl Spool {
         }
         let index = self.reading.record.min(self.referred.max(made_for));
         self.reading.record = index + 1;
+        self.reading.referred = item.seq.0;
         let at = self.records.binary_search_by_key(&item.seq.0, |(seq, _)| *seq);
         if let Some(reference) = at.ok().and_then(|at| self.records.get_mut(at)) {
             reference.1 = index;

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -187,6 +188,8 @@ pub struct Hub {
     pub notices: mpsc::Sender<Notice>,
     /// Where agents and operators connect.
     pub bound: SocketAddr,
+    /// Sessions that were admitted and have not ended.
+    pub sessions_open: AtomicUsize,
     /// Turns true when the collector ends.
     pub ending: watch::Sender<bool>,
     settings: RwLock<Arc<Settings>>,
@@ -254,6 +257,7 @@ impl Hub {
             restored,
             notices,
             bound,
+            sessions_open: AtomicUsize::new(0),
             ending: watch::Sender::new(false),
             settings: RwLock::new(settings),
             state: Mutex::new(state),

@@ -29,6 +29,7 @@ counters! {
     rejects = "mainstay_collector_rejects_total": "Sessions and messages that were refused.",
     handshakes_failed = "mainstay_collector_handshakes_failed_total": "TLS handshakes that failed or took too long.",
     pushes = "mainstay_collector_pushes_total": "Pushes that were stored.",
+    pushes_left = "mainstay_collector_pushes_left_total": "Pushes that were not taken, for lack of room on the disk; agents keep them.",
     push_bytes = "mainstay_collector_push_bytes_total": "Bytes of pushes after decompression.",
     items = "mainstay_collector_items_total": "Items that were stored.",
     duplicates = "mainstay_collector_duplicates_total": "Items that were stored already.",

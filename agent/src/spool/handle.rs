@@ -106,6 +106,11 @@ impl SpoolHandle {
         self.lock().resume(durable, ledger, now)
     }
 
+    /// See [`Spool::rewind`].
+    pub fn rewind(&self) {
+        self.lock().rewind();
+    }
+
     /// See [`Spool::status`].
     #[must_use]
     pub fn status(&self) -> SpoolStatus {

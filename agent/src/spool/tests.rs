@@ -339,7 +339,10 @@ fn records_go_out_in_their_order_also_when_a_part_of_their_references_is_gone() 
         let items = spool.next_items(usize::MAX).unwrap();
         items.iter().filter(|item| matches!(item.body, Body::Record(_))).map(shown).collect()
     };
+    spool.rewind();
     let sent = records(&mut spool);
+    spool.rewind();
+    assert_eq!(records(&mut spool), sent, "what was not taken goes out again as it did");
     let last: Vec<_> = sent.iter().map(|item| item.rsplit(' ').next().unwrap()).collect();
     assert_eq!(last, ["2", "3", "4", "5", "6"], "{sent:?}");
     // A spool that was begun since refers to what it needs to.

@@ -39,7 +39,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_MIN: Duration = Duration::from_secs(1);
 const PING_MAX: Duration = Duration::from_secs(60);
 /// What this build can do beyond version 1 of the session.
-const CAPABILITIES: [&str; 5] = ["zstd", "columns", "recordings", "scenes", "changes"];
+const CAPABILITIES: [&str; 6] = ["zstd", "columns", "recordings", "scenes", "changes", "waits"];
 /// So many pings without any answer end the session.
 const PINGS_UNANSWERED_MAX: u32 = 3;
 /// How long to wait at least where only an operator can help.
@@ -73,8 +73,9 @@ struct InFlight {
 
 impl Live {
     fn has_credit(&self) -> bool {
-        // One push may always be under way, whatever its size.
-        self.in_flight.is_empty() || self.in_flight.iter().map(|push| push.bytes).sum::<usize>() < self.credit
+        // One push may always be under way, whatever its size, unless the collector takes none.
+        self.credit > 0
+            && (self.in_flight.is_empty() || self.in_flight.iter().map(|push| push.bytes).sum::<usize>() < self.credit)
     }
 
     /// When the collector has been silent for too long: with a push under way, or altogether.
@@ -141,7 +142,6 @@ impl Uplink {
             Err(_) => return Err(End::broken("the collector did not say Welcome in time")),
         };
         self.welcomed(&welcome, sent, epoch).await?;
-        let form = if welcome.capabilities.iter().any(|one| one == "columns") { Form::Columns } else { Form::Lists };
         let now = Instant::now();
         let ping_every = match welcome.ping_every_ms {
             0 => PING_EVERY,
@@ -153,7 +153,7 @@ impl Uplink {
             hear,
             epoch,
             takes: Takes::of(&welcome.capabilities),
-            summaries: SummaryWriter::new(form),
+            summaries: SummaryWriter::new(Form::of(&welcome.capabilities)),
             in_flight: VecDeque::new(),
             credit: credit(welcome.credit_bytes),
             more: true,
@@ -362,14 +362,31 @@ impl Uplink {
         }
         self.backoff.reset();
         self.push_bytes = push::BYTES_MAX.min(self.push_bytes.saturating_mul(2));
+        let took_none = live.credit == 0;
         live.credit = credit(ack.credit_bytes);
         while live.in_flight.front().is_some_and(|push| push.upto <= ack.durable_seq) {
             live.in_flight.pop_front();
         }
         let durable = Seq(ack.durable_seq);
         failpoint::pass("before_acknowledged");
-        self.on_spool(move |spool, now| spool.acknowledge(durable, now)).await?;
+        let is_refused = live.credit == 0;
+        self.on_spool(move |spool, now| {
+            spool.acknowledge(durable, now);
+            if is_refused {
+                spool.rewind();
+            }
+        })
+        .await?;
         failpoint::pass("after_acknowledged");
+        if is_refused {
+            live.in_flight.clear();
+            if !took_none {
+                tracing::warn!("the collector takes nothing at present: what there is to send is kept");
+            }
+        } else if took_none {
+            live.more = true;
+            tracing::info!("the collector takes what was kept");
+        }
         self.tell_acked(durable, ack.ledger.as_ref()).await;
         Ok(())
     }

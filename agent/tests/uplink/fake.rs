@@ -51,6 +51,10 @@ pub(crate) struct State {
     /// Acknowledges nothing while this is set.
     pub(crate) withhold: bool,
     pub(crate) credit: u32,
+    /// Reads pushes without taking them, as where there is no room; gives credit again at the next ping.
+    pub(crate) full: bool,
+    pub(crate) left: u64,
+    paused: bool,
     /// Takes summaries as columns; they are read as they come.
     pub(crate) columns: bool,
     /// Takes recordings and scenes.
@@ -104,6 +108,20 @@ impl State {
             }
             self.items.insert(item.seq, item);
         }
+    }
+
+    fn leave(&mut self, push: v1::Push) {
+        let inner = v1::Push::decode(&*zstd::bulk::decompress(&push.zstd, 8 << 20).unwrap()).unwrap();
+        for def in inner.define {
+            self.reader.definitions.define(def, Arc::new).unwrap();
+        }
+        for item in inner.items {
+            if let Some(v1::item::Of::Summary(summary)) = item.of {
+                self.reader.read(summary).unwrap();
+            }
+        }
+        self.left += 1;
+        self.paused = true;
     }
 
     fn head(&self) -> Option<v1::LedgerHead> {
@@ -242,6 +260,11 @@ impl Fake {
                 Some(Said::Push(push)) => {
                     let epoch = push.epoch;
                     let (ack, end) = self.change(|state| {
+                        if state.full {
+                            state.leave(push);
+                            let (durable_seq, ledger) = (state.durable(), state.head());
+                            return (Some(v1::Ack { epoch, durable_seq, ledger, credit_bytes: 0 }), false);
+                        }
                         state.take(push);
                         if state.lose_acks > 0 {
                             state.lose_acks -= 1;
@@ -262,7 +285,19 @@ impl Fake {
                         return;
                     }
                 }
-                Some(Said::Ping(_)) => send(Say::Pong(v1::Pong::default())).await,
+                Some(Said::Ping(_)) => {
+                    send(Say::Pong(v1::Pong::default())).await;
+                    let again = self.with(|state| {
+                        if state.full || !std::mem::take(&mut state.paused) {
+                            return None;
+                        }
+                        let (durable_seq, ledger, credit_bytes) = (state.durable(), state.head(), state.credit);
+                        Some(v1::Ack { epoch: state.hellos.last()?.epoch, durable_seq, ledger, credit_bytes })
+                    });
+                    if let Some(ack) = again {
+                        send(Say::Ack(ack)).await;
+                    }
+                }
                 Some(said) => self.change(|state| state.said.push(said)),
                 None => {}
             }

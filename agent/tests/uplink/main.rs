@@ -344,6 +344,32 @@ async fn a_collector_without_room_is_not_pushed_to() {
 }
 
 #[tokio::test]
+async fn what_a_full_collector_does_not_take_is_kept_and_sent_in_the_same_session_when_there_is_room() {
+    let fake = Fake::start().await;
+    let host = Host::enrolled(&fake).await;
+    fake.with(|state| (state.full, state.columns) = (true, true));
+    host.summary(1.5);
+    host.finding(2);
+    let (_uplink, mut inbound) = host.connect();
+    told(&mut inbound, "what Welcome says", durable(0)).await;
+    told(&mut inbound, "that nothing was taken", durable(0)).await;
+    host.summary(2.5);
+    // Nothing more is sent until the next ping is answered with credit.
+    fake.with(|state| {
+        assert_eq!(state.left, 1);
+        state.full = false;
+    });
+    told(&mut inbound, "all of it", durable(3)).await;
+    fake.with(|state| {
+        assert_eq!((state.hellos.len(), state.duplicates, state.gaps.len(), state.left), (1, 0, 0, 1));
+        assert!(state.hellos[0].capabilities.iter().any(|one| one == "waits"));
+        let values: Vec<_> = state.summaries.iter().map(|(seq, summary)| (*seq, summary.points[0].1)).collect();
+        let same = |value: f64| Point::Gauge { last: value, min: value, max: value, mean: value };
+        assert_eq!(values, [(1, same(1.5)), (3, same(2.5))], "in step, though the first was read twice");
+    });
+}
+
+#[tokio::test]
 async fn another_collector_is_not_talked_to() {
     let (fake, other) = (Fake::start().await, Fake::start().await);
     let mut host = Host::enrolled(&fake).await;

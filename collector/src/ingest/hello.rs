@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mainstay_core::id::Epoch;
@@ -13,8 +14,9 @@ use mainstay_proto::{SESSION_VERSION_MAX, SESSION_VERSION_MIN, v1};
 use tokio::sync::{mpsc, watch};
 
 use super::chain;
-use super::push::{CREDIT_BYTES, broken, malformed, note, reject};
-use super::session::{CAPABILITIES, OUTBOX_MAX, PING_EVERY, Session};
+use super::credit::CREDIT_MAX;
+use super::push::{broken, malformed, note, reject};
+use super::session::{CAPABILITIES, OUTBOX_MAX, PING_EVERY, Session, stopping};
 use crate::clock;
 use crate::hub::Live;
 use crate::metrics::count;
@@ -52,7 +54,8 @@ impl Session {
         if prost::Message::encoded_len(&facts) > FACTS_BYTES_MAX {
             return Err(malformed(format!("facts of a host have at most {FACTS_BYTES_MAX} bytes")));
         }
-        let lock = self.admit()?;
+        self.admit().await?;
+        let lock = self.place()?;
         // A push of the session before is durable and known, or not yet taken, before this goes on.
         let guard = lock.lock().await;
         let now_ms = clock::wall_ms();
@@ -89,7 +92,7 @@ impl Session {
                 capabilities: CAPABILITIES.iter().map(|c| (*c).to_owned()).collect(),
                 durable_seq: host.mark.marks().acknowledged(Epoch(hello.epoch)).0,
                 ledger: host.mark.ledger.clone(),
-                credit_bytes: CREDIT_BYTES,
+                credit_bytes: CREDIT_MAX,
                 wall_ms: now_ms,
                 ping_every_ms: u32::try_from(PING_EVERY.as_millis()).unwrap_or(10_000),
             }
@@ -103,11 +106,34 @@ impl Session {
         Ok((orders, ended))
     }
 
-    /// Whether the host may have a session at all, and now.
-    fn admit(&self) -> Result<Arc<tokio::sync::Mutex<()>>, v1::Reject> {
+    /// Waits until it is this session's turn.
+    async fn admit(&mut self) -> Result<(), v1::Reject> {
+        self.place()?;
         let sessions_max = self.hub.settings().sessions_max;
+        let open = self.hub.sessions_open.fetch_add(1, Ordering::Relaxed);
+        self.is_counted = true;
+        if open >= sessions_max {
+            return Err(reject(
+                "overloaded",
+                format!("{sessions_max} sessions are open, which is all this collector takes"),
+                30_000,
+            ));
+        }
+        let wait_ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(60_000);
+        let wait = self.hub.state().admission.admit(clock::now()).map_err(|wait| {
+            reject("rate_limited", "many hosts are connecting at once; come back in a moment", wait_ms(wait))
+        })?;
+        let mut ending = self.hub.ending.subscribe();
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = stopping(&mut ending) => Err(reject("shutting_down", "the collector is stopping", 2_000)),
+        }
+    }
+
+    /// Whether the host may have a session at all; what orders its stream.
+    fn place(&self) -> Result<Arc<tokio::sync::Mutex<()>>, v1::Reject> {
         let now = clock::now();
-        let mut state = self.hub.state();
+        let state = self.hub.state();
         let host = state.hosts.get(&self.host).ok_or_else(not_enrolled)?;
         if host.is_revoked() {
             return Err(reject(
@@ -120,19 +146,7 @@ impl Session {
         if let Some(wait) = held_for.filter(|wait| *wait > 0) {
             return Err(reject("duplicate_identity", CONTESTED, wait));
         }
-        let lock = host.lock.clone();
-        if state.hosts.values().filter(|h| h.live.is_some()).count() >= sessions_max {
-            return Err(reject(
-                "overloaded",
-                format!("{sessions_max} sessions are open, which is all this collector takes"),
-                30_000,
-            ));
-        }
-        let wait_ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(60_000);
-        state.admission.admit(now).map_err(|wait| {
-            reject("rate_limited", "many hosts are connecting at once; come back in a moment", wait_ms(wait))
-        })?;
-        Ok(lock)
+        Ok(host.lock.clone())
     }
 
     /// The policy if the host has another, and the orders that it has not answered.

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::hub::Hub;
+use crate::ingest::summary::SEAL_MS_MAX;
 use crate::store::series::hour_of;
 use crate::store::{Batch, StoreError};
 
 /// How often some are joined.
 pub const EVERY: Duration = Duration::from_secs(1);
-/// So long after its end the late rows of an hour have come.
-const LATE_MS: i64 = 120_000;
+/// So long after its end the late rows of an hour have come, and its last slot is sealed.
+const LATE_MS: i64 = SEAL_MS_MAX + 60_000;
 /// What is to be joined is spread over so many turns: a quarter of an hour.
 const TURNS: usize = 900;
 /// Hours before a start that are looked through for what an earlier run has left.

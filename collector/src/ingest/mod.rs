@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod chain;
 mod changes;
+pub mod credit;
 mod hello;
 pub mod incidents;
 pub mod intern;

@@ -4,15 +4,20 @@
 //! known in memory changes only afterwards. So a crash at any point leaves marks and items in step,
 //! and an item that is sent again is known.
 
-use std::io::Read;
+use std::cell::RefCell;
+use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Instant;
 
 use mainstay_core::id::{ActionId, DecisionId, Epoch, FindingId, HostId, Seq};
 use mainstay_core::recording::WINDOW_BYTES_MAX;
 use mainstay_fleet::dedup::{Admit, Gap, Marks};
 use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
 use prost::Message;
+use zstd::zstd_safe::{DCtx, ResetDirective};
 
+use super::credit::{CREDIT_MAX, credit};
+use super::hello::not_enrolled;
 use super::ledger::LedgerPass;
 use super::summary::{BadSummary, SeriesBook, Stored};
 use super::{chain, changes, incidents};
@@ -27,10 +32,10 @@ use crate::store::{Batch, StoreError};
 pub const ITEMS_MAX: usize = 20_000;
 /// Most gaps of a host that are kept with their times: the latest.
 pub const GAPS_MAX: usize = 256;
-/// How many bytes an agent may have unacknowledged.
-pub const CREDIT_BYTES: u32 = 4 * 1024 * 1024;
 /// Most bytes of what was seen before an action: some fifty lines, and what fits a frame of the actuator.
 const SCENE_BYTES_MAX: usize = 128 * 1024;
+/// The capability of agents that keep what they are given no credit for, and go on in the same session.
+const WAITS: &str = "waits";
 /// zstd's window: what a frame may ask for in memory.
 const WINDOW_LOG_MAX: u32 = 23;
 
@@ -42,6 +47,10 @@ pub struct Ingest {
     session: u64,
     epoch: u64,
     book: SeriesBook,
+    /// Whether the agent keeps what it is given no credit for, and goes on in the same session.
+    waits: bool,
+    /// It was given none: what it sends is read and not taken, until it is given some again.
+    paused: bool,
 }
 
 /// What one push comes to before it is durable.
@@ -63,7 +72,9 @@ impl Ingest {
     /// For one session.
     #[must_use]
     pub fn new(hub: Arc<Hub>, host: HostId, session: u64, epoch: u64) -> Self {
-        Self { hub, host, session, epoch, book: SeriesBook::default() }
+        let live = |hub: &Hub| hub.state().hosts.get(&host).and_then(|host| host.live.clone());
+        let waits = live(&hub).is_some_and(|live| live.capabilities.contains(WAITS));
+        Self { hub, host, session, epoch, book: SeriesBook::default(), waits, paused: false }
     }
 
     /// Takes one push.
@@ -71,6 +82,7 @@ impl Ingest {
     /// # Errors
     /// Why it is not taken; the session then ends.
     pub async fn push(&mut self, push: v1::Push) -> Result<v1::Ack, v1::Reject> {
+        let started = Instant::now();
         let bytes = push.encoded_len().max(push.zstd.len());
         let push = unpack(push)?;
         if push.epoch != self.epoch {
@@ -79,9 +91,17 @@ impl Ingest {
         if push.items.len() > ITEMS_MAX {
             return Err(reject("too_large", format!("a push of {} items (at most {ITEMS_MAX})", push.items.len()), 0));
         }
-        self.hub.store.room().check().map_err(|error| broken(&error))?;
+        if let Err(error) = self.hub.store.room().check() {
+            if !self.waits {
+                return Err(broken(&error));
+            }
+            self.paused = true;
+        }
         for def in push.define {
             self.book.define(def, &self.hub.keys).map_err(|error| malformed(error.to_string()))?;
+        }
+        if self.paused {
+            return self.leave(push.items);
         }
         let lock = self.lock()?;
         let guard = lock.lock().await;
@@ -89,7 +109,35 @@ impl Ingest {
         drop(guard);
         count(&self.hub.metrics.pushes);
         add(&self.hub.metrics.push_bytes, bytes as u64);
-        ack
+        ack.map(|ack| v1::Ack { credit_bytes: credit(started.elapsed()), ..ack })
+    }
+
+    /// Credit again for an agent that was given none, once there is room.
+    pub fn resume(&mut self) -> Option<v1::Ack> {
+        if !self.paused || self.hub.store.room().check().is_err() {
+            return None;
+        }
+        self.paused = false;
+        self.known(CREDIT_MAX).ok()
+    }
+
+    /// Reads a push without taking it: the next one says only what changed since. The agent keeps it.
+    fn leave(&mut self, items: Vec<v1::Item>) -> Result<v1::Ack, v1::Reject> {
+        for item in items {
+            if let Some(v1::item::Of::Summary(summary)) = item.of {
+                self.book.read(summary).map_err(|error| malformed(format!("item {}: {error}", item.seq)))?;
+            }
+        }
+        count(&self.hub.metrics.pushes_left);
+        self.known(0)
+    }
+
+    /// What is durable of the host, with so much credit.
+    fn known(&self, credit_bytes: u32) -> Result<v1::Ack, v1::Reject> {
+        let state = self.hub.state();
+        let host = state.hosts.get(&self.host).ok_or_else(not_enrolled)?;
+        let durable_seq = host.mark.marks().acknowledged(Epoch(self.epoch)).0;
+        Ok(v1::Ack { epoch: self.epoch, durable_seq, ledger: host.mark.ledger.clone(), credit_bytes })
     }
 
     fn lock(&self) -> Result<Arc<tokio::sync::Mutex<()>>, v1::Reject> {
@@ -126,7 +174,7 @@ impl Ingest {
             series: None,
             dropped: 0,
         };
-        self.book.seal(&hub.store, &mut pass.batch, short).map_err(|error| broken(&error))?;
+        self.book.seal(&hub.store, &mut pass.batch, short, now_ms).map_err(|error| broken(&error))?;
         for item in items {
             self.item(&mut pass, &mut records, short, item, now_ms)?;
         }
@@ -252,7 +300,7 @@ impl Ingest {
             epoch: self.epoch,
             durable_seq: marks.acknowledged(Epoch(self.epoch)).0,
             ledger: mark.ledger.clone(),
-            credit_bytes: CREDIT_BYTES,
+            credit_bytes: CREDIT_MAX,
         };
         if let Some(host) = hub.state().hosts.get_mut(&self.host) {
             // What other messages of this session changed meanwhile stays.
@@ -310,11 +358,7 @@ fn unpack(push: v1::Push) -> Result<v1::Push, v1::Reject> {
     if !push.items.is_empty() || !push.define.is_empty() {
         return Err(malformed("a push is compressed or not, but not both".to_owned()));
     }
-    let mut bytes = Vec::new();
-    let mut decoder = zstd::Decoder::new(&push.zstd[..]).map_err(|error| malformed(format!("zstd: {error}")))?;
-    decoder.window_log_max(WINDOW_LOG_MAX).map_err(|error| malformed(format!("zstd: {error}")))?;
-    let limit = MESSAGE_BYTES_MAX as u64 + 1;
-    decoder.take(limit).read_to_end(&mut bytes).map_err(|error| malformed(format!("zstd: {error}")))?;
+    let bytes = unzstd(&push.zstd).map_err(|error| malformed(format!("zstd: {error}")))?;
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(reject("too_large", format!("a push is more than {MESSAGE_BYTES_MAX} bytes when unpacked"), 0));
     }
@@ -323,6 +367,25 @@ fn unpack(push: v1::Push) -> Result<v1::Push, v1::Reject> {
         return Err(malformed("a push is compressed twice".to_owned()));
     }
     Ok(v1::Push { epoch: push.epoch, ..inner })
+}
+
+thread_local! {
+    /// What zstd unpacks with: made once on each thread, for it is larger than most pushes.
+    static UNPACKER: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+}
+
+/// What comes out of a frame, up to a byte more than a message may have.
+fn unzstd(packed: &[u8]) -> io::Result<Vec<u8>> {
+    UNPACKER.with_borrow_mut(|context| {
+        // An earlier frame may have broken off.
+        let reset = context.reset(ResetDirective::SessionOnly);
+        reset.map_err(|code| io::Error::other(zstd::zstd_safe::get_error_name(code)))?;
+        let mut decoder = zstd::Decoder::with_context(packed, context);
+        decoder.window_log_max(WINDOW_LOG_MAX)?;
+        let mut bytes = Vec::new();
+        decoder.take(MESSAGE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    })
 }
 
 /// A refusal.
@@ -374,6 +437,10 @@ mod tests {
         {
             assert_eq!(unpack(bad).unwrap_err().reason, "malformed");
         }
+        let whole = packed(&inner.encode_to_vec());
+        let cut = v1::Push { zstd: whole.zstd[..whole.zstd.len() - 3].to_vec(), ..whole.clone() };
+        assert_eq!(unpack(cut).unwrap_err().reason, "malformed");
+        assert_eq!(unpack(whole).unwrap().items.len(), 1, "what broke off leaves nothing behind");
         let both = v1::Push { items: inner.items.clone(), ..packed(&inner.encode_to_vec()) };
         assert_eq!(unpack(both).unwrap_err().reason, "malformed");
     }

@@ -4,6 +4,7 @@
 //! says never reaches another: a refusal ends only the session that earned it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mainstay_core::finding::FindingKind;
@@ -39,7 +40,7 @@ const QUIET_MAX: Duration = Duration::from_secs(35);
 /// Longest wait for Hello.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// What this build can do beyond version 1.
-pub const CAPABILITIES: [&str; 5] = ["zstd", "columns", "recordings", "scenes", "changes"];
+pub const CAPABILITIES: [&str; 6] = ["zstd", "columns", "units", "recordings", "scenes", "changes"];
 
 /// The service for agents.
 #[derive(Debug, Clone)]
@@ -65,7 +66,8 @@ impl AgentService for Agents {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let host = peer(&request)?.host()?;
         let (out, stream) = mpsc::channel(OUTBOX_MAX);
-        let session = Session { hub: self.hub.clone(), host, id: 0, boot: Vec::new(), out: Outbox(out) };
+        let session =
+            Session { hub: self.hub.clone(), host, id: 0, boot: Vec::new(), is_counted: false, out: Outbox(out) };
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -104,7 +106,17 @@ pub(super) struct Session {
     pub(super) host: HostId,
     pub(super) id: u64,
     pub(super) boot: Vec<u8>,
+    /// Whether it counts as one of those that are open.
+    pub(super) is_counted: bool,
     pub(super) out: Outbox,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.is_counted {
+            self.hub.sessions_open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What the loop of a session wakes up for.
@@ -211,6 +223,9 @@ impl Session {
                     host.mark.clock_offset_ms = ping.wall_ms.saturating_sub(now_ms);
                 });
                 self.out.send(ToAgent::Pong(v1::Pong { wall_ms: now_ms })).await;
+                if let Some(ack) = ingest.resume() {
+                    self.out.send(ToAgent::Ack(ack)).await;
+                }
             }
             Some(FromAgent::Lease(request)) => {
                 let reply = self.lease(&request).await?;
@@ -317,7 +332,7 @@ async fn ended(end: &mut watch::Receiver<Option<v1::Reject>>) -> v1::Reject {
 }
 
 /// Waits until the collector ends.
-async fn stopping(ending: &mut watch::Receiver<bool>) {
+pub(super) async fn stopping(ending: &mut watch::Receiver<bool>) {
     let _ = ending.wait_for(|ending| *ending).await;
 }
 

@@ -14,7 +14,7 @@ use mainstay_proto::v1;
 
 use super::intern::Interner;
 use crate::store::schema::Schema;
-use crate::store::series::slot_of;
+use crate::store::series::{SLOT_MS, slot_of};
 use crate::store::{Batch, Store, StoreError};
 
 /// Most series that one session may name: as many as an agent ever has at once, and as many that came and went.
@@ -23,6 +23,8 @@ pub const SERIES_MAX: usize = 2 * series::SERIES_MAX;
 pub const KEY_BYTES_MAX: usize = 4_096;
 /// A summary from further ahead of our clock than this is stored under the time it came.
 pub const AHEAD_MS_MAX: i64 = 3_600_000;
+/// A slot is sealed so long after its end at the latest, if its host goes on sending.
+pub const SEAL_MS_MAX: i64 = 240_000;
 
 /// Why a definition or a summary is refused.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,14 @@ pub enum BadSummary {
     /// A name that is too long.
     #[error("a series' name and labels may have {KEY_BYTES_MAX} bytes, not {0}")]
     Key(usize),
+}
+
+/// Whether what lies before a slot is to be sealed by now. All hosts' slots end at the same moment, so each host has its own
+/// in the minutes after it.
+fn is_sealed_by(host: u32, slot: u32, now_ms: i64) -> bool {
+    // Neighbours lie far apart, and many evenly.
+    let place = i64::from(host.wrapping_mul(0x9e37_79b9));
+    now_ms >= i64::from(slot) * SLOT_MS + (place * SEAL_MS_MAX >> 32)
 }
 
 /// What of a summary was stored.
@@ -135,13 +145,13 @@ impl SeriesBook {
         Ok(stored)
     }
 
-    /// Seals what lies before the slot of the last row, if there may be any: rows of this session
+    /// Seals what lies before the slot of the last row, if there may be any and its time has come: rows of this session
     /// that are durable, or what an earlier one left.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn seal(&mut self, store: &Store, batch: &mut Batch, host: u32) -> Result<(), StoreError> {
-        if let Some(slot) = self.slot.filter(|_| self.unsealed) {
+    pub fn seal(&mut self, store: &Store, batch: &mut Batch, host: u32, now_ms: i64) -> Result<(), StoreError> {
+        if let Some(slot) = self.slot.filter(|slot| self.unsealed && is_sealed_by(host, *slot, now_ms)) {
             store.seal_except(batch, host, slot)?;
             self.unsealed = false;
         }
@@ -161,5 +171,23 @@ impl SeriesBook {
                 schema
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_seal_one_after_the_other_and_all_in_time() {
+        let slot = 2_900_000;
+        let end_ms = i64::from(slot) * SLOT_MS;
+        let sealed = |after_ms| (1..=10_000).filter(|host| is_sealed_by(*host, slot, end_ms + after_ms)).count();
+        for tenth in 1..10 {
+            let share = sealed(SEAL_MS_MAX * tenth / 10);
+            assert!(share.abs_diff(1_000 * usize::try_from(tenth).unwrap()) < 50, "{share} after {tenth} tenths");
+        }
+        assert_eq!((sealed(-1), sealed(SEAL_MS_MAX)), (0, 10_000));
+        assert!(is_sealed_by(7, slot_of(0), end_ms), "what is old is sealed at once");
     }
 }

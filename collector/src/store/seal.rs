@@ -1,6 +1,6 @@
 //! Sealing: open rows become the block of their slot, and the slots of an hour that is over one block.
 //!
-//! A slot is sealed when the host's next one begins, in the push that says so, quickly. An hour is joined some minutes
+//! A slot is sealed some minutes after the host's next one began, in a push, quickly; each host at a moment of its own. An hour is joined some minutes
 //! after it is over, for one host after the other (`ingest/join.rs`), better packed. Both take what is stored of that
 //! stretch already with them, so late rows find their place and each time has one row, whose cells may have come one after
 //! the other. What cannot be read stays as it is.

@@ -11,6 +11,7 @@ mod enrol;
 mod fleet;
 mod forget;
 mod heal;
+mod load;
 mod notify;
 mod operator;
 mod power;

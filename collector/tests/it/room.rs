@@ -38,12 +38,50 @@ async fn below_what_is_reserved_agents_keep_what_they_have_until_there_is_room()
         }))
         .await;
     assert_eq!(agent.rejected().await.reason, "storage_full");
+    let waiting = mainstay_proto::v1::Hello { capabilities: vec!["waits".to_owned()], ..hello("web-1") };
+    let (mut waiting, _) = Agent::open(&world.address(), &papers, waiting).await;
+    let left = waiting.acked(items.clone()).await;
+    assert_eq!((left.durable_seq, left.credit_bytes), (0, 0), "one that waits keeps its session");
     // Operators can still do what makes room or says so.
     assert!(!world.token(1, 60_000).await.secret.is_empty());
 
     collector.reload(Settings::for_tests(world.folder.path())).unwrap();
+    let left = waiting.acked(items.clone()).await;
+    assert_eq!((left.durable_seq, left.credit_bytes), (0, 0), "what was on its way is not taken before it knows");
+    waiting.say(mainstay_proto::v1::agent_message::Of::Ping(mainstay_proto::v1::Ping::default())).await;
+    assert!(matches!(waiting.hear().await, Some(mainstay_proto::v1::collector_message::Of::Pong(_))));
+    let Some(mainstay_proto::v1::collector_message::Of::Ack(again)) = waiting.hear().await else {
+        panic!("credit is given again")
+    };
+    assert!(again.durable_seq == 0 && again.credit_bytes > 0, "{again:?}");
+    assert!(get(&world, "/metrics").await.contains("mainstay_collector_pushes_left_total 2"));
     let (mut agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
     assert_eq!(welcome.durable_seq, 0);
     assert_eq!(agent.acked(items).await.durable_seq, 4);
     assert!(get(&world, "/-/ready").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_takes_long_leaves_its_agent_less_credit() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let mut book = Book::new(papers.host_id);
+    let mut items = (1..).zip(repair(&mut book, 1, 1, 0)).map(|(seq, of)| item(seq, of));
+    let (mut agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let one = vec![items.next().unwrap()];
+    // What a slow disk does: the push before holds the host up.
+    let hub = world.collector.as_ref().unwrap().hub.clone();
+    let lock = hub.state().hosts.values().next().unwrap().lock.clone();
+    let held = lock.lock_owned().await;
+    let push = mainstay_proto::v1::Push { epoch: crate::agent::EPOCH, items: one, ..Default::default() };
+    agent.say(mainstay_proto::v1::agent_message::Of::Push(push)).await;
+    // The time that it takes, by any clock, is what is tried.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    drop(held);
+    let Some(mainstay_proto::v1::collector_message::Of::Ack(slow)) = agent.hear().await else {
+        panic!("it is acknowledged")
+    };
+    assert!(slow.credit_bytes < welcome.credit_bytes / 2, "{} of {}", slow.credit_bytes, welcome.credit_bytes);
+    let prompt = agent.acked(items.collect()).await;
+    assert!(prompt.credit_bytes > slow.credit_bytes, "{} after {}", prompt.credit_bytes, slow.credit_bytes);
 }

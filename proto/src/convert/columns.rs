@@ -10,11 +10,12 @@
 //!         | [edits of the series: removed n, gaps … | inserted n, (gap, id) …]          where flag 1 is set
 //!         | which series changed: a bitmap, xor the one before | forms n, (gap, form u8) …
 //!         | counters … | gauges: last … | last - min … | max - last … | sum - samples × last … | [ulps of the mean …]
-//!         | what is not decimal: bits xor the bits before, byte by byte over all
-//! form    = gauge 16 | decimal places 0 to 9, or 15: not decimal
+//!         | what is neither: bits xor the bits before, byte by byte over all
+//! form    = gauge 16 | decimal places 0 to 9; units of 512, 1024, 4096: 10 to 12; or 15: neither
 //! ```
 //!
-//! All numbers are zigzag varints, a value times ten to the power of its places. A series is written in the form it had
+//! All numbers are zigzag varints, a value times ten to the power of its places or divided by its unit: memory comes in pages.
+//! Units are written only to readers with the capability `units`. A series is written in the form it had
 //! before unless `forms` says otherwise. Counters are second differences where flag 2 is set, else first ones. A mean is
 //! the sum of the window over its samples; what rounding left of it are the ulps, none where flag 4 is not set. A series
 //! that did not change has the value it had at the end of the summary before, a gauge throughout the window.
@@ -34,10 +35,13 @@ const SECOND: u8 = 2;
 const ULPS: u8 = 4;
 /// What a form says of its kind.
 const GAUGE: u8 = 16;
-/// The places of what is not decimal.
+/// The places of what is no whole number of anything.
 const RAW: u8 = 15;
-/// Most decimal places: a clock's offset is in billionths of a second.
-const PLACES: [f64; 10] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// What a value is multiplied with, by form: decimal places, of which a clock's offset has most, and then units.
+const PLACES: [f64; 13] =
+    [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1.0 / 512.0, 1.0 / 1024.0, 1.0 / 4096.0];
+/// The first form that is a unit.
+const UNITS: usize = 10;
 /// Whole numbers up to here are exact as `f64`.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 /// A mean that is further from its sum than this is no mean of so many samples.
@@ -49,6 +53,8 @@ struct Entry {
     key: Arc<SeriesKey>,
     /// Its kind and decimal places, as in the head of this file.
     form: u8,
+    /// Whether it was written before, by a writer.
+    settled: bool,
     changed: bool,
     /// The value at the end of the summary before: its bits, and times ten to the power of its places.
     bits: u64,
@@ -59,7 +65,7 @@ struct Entry {
 
 impl Entry {
     fn new(key: Arc<SeriesKey>) -> Self {
-        Self { key, form: 0, changed: false, bits: 0, whole: 0, step: 0 }
+        Self { key, form: 0, settled: false, changed: false, bits: 0, whole: 0, step: 0 }
     }
 
     fn is_gauge(&self) -> bool {
@@ -100,8 +106,9 @@ impl Entry {
         }
     }
 
-    /// The form for a point: with the places that it had if they do.
-    fn form_for(&self, point: &Point, samples: u32) -> u8 {
+    /// The form for a point: with the places that it had if they do, else the largest unit if units are known, else the
+    /// fewest places.
+    fn form_for(&self, point: &Point, samples: u32, units: bool) -> u8 {
         let kind = if matches!(point, Point::Gauge { .. }) { GAUGE } else { 0 };
         let fits = |places: f64| match point {
             Point::Counter(value) => whole(*value, places).is_some(),
@@ -110,10 +117,13 @@ impl Entry {
                     && Mean::of(*mean, places, samples).is_some()
             }
         };
-        let places = if self.places().is_some_and(fits) {
+        let keeps = self.settled || !units;
+        let places = if keeps && self.places().is_some_and(fits) {
             self.form & !GAUGE
         } else {
-            (0..).zip(PLACES).find(|(_, places)| fits(*places)).map_or(RAW, |(form, _)| form)
+            let known = if units { PLACES.len() } else { UNITS };
+            let form = (UNITS..known).rev().chain(0..UNITS).find(|form| fits(PLACES[*form]));
+            form.and_then(|form| u8::try_from(form).ok()).unwrap_or(RAW)
         };
         kind | places
     }
@@ -179,11 +189,12 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Writes a summary, whose points are sorted by their series. Definitions that the reader needs first are added to
-    /// `define`.
+    /// Writes a summary, whose points are sorted by their series, with units if its reader knows them. Definitions that the
+    /// reader needs first are added to `define`.
     pub(super) fn write(
         &mut self,
         summary: &Summary,
+        units: bool,
         dictionary: &mut Dictionary,
         define: &mut Vec<v1::SeriesDef>,
     ) -> Vec<u8> {
@@ -205,12 +216,13 @@ impl Columns {
                 entry.step = 0;
                 continue;
             }
-            let form = entry.form_for(point, summary.samples);
+            let form = entry.form_for(point, summary.samples, units);
             if form != entry.form {
                 forms.push((gap - 1, form));
                 gap = 0;
                 entry.reform(form);
             }
+            entry.settled = true;
             rows.add(entry, point, summary.samples);
         }
         body.extend(&bitmap);
@@ -327,6 +339,8 @@ impl Columns {
         if let Some(pair) = self.entries.windows(2).find(|pair| pair[0].key >= pair[1].key) {
             return Err(bad("inserted", format!("{} does not come before {}", pair[0].key, pair[1].key)));
         }
+        // They change rarely, and a collector has them of ten thousand sessions.
+        self.entries.shrink_to_fit();
         Ok(())
     }
 
@@ -587,6 +601,8 @@ mod tests {
             (0u32..2_000).prop_map(f64::from),
             (-500i32..500).prop_map(|hundredths| f64::from(hundredths) / 100.0),
             any::<u32>().prop_map(|micros| f64::from(micros) / 1e6),
+            (0u32..100_000, prop::sample::select(vec![512.0, 1024.0, 4096.0]))
+                .prop_map(|(n, unit)| f64::from(n) * unit),
             prop::sample::select(vec![0.0, -0.0, f64::NAN, f64::INFINITY, 1e300, 9_007_199_254_740_992.0, 1.0 / 3.0]),
             any::<u64>().prop_map(f64::from_bits),
         ]
@@ -646,8 +662,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn summaries_come_back_bit_by_bit(summaries in prop::collection::vec(summary(), 1..8)) {
-            let (mut writer, mut reader) = (SummaryWriter::new(Form::Columns), SummaryReader::default());
+        fn summaries_come_back_bit_by_bit(summaries in prop::collection::vec(summary(), 1..8), units in any::<bool>()) {
+            let form = if units { Form::Units } else { Form::Columns };
+            let (mut writer, mut reader) = (SummaryWriter::new(form), SummaryReader::default());
             for summary in summaries {
                 let columns = sent(&mut writer, &mut reader, &summary);
                 let read = reader.read(v1::Summary { columns, ..v1::Summary::default() }).unwrap();
@@ -661,7 +678,7 @@ mod tests {
         fn bytes_that_were_cut_or_changed_are_an_error_or_another_summary(
             summaries in prop::collection::vec(summary(), 2..4), at in any::<prop::sample::Index>(), byte in any::<u8>(),
         ) {
-            let (mut writer, mut reader) = (SummaryWriter::new(Form::Columns), SummaryReader::default());
+            let (mut writer, mut reader) = (SummaryWriter::new(Form::Units), SummaryReader::default());
             for summary in summaries {
                 let columns = sent(&mut writer, &mut reader, &summary);
                 let mut changed = columns.clone();
@@ -708,6 +725,27 @@ mod tests {
         }
         // A bitmap of 900 bits, a byte for each counter, and a head.
         assert!(bytes[3] <= 113 + 100 + 12, "{bytes:?}");
+    }
+
+    #[test]
+    fn memory_is_written_in_pages_to_a_reader_that_knows_them() {
+        let taken = [Form::Columns, Form::Units].map(|form| {
+            let (mut writer, mut reader) = (SummaryWriter::new(form), SummaryReader::default());
+            let key = |n: u32| Arc::new(SeriesKey::new("memory_bytes", &[("n", &format!("{n:03}"))]));
+            let pages = |n: u32, round: u32| f64::from(1_000 + n + round * (n % 7 + 1)) * 4096.0;
+            (0..4)
+                .map(|round| {
+                    let points = (0..100).map(|n| (key(n), gauge(pages(n, round), &[pages(n, round + 1)]))).collect();
+                    let summary = Summary { samples: 2, ..summary_of(u64::from(round) * 10, &points) };
+                    let columns = sent(&mut writer, &mut reader, &summary);
+                    assert_eq!(bits(&reader.columns_of(&columns).unwrap()), bits(&summary));
+                    columns.len()
+                })
+                .last()
+                .unwrap()
+        });
+        // Three bytes become one, in three of the four rows of a gauge that rises.
+        assert!(taken[1] + 500 < taken[0], "{taken:?}");
     }
 
     #[test]

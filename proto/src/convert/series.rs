@@ -127,6 +127,21 @@ pub enum Form {
     Lists,
     /// What changed since the summary before, in columns: what a collector with the capability `columns` reads.
     Columns,
+    /// The same, and what is a number of pages in pages: what a collector with the capability `units` reads too.
+    Units,
+}
+
+impl Form {
+    /// The best one that a collector with these capabilities reads.
+    #[must_use]
+    pub fn of(capabilities: &[String]) -> Self {
+        let says = |word: &str| capabilities.iter().any(|one| one == word);
+        match (says("columns"), says("units")) {
+            (false, _) => Self::Lists,
+            (true, false) => Self::Columns,
+            (true, true) => Self::Units,
+        }
+    }
 }
 
 /// Writes the summaries of one session.
@@ -148,8 +163,8 @@ impl SummaryWriter {
     pub fn write(&mut self, summary: &Summary, define: &mut Vec<v1::SeriesDef>) -> v1::Summary {
         match self.form {
             Form::Lists => self.dictionary.summary(summary, define),
-            Form::Columns => v1::Summary {
-                columns: self.columns.write(summary, &mut self.dictionary, define),
+            Form::Columns | Form::Units => v1::Summary {
+                columns: self.columns.write(summary, self.form == Form::Units, &mut self.dictionary, define),
                 ..v1::Summary::default()
             },
         }

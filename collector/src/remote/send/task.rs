@@ -206,8 +206,11 @@ impl Task {
 
     /// Sends one request until it is taken or refused for good.
     async fn send(&mut self, packed: &Packed) {
+        if packed.samples == 0 {
+            return;
+        }
         let mut failed = 0u32;
-        while packed.samples > 0 {
+        loop {
             let (why, asked) = match self.client.send(packed.body.clone()).await {
                 Ok(answer) => match verdict(answer.status) {
                     Verdict::Taken => return add(&self.counts.sent, packed.samples),
