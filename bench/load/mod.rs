@@ -14,5 +14,5 @@ pub(crate) mod trials;
 pub(crate) mod values;
 
 /// How long an agent waits between attempts: its own code.
-#[path = "../../agent/src/uplink/backoff.rs"]
+#[path = "../../agent/src/backoff.rs"]
 mod backoff;

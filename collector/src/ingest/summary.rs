@@ -45,7 +45,7 @@ pub enum BadSummary {
 fn is_sealed_by(host: u32, slot: u32, now_ms: i64) -> bool {
     // Neighbours lie far apart, and many evenly.
     let place = i64::from(host.wrapping_mul(0x9e37_79b9));
-    now_ms >= i64::from(slot) * SLOT_MS + (place * SEAL_MS_MAX >> 32)
+    now_ms >= i64::from(slot) * SLOT_MS + ((place * SEAL_MS_MAX) >> 32)
 }
 
 /// What of a summary was stored.

@@ -12,6 +12,7 @@ use mainstay_fleet::cardinality::SeriesSet;
 
 use super::gather::{Dropped, Gathered, Points, Reason};
 use super::sources::{SOURCES_MAX, Source};
+use crate::clock;
 use crate::hub::Hub;
 use crate::store::schema::Schema;
 use crate::store::series::slot_of;
@@ -99,7 +100,7 @@ fn progress(source: &Source) -> MutexGuard<'_, Progress> {
 type Rows = BTreeMap<i64, Points>;
 
 fn rows(hub: &Hub, all: Vec<(Arc<Source>, Rows)>, mut taken: Taken) -> Result<(Batch, Taken), StoreError> {
-    let series_max = hub.settings().series_per_host;
+    let (series_max, now_ms) = (hub.settings().series_per_host, clock::wall_ms());
     let mut batch = Batch::default();
     for (source, rows) in all {
         let mut progress = progress(&source);
@@ -109,7 +110,7 @@ fn rows(hub: &Hub, all: Vec<(Arc<Source>, Rows)>, mut taken: Taken) -> Result<(B
             let Some((schema, row)) = progress.row(&hub.store, place, points, series_max, &mut taken)? else {
                 continue;
             };
-            hub.store.put_schema(&mut batch, &schema)?;
+            hub.store.put_schema(&mut batch, &schema, now_ms)?;
             hub.store.put_row(&mut batch, source.short, &schema, &row);
             progress.is_stored &= !source.reach(at_ms);
         }
