@@ -67,7 +67,7 @@ impl Removal<'_> {
 
     /// A block: its head and its parts.
     fn block<K: Key>(&mut self, head: &K, bytes: &[u8], part: impl Fn(u8) -> K) -> Result<(), StoreError> {
-        let parts = Head::open(bytes).map_or(usize::from(PARTS_MAX), |head| head.split.parts());
+        let parts = Head::open(bytes).map_or_else(|_| usize::from(PARTS_MAX), |head| head.split.parts());
         for no in (0..PARTS_MAX).take(parts) {
             let key = part(no);
             if let Some(value) = self.store.get_raw(&key)? {
