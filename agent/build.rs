@@ -1,7 +1,17 @@
-//! Has the linker pack the addresses that are filled in at the start: they are read, and so become resident, once each.
-//! Takes glibc 2.36, as the packages do.
+//! How the agent is linked, so that less of it is resident. It takes glibc 2.36, as the packages do.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=hot.ld");
+    // Addresses that are filled in at the start are packed: they are read, and so become resident, once each.
     println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    // What follows is for the agent as it is shipped, in the profile lean.
+    if std::env::var("OPT_LEVEL").is_ok_and(|level| level == "s") {
+        // It unwinds for a backtrace at most: without a library for that alone.
+        println!("cargo:rustc-link-lib=static:-bundle=gcc_eh");
+        // What runs all the time stands together, and what the compiler calls cold as well (bench/hot.rs).
+        let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,{folder}/hot.ld");
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,keep-text-section-prefix");
+    }
 }

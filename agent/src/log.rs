@@ -7,23 +7,39 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use tracing::{Event, Level, Subscriber, info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Full, Writer};
-use tracing_subscriber::fmt::{FmtContext, fmt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::fmt::{FmtContext, layer};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, LogSettings};
 
 /// Starts logging. Later calls change nothing.
 pub fn start(settings: &LogSettings) {
-    let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let filter = filter(&settings.level).unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let filtered = Registry::default().with(filter);
+    let lines = layer().with_writer(std::io::stderr).with_ansi(false);
     let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let _ = match (settings.format, to_journal) {
-        (LogFormat::Json, _) => builder.json().flatten_event(true).try_init(),
-        (LogFormat::Text, true) => builder.event_format(ForJournal(Format::default().with_target(false))).try_init(),
-        (LogFormat::Text, false) => builder.with_target(false).try_init(),
+        (LogFormat::Json, _) => filtered.with(lines.json().flatten_event(true)).try_init(),
+        (LogFormat::Text, true) => {
+            filtered.with(lines.event_format(ForJournal(Format::default().with_target(false)))).try_init()
+        }
+        (LogFormat::Text, false) => filtered.with(lines.with_target(false)).try_init(),
     };
+}
+
+/// What is logged, by module: `info,mainstay_agent::uplink=debug`. `None` where the text is none.
+#[must_use]
+pub fn filter(text: &str) -> Option<Targets> {
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    // An empty part would stand for everything.
+    if parts.contains(&"") {
+        return None;
+    }
+    parts.join(",").parse().ok()
 }
 
 /// A line that journald understands.
@@ -115,6 +131,18 @@ impl Causes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_is_a_level_or_levels_by_module() {
+        let enabled = |text: &str, target: &str, level| filter(text).unwrap().would_enable(target, &level);
+        assert!(enabled("info", "h2::codec", Level::INFO) && !enabled("info", "h2::codec", Level::DEBUG));
+        let text = "warn, mainstay_agent::uplink=debug";
+        assert!(enabled(text, "mainstay_agent::uplink::session", Level::DEBUG));
+        assert!(!enabled(text, "mainstay_agent::run", Level::INFO));
+        for wrong in ["", "info,", "mainstay_agent=loud", "a=b=info"] {
+            assert!(filter(wrong).is_none(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_cause_is_counted_until_it_is_over() {

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod eval;
+pub mod floor;
 pub mod hosts;
 pub mod learning;
 pub mod parity;

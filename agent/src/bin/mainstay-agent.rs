@@ -79,7 +79,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    own::share_heap();
+    own::set_up_heap();
     let args = Args::parse();
     let paths = Paths { etc: args.config, ..Paths::default() };
     let settings = match config::load(&paths.settings()) {

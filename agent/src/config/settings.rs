@@ -117,7 +117,7 @@ pub struct StateSettings {
 pub struct LogSettings {
     /// One line for people or one JSON object for machines.
     pub format: LogFormat,
-    /// Least severity, or a filter such as `info,mainstay_agent::uplink=debug`.
+    /// Least severity, or a filter by module such as `info,mainstay_agent::uplink=debug`.
     pub level: String,
 }
 
@@ -355,9 +355,9 @@ fn read_address(table: &mut TableReader<'_>) -> Option<String> {
 
 fn read_level(table: &mut TableReader<'_>, to: &mut String) {
     let Some(level) = table.opt_str("level") else { return };
-    match tracing_subscriber::EnvFilter::try_new(&level.value) {
-        Ok(_) => *to = level.value,
-        Err(_) => table.problem(&level.place, "`level` must be one of error, warn, info, debug and trace, or a filter"),
+    match crate::log::filter(&level.value) {
+        Some(_) => *to = level.value,
+        None => table.problem(&level.place, "`level` must be one of error, warn, info, debug and trace, or a filter"),
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use super::{Event, Shell, restore};
 use crate::durable;
-use crate::host::clock;
+use crate::host::{clock, own};
 use crate::keeper::Keeper;
 
 /// What stands behind the name of a snapshot that cannot be read.
@@ -139,6 +139,8 @@ impl Shell {
         if let Some(journal) = self.host.journal() {
             journal.save();
         }
+        // What it took to save all that is not needed until the next time.
+        own::give_back();
     }
 
     pub(super) fn store_learned(&self, bytes: Vec<u8>) {

@@ -64,6 +64,9 @@ use watch::Watch;
 /// How long a step in hand may take to end when the agent is told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 
+/// How long after the start that is over, with everything read, connected and told once.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
 /// Events that wait for the loop before their makers wait.
 const EVENTS_QUEUED_MAX: usize = 1_024;
 
@@ -181,6 +184,8 @@ struct Shell {
     own: OwnUse,
     /// Ticks until the next sample.
     until_sample: u32,
+    /// When the start is over, until it is.
+    settles: Option<Instant>,
     saved: Instant,
     status_line: String,
 }
@@ -266,6 +271,10 @@ impl Shell {
             self.counts.ticks_late += 1;
         }
         self.sd.alive();
+        if self.settles.is_some_and(|at| begun >= at) {
+            self.settles = None;
+            own::settle();
+        }
         self.look_around();
         let used = self.own.read();
         self.feed(Input::Used(used));

@@ -158,6 +158,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         last_tick: None,
         own: OwnUse::default(),
         until_sample: 0,
+        settles: Some(Instant::now() + SETTLED_AFTER),
         saved: Instant::now(),
         status_line: "starting".to_owned(),
         paths,

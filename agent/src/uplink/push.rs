@@ -59,6 +59,7 @@ pub(super) fn pack(
     ledger: &Reader,
 ) -> std::io::Result<Packed> {
     let records = records_of(&items, ledger);
+    summaries.begin_message();
     let mut inner = v1::Push::default();
     let mut upto = 0;
     for item in items {

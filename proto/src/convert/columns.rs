@@ -49,7 +49,7 @@ const ULPS_MAX: u64 = 64;
 
 /// What both sides remember of one series.
 #[derive(Debug, Clone)]
-struct Entry {
+pub(super) struct Entry {
     key: Arc<SeriesKey>,
     /// Its kind and decimal places, as in the head of this file.
     form: u8,
@@ -66,6 +66,11 @@ struct Entry {
 impl Entry {
     fn new(key: Arc<SeriesKey>) -> Self {
         Self { key, form: 0, settled: false, changed: false, bits: 0, whole: 0, step: 0 }
+    }
+
+    /// The series.
+    pub(super) fn key(&self) -> &SeriesKey {
+        &self.key
     }
 
     fn is_gauge(&self) -> bool {
@@ -189,6 +194,11 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    /// The series of the summary before, in the order of their keys.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Writes a summary, whose points are sorted by their series, with units if its reader knows them. Definitions that the
     /// reader needs first are added to `define`.
     pub(super) fn write(
@@ -746,6 +756,32 @@ mod tests {
         });
         // Three bytes become one, in three of the four rows of a gauge that rises.
         assert!(taken[1] + 500 < taken[0], "{taken:?}");
+    }
+
+    #[test]
+    fn series_that_come_and_go_take_no_more_numbers_than_are_in_use_and_some() {
+        let (mut writer, mut reader) = (SummaryWriter::new(Form::Columns), SummaryReader::default());
+        let key = |name: &str, n: u64| Arc::new(SeriesKey::new(name, &[("n", &format!("{n:06}"))]));
+        let staying: BTreeMap<_, _> = (0..20).map(|n| (key("stays", n), gauge(1.0, &[]))).collect();
+        let summary = |round: u64| {
+            let mut points = staying.clone();
+            points.extend((0..30).map(|n| (key("goes", round * 30 + n), Point::Counter(1.0))));
+            // One that is there now and then.
+            points.extend(round.is_multiple_of(40).then(|| (key("comes back", 0), Point::Counter(1.0))));
+            summary_of(round * 10, &points)
+        };
+        // Two in a message, whose definitions are read first.
+        for message in 0..200 {
+            let mut define = Vec::new();
+            writer.begin_message();
+            let summaries = [summary(message * 2), summary(message * 2 + 1)];
+            let columns = summaries.each_ref().map(|summary| writer.write(summary, &mut define).columns);
+            define.into_iter().for_each(|def| reader.definitions.define(def, Arc::new).unwrap());
+            for (summary, columns) in summaries.iter().zip(columns) {
+                assert_eq!(bits(&reader.columns_of(&columns).unwrap()), bits(summary), "message {message}");
+            }
+            assert!(reader.definitions.len() <= 51 + 512 + 60, "{} in message {message}", reader.definitions.len());
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Series and summaries. On the wire a series has its key once a session, and a number after that.
+//! Series and summaries. On the wire a series has its key once, and a number after that. What is gone gives its number to
+//! others in time, so that a session goes on for ever where units and containers come and go.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mainstay_core::series::{Point, SeriesKey, Summary};
 
-use super::columns::Columns;
+use super::columns::{Columns, Entry};
 use super::{ConvertError, Problem, required};
 use crate::v1;
 
@@ -35,10 +36,15 @@ impl TryFrom<v1::SeriesKey> for SeriesKey {
     }
 }
 
-/// The numbers that a sender has given to series so far.
+/// Series that are gone may keep their numbers until there are so many more than are in use.
+const GONE_MAX: usize = 512;
+
+/// The numbers that a sender has given to series.
 #[derive(Debug, Clone, Default)]
 pub struct Dictionary {
     ids: BTreeMap<Arc<SeriesKey>, u32>,
+    /// Numbers that were taken back.
+    free: Vec<u32>,
 }
 
 impl Dictionary {
@@ -71,11 +77,27 @@ impl Dictionary {
         if let Some(id) = self.ids.get(key) {
             return *id;
         }
-        // None is ever taken back, so that this is one more than the last.
-        let id = u32::try_from(self.ids.len()).unwrap_or(u32::MAX).saturating_add(1);
+        // Where none is free all are in use, so that this is one more than the last.
+        let next = || u32::try_from(self.ids.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let id = self.free.pop().unwrap_or_else(next);
         self.ids.insert(Arc::clone(key), id);
         define.push(v1::SeriesDef { id, key: Some((&**key).into()) });
         id
+    }
+
+    /// Takes back the numbers of series that are not among `used`, which is in the order of their keys.
+    fn take_back(&mut self, used: &[Entry]) {
+        if self.ids.len() <= used.len() + GONE_MAX {
+            return;
+        }
+        let free = &mut self.free;
+        self.ids.retain(|key, id| {
+            let is_used = used.binary_search_by(|entry| entry.key().cmp(key)).is_ok();
+            if !is_used {
+                free.push(*id);
+            }
+            is_used
+        });
     }
 }
 
@@ -157,6 +179,14 @@ impl SummaryWriter {
     #[must_use]
     pub fn new(form: Form) -> Self {
         Self { form, ..Self::default() }
+    }
+
+    /// Begins a message, whose definitions are read before its summaries: numbers of series that came and went may be given to
+    /// others now, and not within a message. A reader of lists is of a version that lets a session end instead.
+    pub fn begin_message(&mut self) {
+        if self.form == Form::Columns {
+            self.dictionary.take_back(self.columns.entries());
+        }
     }
 
     /// The next summary for the wire. Definitions that the reader needs first are added to `define`.

@@ -17,6 +17,7 @@ pub mod machine;
 pub mod netns;
 pub mod packages;
 pub mod sweep;
+pub mod usage;
 pub mod wait;
 
 pub use base::Base;

@@ -4,6 +4,7 @@
 //! benchmarks all stand on the documented way in.
 
 mod answers;
+pub mod churn;
 pub mod learning;
 pub mod services;
 mod wire;
