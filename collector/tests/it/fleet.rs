@@ -14,7 +14,7 @@ use mainstay_promql::{EvalError, Fold, Interrupted, Limits, Source as _, Span, V
 #[path = "../../../bench/fleet.rs"]
 pub(crate) mod plan;
 #[path = "../../../bench/shapes.rs"]
-mod shapes;
+pub(crate) mod shapes;
 
 use plan::{Plan, STEP_MS};
 

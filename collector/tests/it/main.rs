@@ -8,6 +8,7 @@ mod changes;
 mod crash;
 mod enrol;
 mod fleet;
+mod load;
 mod notify;
 mod operator;
 mod power;

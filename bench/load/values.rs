@@ -1,0 +1,92 @@
+//! What hosts measure: a recording that each begins elsewhere, or values in the shapes of real ones.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow, ensure};
+use mainstay_core::series::{Point, SeriesKey, Summary};
+use mainstay_core::time::Now;
+
+use super::super::recording::Recording;
+use super::super::shapes::{Shapes, describe};
+
+/// Samples of a summary.
+pub(crate) const SAMPLES: u32 = 10;
+
+/// The series that all hosts have.
+pub(crate) struct Series {
+    /// Sorted.
+    keys: Vec<Arc<SeriesKey>>,
+    gauge: Vec<bool>,
+    /// Summaries of the host that was recorded, if one was; in the order of the keys.
+    recorded: Vec<Vec<Option<Point>>>,
+}
+
+impl Series {
+    /// So many series, made.
+    pub(crate) fn made(count: usize) -> Self {
+        let described = describe(count);
+        Self { keys: described.keys, gauge: described.gauge, recorded: Vec::new() }
+    }
+
+    /// Those of a recording that are there throughout, from its text.
+    pub(crate) fn recorded(text: &str) -> Result<Self> {
+        let recording = Recording::read(text).map_err(|why| anyhow!("the recording cannot be read: {why}"))?;
+        let columns = text.lines().next().unwrap_or_default().split('\t').skip(1);
+        let mut keys: Vec<(SeriesKey, usize)> = columns.map(key).zip(0..).collect();
+        keys.sort();
+        let rows = recording.windows(SAMPLES);
+        keys.retain(|(_, at)| rows.iter().all(|row| row.cells[*at].is_some()));
+        ensure!(!rows.is_empty(), "a recording of less than {SAMPLES} seconds");
+        Ok(Self {
+            gauge: keys.iter().map(|(_, at)| recording.gauge[*at]).collect(),
+            recorded: rows.iter().map(|row| keys.iter().map(|(_, at)| row.cells[*at]).collect()).collect(),
+            keys: keys.into_iter().map(|(key, _)| Arc::new(key)).collect(),
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// The key of a column such as `c:node_cpu_seconds_total{cpu="0",mode="idle"}`.
+fn key(column: &str) -> SeriesKey {
+    let text = column.split_once(':').map_or(column, |(_, key)| key);
+    let Some((name, labels)) = text.split_once('{') else { return SeriesKey::new(text, &[]) };
+    let labels = labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='));
+    let labels: Vec<_> = labels.map(|(name, value)| (name, value.trim_matches('"'))).collect();
+    SeriesKey::new(name, &labels)
+}
+
+/// The values of one host, summary by summary.
+pub(crate) struct Values {
+    series: Arc<Series>,
+    shapes: Option<Shapes>,
+    /// Where in the recording it is.
+    at: usize,
+    last: Vec<Option<Point>>,
+}
+
+impl Values {
+    /// A host that is told apart by its number.
+    pub(crate) fn of(series: &Arc<Series>, host: u32) -> Self {
+        let is_made = series.recorded.is_empty();
+        let shapes = is_made.then(|| Shapes::of(u64::from(host) + 1, series.keys.len()));
+        let at = host as usize * 7;
+        Self { series: series.clone(), shapes, at, last: Vec::new() }
+    }
+
+    /// The next summary, and how many of its points differ from the one before.
+    pub(crate) fn next(&mut self, at: Now, window_ms: u32) -> (Summary, u64) {
+        let series = &self.series;
+        let cells: Vec<Option<Point>> = match &mut self.shapes {
+            Some(shapes) => shapes.summary(SAMPLES, &series.gauge).into_iter().map(Some).collect(),
+            None => series.recorded[self.at % series.recorded.len()].clone(),
+        };
+        self.at += 1;
+        let changed = cells.iter().zip(&self.last).filter(|(now, before)| now != before).count() as u64;
+        let points = series.keys.iter().zip(&cells).filter_map(|(key, cell)| Some((key.clone(), (*cell)?))).collect();
+        self.last = cells;
+        (Summary { at, window_ms, samples: SAMPLES, points }, changed)
+    }
+}
