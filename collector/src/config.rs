@@ -49,7 +49,7 @@ pub struct Settings {
     pub sessions_max: usize,
     /// Most series of one host that are stored (default 10,000; at most what an agent has, 20,000).
     pub series_per_host: usize,
-    /// Most new sessions a second; more are told when to come back (default 200).
+    /// Most new sessions a second; more wait, or are told when to come back (default 400).
     pub sessions_per_second: u32,
     /// SHA-256 over the token with which pipelines mark deployments; without one they cannot.
     pub deploy_token: Option<[u8; 32]>,
@@ -185,7 +185,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         remote_write,
         silent_after: silent_after.map_or(Duration::from_secs(45), |s| s.value),
         sessions_max: sessions_max.map_or(20_000, |n| n.value).try_into().unwrap_or(usize::MAX),
-        sessions_per_second: sessions_per_second.map_or(200, |n| n.value).try_into().unwrap_or(u32::MAX),
+        sessions_per_second: sessions_per_second.map_or(400, |n| n.value).try_into().unwrap_or(u32::MAX),
         series_per_host: series_per_host.map_or(10_000, |n| n.value).try_into().unwrap_or(SERIES_MAX),
         webhook,
         heartbeat,
