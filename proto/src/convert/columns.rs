@@ -339,6 +339,8 @@ impl Columns {
         if let Some(pair) = self.entries.windows(2).find(|pair| pair[0].key >= pair[1].key) {
             return Err(bad("inserted", format!("{} does not come before {}", pair[0].key, pair[1].key)));
         }
+        // They change rarely, and a collector has them of ten thousand sessions.
+        self.entries.shrink_to_fit();
         Ok(())
     }
 
