@@ -4,7 +4,8 @@
 //! known in memory changes only afterwards. So a crash at any point leaves marks and items in step,
 //! and an item that is sent again is known.
 
-use std::io::Read;
+use std::cell::RefCell;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use mainstay_core::recording::WINDOW_BYTES_MAX;
 use mainstay_fleet::dedup::{Admit, Gap, Marks};
 use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
 use prost::Message;
+use zstd::zstd_safe::{DCtx, ResetDirective};
 
 use super::credit::{CREDIT_MAX, credit};
 use super::hello::not_enrolled;
@@ -351,11 +353,7 @@ fn unpack(push: v1::Push) -> Result<v1::Push, v1::Reject> {
     if !push.items.is_empty() || !push.define.is_empty() {
         return Err(malformed("a push is compressed or not, but not both".to_owned()));
     }
-    let mut bytes = Vec::new();
-    let mut decoder = zstd::Decoder::new(&push.zstd[..]).map_err(|error| malformed(format!("zstd: {error}")))?;
-    decoder.window_log_max(WINDOW_LOG_MAX).map_err(|error| malformed(format!("zstd: {error}")))?;
-    let limit = MESSAGE_BYTES_MAX as u64 + 1;
-    decoder.take(limit).read_to_end(&mut bytes).map_err(|error| malformed(format!("zstd: {error}")))?;
+    let bytes = unzstd(&push.zstd).map_err(|error| malformed(format!("zstd: {error}")))?;
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(reject("too_large", format!("a push is more than {MESSAGE_BYTES_MAX} bytes when unpacked"), 0));
     }
@@ -364,6 +362,25 @@ fn unpack(push: v1::Push) -> Result<v1::Push, v1::Reject> {
         return Err(malformed("a push is compressed twice".to_owned()));
     }
     Ok(v1::Push { epoch: push.epoch, ..inner })
+}
+
+thread_local! {
+    /// What zstd unpacks with: made once on each thread, for it is larger than most pushes.
+    static UNPACKER: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+}
+
+/// What comes out of a frame, up to a byte more than a message may have.
+fn unzstd(packed: &[u8]) -> io::Result<Vec<u8>> {
+    UNPACKER.with_borrow_mut(|context| {
+        // An earlier frame may have broken off.
+        let reset = context.reset(ResetDirective::SessionOnly);
+        reset.map_err(|code| io::Error::other(zstd::zstd_safe::get_error_name(code)))?;
+        let mut decoder = zstd::Decoder::with_context(packed, context);
+        decoder.window_log_max(WINDOW_LOG_MAX)?;
+        let mut bytes = Vec::new();
+        decoder.take(MESSAGE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    })
 }
 
 /// A refusal.
@@ -415,6 +432,10 @@ mod tests {
         {
             assert_eq!(unpack(bad).unwrap_err().reason, "malformed");
         }
+        let whole = packed(&inner.encode_to_vec());
+        let cut = v1::Push { zstd: whole.zstd[..whole.zstd.len() - 3].to_vec(), ..whole.clone() };
+        assert_eq!(unpack(cut).unwrap_err().reason, "malformed");
+        assert_eq!(unpack(whole).unwrap().items.len(), 1, "what broke off leaves nothing behind");
         let both = v1::Push { items: inner.items.clone(), ..packed(&inner.encode_to_vec()) };
         assert_eq!(unpack(both).unwrap_err().reason, "malformed");
     }
