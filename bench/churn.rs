@@ -24,8 +24,8 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Every so many looks one is shown while it goes on.
 const TOLD_EVERY: usize = 30;
 
-/// What counts as flat: so much more in an hour, two percent of what the agent may take.
-const KIB_PER_HOUR_MAX: f64 = 256.0;
+/// What counts as flat: so much more in an hour, four percent of what the agent may take. It still learns in its first.
+const KIB_PER_HOUR_MAX: f64 = 512.0;
 
 /// So many more descriptors or threads at the end than at its first quarter's most are growth.
 const MORE_MAX: f64 = 4.0;
