@@ -36,6 +36,9 @@ const JUDGED_MIN: Duration = Duration::from_secs(30 * 60);
 /// Mappings that are compared.
 const MAPPINGS_SHOWN: usize = 6;
 
+/// A figure of a look.
+type Figure = fn(&Look) -> f64;
+
 fn main() -> Result<()> {
     let minutes = std::env::var("MINUTES").ok().filter(|text| !text.is_empty());
     let minutes: u64 = minutes.map_or(Ok(60), |text| text.parse()).context("MINUTES is a number")?;
@@ -97,7 +100,7 @@ fn compare(before: &[Mapping], after: &[Mapping]) {
 /// Whether the last three quarters are flat.
 fn judge(looks: &[Look], lasts: Duration) -> Result<()> {
     let later = &looks[looks.len() / 4..];
-    let slope = |of: fn(&Look) -> f64| slope(&later.iter().map(|look| (look.hours, of(look))).collect::<Vec<_>>());
+    let slope = |of: Figure| slope(&later.iter().map(|look| (look.hours, of(look))).collect::<Vec<_>>());
     let (rss, anonymous) = (slope(|look| look.rss_kib), slope(|look| look.anonymous_kib));
     println!(
         "over the last three quarters: {rss:+.0} KiB an hour resident, {anonymous:+.0} anonymous (flat: at most {KIB_PER_HOUR_MAX:+.0})"
@@ -107,7 +110,7 @@ fn judge(looks: &[Look], lasts: Duration) -> Result<()> {
         return Ok(());
     }
     ensure!(rss <= KIB_PER_HOUR_MAX, "the agent grows by {rss:.0} KiB an hour");
-    let held: [(&str, fn(&Look) -> f64); 2] = [("descriptors", |look| look.fds), ("threads", |look| look.threads)];
+    let held: [(&str, Figure); 2] = [("descriptors", |look| look.fds), ("threads", |look| look.threads)];
     for (what, of) in held {
         let most = |looks: &[Look]| looks.iter().map(of).fold(0.0, f64::max);
         let (first, last) = (quarters(looks).next().map_or(0.0, most), quarters(looks).last().map_or(0.0, most));
