@@ -154,11 +154,14 @@ impl Session {
         let offer = {
             let state = self.hub.state();
             let said = state.hosts.get(&self.host).and_then(|h| h.mark.policy.as_ref());
-            // A host may be further on than a collector that was set back to a backup.
+            // Hosts may be further on than a collector that was set back to a backup, and knows that it was. One that does not
+            // know it offers what it has, so that the host's refusal is seen.
+            let is_set_back = self.hub.restored.is_some();
             let knows = |generation| {
                 said.is_some_and(|s| {
-                    s.offered.as_ref().is_some_and(|offered| offered.generation == generation)
-                        || s.effective.as_ref().is_some_and(|effective| effective.generation >= generation)
+                    let is_further = s.effective.as_ref().is_some_and(|policy| policy.generation > generation);
+                    let mut both = [&s.effective, &s.offered].into_iter().flatten();
+                    both.any(|policy| policy.generation == generation) || (is_set_back && is_further)
                 })
             };
             state.policy.as_ref().filter(|policy| !knows(policy.generation)).and_then(|policy| policy.signed.clone())
