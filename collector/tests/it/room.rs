@@ -75,8 +75,8 @@ async fn a_push_that_takes_long_leaves_its_agent_less_credit() {
     let held = lock.lock_owned().await;
     let push = mainstay_proto::v1::Push { epoch: crate::agent::EPOCH, items: one, ..Default::default() };
     agent.say(mainstay_proto::v1::agent_message::Of::Push(push)).await;
-    // The time that it takes, by any clock, is what is tried.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let early = tokio::time::timeout(std::time::Duration::from_secs(1), agent.hear()).await;
+    assert!(early.is_err(), "acknowledged while it is held up: {early:?}");
     drop(held);
     let Some(mainstay_proto::v1::collector_message::Of::Ack(slow)) = agent.hear().await else {
         panic!("it is acknowledged")
