@@ -30,6 +30,9 @@ fn a_disk_fills_and_is_the_hosts_own() -> anyhow::Result<()> {
     }
     let fleet = Fleet::boot(1)?;
     let host = fleet.host("host-1");
+    // Its root is not this machine's disk: how full that is says nothing about a host.
+    let root: u64 = host.must("df --output=used -BM / | tail -1 | tr -dc 0-9")?.parse()?;
+    assert!(root < 100, "a new host has {root} MiB on its disk");
     host.disk(64, "/srv/data")?;
     host.must("mountpoint /srv/data")?;
     host.run("head -c 200M /dev/zero > /srv/data/fill")?.refused()?;

@@ -19,6 +19,9 @@ const OPERATOR_NUMBER: u8 = 253;
 /// Most hosts of one fleet: each has an address of its own below the operator's.
 pub const HOSTS_MAX: usize = 250;
 
+/// What this machine must have free before hosts are made: their disks are sparse and written to as they run.
+const ROOM_MIN: u64 = 2 << 30;
+
 /// What a fleet is made of.
 #[derive(Debug, Clone)]
 pub struct FleetOptions {
@@ -70,6 +73,7 @@ impl Fleet {
         };
         let run = new_run_name()?;
         let (dir, owner) = sweep::claim(&run)?;
+        ensure_room(&dir)?;
         let operator = Operator { run: run.clone(), home: dir.join("operator") };
         let mut fleet = Self { dir, hosts: Vec::new(), operator, owner };
         fs::create_dir_all(&fleet.operator.home)?;
@@ -134,6 +138,20 @@ impl Fleet {
     fn boot_all(&self) -> Result<()> {
         on_all(&self.hosts, Host::boot)
     }
+}
+
+/// Says so before a host fails for want of room in a way that nobody understands.
+fn ensure_room(dir: &Path) -> Result<()> {
+    let disk = rustix::fs::statvfs(dir).with_context(|| format!("cannot ask for the room at {}", dir.display()))?;
+    let free = disk.f_bavail * disk.f_frsize;
+    ensure!(
+        free >= ROOM_MIN,
+        "{} MiB are free at {}, hosts need {}: make room there or set XDG_CACHE_HOME to another disk",
+        free >> 20,
+        dir.display(),
+        ROOM_MIN >> 20
+    );
+    Ok(())
 }
 
 /// Does something on several hosts at once; the first error counts.

@@ -20,6 +20,9 @@ use super::wait::{wait_for, wait_until};
 /// Longest a host may take from power to `running`; alone it needs under one second, beside a full build more.
 const BOOT_MAX: Duration = Duration::from_secs(90);
 
+/// Size of a host's own disk. The image is sparse: it takes what the host has written.
+const DISK_MIB: u64 = 8192;
+
 /// Longest an orderly end may take before it counts as hung.
 const POWEROFF_MAX: Duration = Duration::from_secs(60);
 
@@ -45,17 +48,23 @@ impl Host {
     /// Makes the disk and the network of a host, and leaves it off.
     pub(super) fn make(run: &str, run_dir: &Path, base: &Path, name: &str, number: u8) -> Result<Self> {
         let dir = run_dir.join("hosts").join(name);
-        for part in ["upper", "work", "root", "disks"] {
+        for part in ["disk", "root", "disks"] {
             fs::create_dir_all(dir.join(part))?;
+        }
+        // A disk of its own, or a host would find the disk of this machine full.
+        let (image, disk) = (dir.join("disk.img"), dir.join("disk"));
+        make_image(&image, DISK_MIB)?;
+        must("mount", &["-o", "loop", &image.to_string_lossy(), &disk.to_string_lossy()])?;
+        for part in ["upper", "work"] {
+            fs::create_dir(disk.join(part))?;
         }
         let layers = format!(
             "lowerdir={},upperdir={},workdir={}",
             base.display(),
-            dir.join("upper").display(),
-            dir.join("work").display()
+            disk.join("upper").display(),
+            disk.join("work").display()
         );
-        must("mount", &["-t", "overlay", "overlay", "-o", &layers, &dir.join("root").to_string_lossy()])
-            .context("overlay on this filesystem? set XDG_CACHE_HOME to a plain disk")?;
+        must("mount", &["-t", "overlay", "overlay", "-o", &layers, &dir.join("root").to_string_lossy()])?;
         let etc = dir.join("root/etc");
         let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
         // Not empty, or every boot would be a first boot and turn on what the base has turned off.
@@ -201,11 +210,8 @@ impl Host {
     /// When there is no free loop device or the mount fails.
     pub fn disk(&self, mib: u64, mountpoint: &str) -> Result<()> {
         let image = self.dir.join("disks").join(format!("{}.img", mountpoint.trim_matches('/').replace('/', "-")));
-        File::create_new(&image)?.set_len(mib * 1024 * 1024)?;
-        let path = image.to_string_lossy();
-        // No reserved blocks: used% is then what a reader of df expects.
-        must("mkfs.ext4", &["-q", "-m", "0", &path])?;
-        let device = must("losetup", &["--find", "--show", &path])?;
+        make_image(&image, mib)?;
+        let device = must("losetup", &["--find", "--show", &image.to_string_lossy()])?;
         let minor = device.strip_prefix("/dev/loop").context("losetup names a loop device")?.to_owned();
         // The host's /dev has no loop devices; a node of its own for the time of the mount is enough.
         let script = format!(
@@ -336,6 +342,12 @@ impl Host {
         let lines: Vec<&str> = log.lines().collect();
         format!("console of {}:\n{}", self.name, lines[lines.len().saturating_sub(30)..].join("\n"))
     }
+}
+
+/// A new, empty ext4 filesystem in a sparse file. No blocks are reserved: used% is then what a reader of df expects.
+fn make_image(image: &Path, mib: u64) -> Result<()> {
+    File::create_new(image)?.set_len(mib * 1024 * 1024)?;
+    must("mkfs.ext4", &["-q", "-m", "0", &image.to_string_lossy()]).map(drop)
 }
 
 /// What a command in a host sees of an environment, whatever the test was started with.
