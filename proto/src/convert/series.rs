@@ -184,7 +184,7 @@ impl SummaryWriter {
     /// Begins a message, whose definitions are read before its summaries: numbers of series that came and went may be given to
     /// others now, and not within a message. A reader of lists is of a version that lets a session end instead.
     pub fn begin_message(&mut self) {
-        if self.form == Form::Columns {
+        if self.form != Form::Lists {
             self.dictionary.take_back(self.columns.entries());
         }
     }

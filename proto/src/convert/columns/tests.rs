@@ -154,7 +154,13 @@ fn memory_is_written_in_pages_to_a_reader_that_knows_them() {
 
 #[test]
 fn series_that_come_and_go_take_no_more_numbers_than_are_in_use_and_some() {
-    let (mut writer, mut reader) = (SummaryWriter::new(Form::Columns), SummaryReader::default());
+    for form in [Form::Columns, Form::Units] {
+        come_and_go(form);
+    }
+}
+
+fn come_and_go(form: Form) {
+    let (mut writer, mut reader) = (SummaryWriter::new(form), SummaryReader::default());
     let key = |name: &str, n: u64| Arc::new(SeriesKey::new(name, &[("n", &format!("{n:06}"))]));
     let staying: BTreeMap<_, _> = (0..20).map(|n| (key("stays", n), gauge(1.0, &[]))).collect();
     let summary = |round: u64| {
