@@ -10,8 +10,10 @@ fn main() {
         // It unwinds for a backtrace at most: without a library for that alone.
         println!("cargo:rustc-link-lib=static:-bundle=gcc_eh");
         // What runs all the time stands together, and what the compiler calls cold as well (bench/hot.rs).
-        let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-        println!("cargo:rustc-link-arg-bins=-Wl,-T,{folder}/hot.ld");
+        // A copy, as one target folder may serve several checkouts, of which the one that was built first may be gone.
+        let hot = format!("{}/hot.ld", std::env::var("OUT_DIR").expect("Cargo says where to put what is made"));
+        std::fs::copy("hot.ld", &hot).expect("agent/hot.ld can be copied");
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,{hot}");
         println!("cargo:rustc-link-arg-bins=-Wl,-z,keep-text-section-prefix");
     }
 }
