@@ -56,6 +56,27 @@ fn who_uses_what_and_who_talks_to_whom_is_told_by_unit() -> Result<()> {
     until_line(host, "mainstay-agent connections", &["caller.service", "to", "127.0.0.1", "ago"]).map(drop)
 }
 
+#[test]
+fn a_disk_of_which_smartd_warns_is_found_without_asking_the_disk() -> Result<()> {
+    if !hosts::may_run("a_disk_of_which_smartd_warns_is_found_without_asking_the_disk") {
+        return Ok(());
+    }
+    let fleet = Fleet::boot_named(&["web-1"])?;
+    let host = fleet.host("web-1");
+    // As smartd leaves it: written by root, read by everybody. The host has no such disk; one behind a controller looks the same.
+    let failing = include_bytes!("../../agent/core/src/parse/fixtures/smartd_failing.ata.txt");
+    host.push_file("/var/lib/smartmontools/smartd.ACME_1000-S1.ata.state", failing, 0o644)?;
+    host.install_deb(&packages::deb("mainstay-agent")?)?;
+    until_line(host, "mainstay-agent status", &["disk.failing", "ACME_1000_S1"])?;
+    until_line(host, "mainstay-agent status", &["the disk itself says that it fails"])?;
+    until_line(
+        host,
+        "mainstay-agent metrics",
+        &["mainstay_disk_smart_raw{attribute=\"197\",device=\"ACME_1000_S1\"} 24"],
+    )
+    .map(drop)
+}
+
 /// The cells of a unit's line.
 fn cells(page: &str, unit: &str) -> Option<Vec<String>> {
     let line = page.lines().find(|line| line.starts_with(&format!("{unit} ")))?;

@@ -46,6 +46,8 @@ finding_kinds! {
     DiskFilling = "disk.filling",
     /// A filesystem that could be written to no longer can.
     DiskReadonly = "disk.readonly",
+    /// A disk says that it will not last, or an array runs without one.
+    DiskFailing = "disk.failing",
     /// Work stalls for lack of memory.
     MemoryPressure = "memory.pressure",
     /// The memory of a unit grows steadily towards its limit.

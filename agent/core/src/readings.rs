@@ -12,8 +12,8 @@ pub use details::details;
 use crate::host_query::logs::PRIORITIES;
 use crate::log::{LogCounts, LogReading};
 use crate::sample::{
-    ActiveState, Cgroup, ClockSync, Container, CpuTimes, Disk, Filesystem, Interface, KernelCounters, Memory,
-    Pressures, Probe, Sample, TcpCounters, Unit, VmCounters,
+    ActiveState, Cgroup, ClockSync, Container, CpuTimes, Disk, DiskHealth, Filesystem, HealthReport, Interface,
+    KernelCounters, Memory, Pressures, Probe, Sample, TcpCounters, Unit, VmCounters,
 };
 
 /// Clock ticks in a second of `/proc/stat` (`USER_HZ`, the same on every architecture we build for).
@@ -92,6 +92,9 @@ pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
     if let Some(is_required) = sample.reboot_required {
         out.gauge("mainstay_host_reboot_required", flag(is_required));
     }
+    for disk in sample.disk_health.iter().flat_map(|all| all.iter()) {
+        disk_health(disk, &mut out);
+    }
     for (name, u) in sample.units.iter().flatten() {
         unit(name.as_str(), u, &mut out);
     }
@@ -103,6 +106,30 @@ pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
     }
     if let Some(reading) = &sample.log {
         log(reading, &mut out);
+    }
+}
+
+/// Arrays are node_exporter's `node_md_*`, read where somebody scrapes.
+fn disk_health(disk: &DiskHealth, out: &mut Out<'_>) {
+    let device = disk.name.as_str();
+    match &disk.report {
+        HealthReport::Array(_) => {}
+        HealthReport::Flash(wear) => {
+            if let Some(tenths) = wear.life_tenths {
+                out.with(&[("device", device)]).gauge("mainstay_disk_life_used_ratio", f64::from(tenths) / 10.0);
+            }
+        }
+        HealthReport::Smart(state) => {
+            let warnings = u64::try_from(state.warnings.len()).unwrap_or(u64::MAX);
+            out.with(&[("device", device)]).gauge("mainstay_disk_smart_warnings", count(warnings));
+            for (id, row) in &state.attributes {
+                let id = id.to_string();
+                let labels = [("attribute", id.as_str()), ("device", device)];
+                let mut out = out.with(&labels);
+                out.gauge("mainstay_disk_smart_raw", count(row.raw));
+                out.gauge("mainstay_disk_smart_value", count(row.value));
+            }
+        }
     }
 }
 
@@ -483,6 +510,29 @@ mod tests {
         assert_eq!(of(Some(true)), ["mainstay_host_reboot_required 1"]);
         assert_eq!(of(Some(false)), ["mainstay_host_reboot_required 0"]);
         assert!(of(None).is_empty());
+    }
+
+    #[test]
+    fn the_health_of_disks_is_named_by_device() {
+        let smart = crate::parse::smartd::parse(include_bytes!("parse/fixtures/smartd_failing.ata.txt")).unwrap();
+        let wear = crate::parse::emmc::Wear { life_tenths: Some(4), ..Default::default() };
+        let of = |name: &str, report| DiskHealth { name: name.to_owned(), file: None, report };
+        let all = vec![of("mmcblk0", HealthReport::Flash(wear)), of("sda", HealthReport::Smart(smart))];
+        let sample = Sample { disk_health: Some(std::sync::Arc::new(all)), ..Sample::default() };
+        let mut lines = Vec::new();
+        readings(&sample, &mut |r| {
+            lines.push(format!("{} {}", crate::series::SeriesKey::new(r.name, r.labels), r.value));
+        });
+        assert_eq!(lines.len(), 2 + 2 * 6, "{lines:?}");
+        assert_eq!(
+            lines[..2],
+            [
+                r#"mainstay_disk_life_used_ratio{device="mmcblk0"} 0.4"#,
+                r#"mainstay_disk_smart_warnings{device="sda"} 3"#
+            ]
+        );
+        assert!(lines.contains(&r#"mainstay_disk_smart_raw{attribute="197",device="sda"} 24"#.to_owned()), "{lines:?}");
+        assert!(lines.contains(&r#"mainstay_disk_smart_value{attribute="5",device="sda"} 12"#.to_owned()), "{lines:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::id::BootId;
 use crate::log::LogReading;
+use crate::parse::{emmc, mdstat, smartd};
 use crate::processes::Held;
 use crate::subject::{PathBytes, UnitName};
 use crate::time::Now;
@@ -68,6 +69,8 @@ pub struct Sample {
     /// Who holds deleted files open, largest first. Looked at while a filesystem is short of room; `None` otherwise, and
     /// where it cannot be seen.
     pub held: Option<Arc<Vec<Held>>>,
+    /// What is known of the health of disks and arrays, read once a minute; `None` where nobody says anything of any.
+    pub disk_health: Option<Arc<Vec<DiskHealth>>>,
 }
 
 impl Sample {
@@ -254,6 +257,28 @@ pub struct Disk {
     pub io_ms: u64,
     /// Milliseconds weighted by requests in flight.
     pub weighted_io_ms: u64,
+}
+
+/// The health of one disk or array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskHealth {
+    /// Kernel name (`sda`, `md0`); model and serial number of a disk that has none at present.
+    pub name: String,
+    /// Where smartd tells of a disk that the kernel does not know by this serial number: it is behind a controller, or gone.
+    pub file: Option<String>,
+    /// What is known.
+    pub report: HealthReport,
+}
+
+/// Who says how well a disk is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthReport {
+    /// The kernel, of a software RAID.
+    Array(mdstat::Array),
+    /// An eMMC of itself.
+    Flash(emmc::Wear),
+    /// smartd, of a disk that it reads.
+    Smart(smartd::State),
 }
 
 /// Counters of one network interface.

@@ -8,6 +8,7 @@ pub mod changes;
 pub mod clock;
 pub mod connections;
 pub mod containers;
+pub mod disk_health;
 pub mod facts;
 pub mod file;
 pub mod filesystems;
@@ -37,6 +38,7 @@ use mainstay_core::time::Now;
 
 use cgroups::Cgroups;
 use containers::{Containers, Found, Running};
+use disk_health::DiskHealths;
 use filesystems::{FilesystemSettings, Filesystems};
 use journal::Journal;
 use proc::ProcReader;
@@ -76,6 +78,7 @@ pub struct Host {
     container_cgroups: Cgroups,
     filesystems: Filesystems,
     reboot: Reboot,
+    disk_healths: DiskHealths,
     units: Option<BTreeMap<UnitName, UnitState>>,
     units_left_out: u64,
     probes: BTreeMap<String, Probe>,
@@ -99,6 +102,7 @@ impl Host {
             container_cgroups: Cgroups::at(root),
             filesystems: Filesystems::new(&root.join("proc"), filesystems, Arc::new(filesystems::statfs)),
             reboot: Reboot::at(root),
+            disk_healths: DiskHealths::at(root),
             units: None,
             units_left_out: 0,
             probes: BTreeMap::new(),
@@ -174,6 +178,7 @@ impl Host {
         self.proc.read(&mut sample, &mut self.buffer, &mut self.errors);
         sample.clock = clock::sync();
         sample.reboot_required = self.reboot.read();
+        sample.disk_health = self.disk_healths.read(&mut self.errors);
         sample.processes = self.processes.read(&mut self.buffer, now);
         sample.units = self.read_units();
         sample.containers = self.read_containers();
@@ -246,6 +251,7 @@ impl Host {
         Sample {
             processes: self.processes.last(),
             reboot_required: self.reboot.last(),
+            disk_health: self.disk_healths.last(),
             units: self.units.as_ref().map(|units| units.iter().map(unit).collect()),
             containers: self.shown_containers(),
             probes: self.probes.clone(),

@@ -116,6 +116,8 @@ pub(crate) fn may_justify_action(kind: FindingKind) -> bool {
             | FindingKind::HostSilent
             | FindingKind::AgentDegraded
             | FindingKind::KernelError
+            // Somebody has to go there with another disk.
+            | FindingKind::DiskFailing
             | FindingKind::LogBurst
             | FindingKind::LogPattern
             // What goes up and down is not mended by one more of either.

@@ -123,6 +123,7 @@ fn clear_after(kind: FindingKind) -> Duration {
         | FindingKind::ServiceFlapping
         | FindingKind::FindingFlapping
         | FindingKind::DiskFilling
+        | FindingKind::DiskFailing
         | FindingKind::LogBurst
         | FindingKind::ProcessRunaway => 60,
         FindingKind::MemoryLeak

@@ -18,6 +18,7 @@ pub(crate) mod codec;
 mod cpu_saturated;
 mod crash_loop;
 mod degraded;
+mod disk_failing;
 mod disk_filling;
 mod disk_full;
 mod disk_readonly;
@@ -199,6 +200,7 @@ impl Detectors {
         disk_full::observe(sample, &signals, settings, &mut round);
         self.disk_filling.observe(sample, &signals, settings, &mut round);
         self.disk_readonly.observe(sample, &mut round);
+        disk_failing::observe(sample, &mut round);
         let [cpu, memory, io] = &mut self.burns;
         memory_pressure::observe(sample, &signals, memory, settings, &mut round);
         self.memory_leak.observe(sample, &signals, settings, &mut round);
