@@ -5,6 +5,7 @@
 //! keeps numbers and paths, and loses passwords, tokens, mail addresses and all that looks like a key.
 
 use crate::policy::Glob;
+use crate::subject::UnitName;
 
 /// What stands for something that varies or is not to be seen.
 pub(crate) const MASK: &str = "<*>";
@@ -344,6 +345,12 @@ fn varies(word: &str, redaction: &Redaction) -> bool {
         || redaction.matches(core)
 }
 
+/// Whether a word is a unit such as `app@1.service`, which looks like a mail address. An instance with a dot may be one.
+fn is_unit_instance(word: &str) -> bool {
+    let instance = word.split_once('@').and_then(|(_, rest)| rest.rsplit_once('.')).map(|(instance, _)| instance);
+    instance.is_some_and(|instance| !instance.contains(['.', '@'])) && word.parse::<UnitName>().is_ok()
+}
+
 /// Whether a word must not leave the host.
 fn is_private(word: &str, redaction: &Redaction) -> bool {
     let core = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '/');
@@ -356,7 +363,7 @@ fn is_private(word: &str, redaction: &Redaction) -> bool {
             && text.bytes().any(|b| b.is_ascii_alphabetic())
     };
     let digits = |text: &str| text.len() >= 13 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-    is_mail(core)
+    (is_mail(core) && !is_unit_instance(core))
         || (core.contains("://") && core.contains('@'))
         || (looks_like_key(value) && !core.contains("://"))
         || (core.contains("://") && core.contains(['?', '&']))
@@ -422,6 +429,17 @@ mod tests {
         }
         for private in ["jane@example.org", "AKIAIOSFODNN7EXAMPLEX", "4111111111111111", "0123456789abcdef01234567"] {
             assert_eq!(example(&format!("see {private} now")), "see <*> now");
+        }
+    }
+
+    #[test]
+    fn an_instance_of_a_unit_is_no_mail_address() {
+        assert_eq!(
+            example("app@1.service: Failed, see getty@tty1.service."),
+            "app@1.service: Failed, see getty@tty1.service."
+        );
+        for private in ["jane@example.org.service", "jane@x@y.service", "jane@service.org"] {
+            assert_eq!(example(&format!("see {private} now")), "see <*> now", "{private}");
         }
     }
 
