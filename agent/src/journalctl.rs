@@ -4,9 +4,7 @@
 //! runs as the agent's own user, which may read the journal, reads from the end, and is ended when it takes too long or says
 //! too much. *Invariant:* no line leaves this module but redacted.
 
-use std::io::Read as _;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::Command;
 use std::time::Duration;
 
 use mainstay_core::host_query::LogsReply;
@@ -15,6 +13,8 @@ use mainstay_core::log::{Redaction, redacted};
 use mainstay_core::scene;
 use mainstay_core::subject::UnitName;
 use serde_json::Value;
+
+use crate::child;
 
 /// What reads the journal. A fixed path: nothing is searched for.
 pub const JOURNALCTL: &str = "/usr/bin/journalctl";
@@ -59,41 +59,13 @@ pub fn lines(program: &str, wanted: &Wanted, at_most: Duration) -> Result<LogsRe
     let mut command = Command::new(program);
     command
         .args(["--quiet", "--no-pager", "--reverse", "--output=json", FIELDS])
-        .arg(format!("--lines={}", wanted.read))
-        .env_clear()
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+        .arg(format!("--lines={}", wanted.read));
     // It knows seconds: what is too late is left out afterwards.
     command.args(wanted.since_ms.map(|since_ms| format!("--since=@{}", since_ms.max(0) / 1_000)));
     command.args(wanted.until_ms.map(|until_ms| format!("--until=@{}", until_ms.max(0) / 1_000 + 1)));
     command.args(Some(wanted.priority).filter(|most| *most < PRIORITY_MAX).map(|most| format!("--priority={most}")));
     command.args(wanted.unit.as_ref().map(|unit| format!("--unit={unit}")));
-    let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
-    let said = output(&mut child, at_most);
-    // Over its time, or done: it ends either way, and leaves no zombie.
-    let _ = child.kill();
-    let status = child.wait();
-    let said = said.ok_or_else(|| format!("{program} did not end within {} ms", at_most.as_millis()))?;
-    match status {
-        Ok(status) if said.is_empty() && !status.success() => Err(format!("{program} ended with {status}")),
-        _ => Ok(read(&said, wanted)),
-    }
-}
-
-/// All that a child says, within the bound, if it is done in time.
-fn output(child: &mut Child, at_most: Duration) -> Option<Vec<u8>> {
-    let stdout = child.stdout.take()?;
-    let (sender, said) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if stdout.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes).is_ok() {
-            // Nobody listens any more when it took too long.
-            let _ = sender.send(bytes);
-        }
-    });
-    said.recv_timeout(at_most).ok()
+    Ok(read(&child::said(&mut command, at_most, OUTPUT_BYTES_MAX)?, wanted))
 }
 
 /// Lines of `--output=json`, newest first; gives the last ones within the bound, oldest first. What is no line is left out.

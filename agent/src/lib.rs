@@ -5,6 +5,7 @@
 
 pub mod actuate;
 mod backoff;
+mod child;
 pub mod config;
 pub mod durable;
 pub mod enrol;

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mainstay_tests::hosts::{self, Base, Fleet, FleetOptions, Host, packages};
+use mainstay_tests::hosts::{self, Base, Fleet, FleetOptions, Host, packages, wait::wait_for};
 use mainstay_tests::site::Site;
 
 const SOON: Duration = Duration::from_secs(60);
+
+/// Longest until packages are told of: a look every ten seconds, two after the last of rpm's work.
+const TOLD_MAX: Duration = Duration::from_secs(90);
 
 /// What an agent's package may weigh: it goes to every host of a fleet, edge machines too.
 const AGENT_BYTES_MAX: u64 = 15 * 1024 * 1024;
@@ -84,8 +87,8 @@ fn an_upgrade_keeps_identity_config_and_state() -> Result<()> {
 }
 
 #[test]
-fn the_rpm_starts_the_agent_and_its_removal_keeps_state() -> Result<()> {
-    if !hosts::may_run("the_rpm_starts_the_agent_and_its_removal_keeps_state") {
+fn the_rpm_starts_the_agent_which_tells_of_others_and_its_removal_keeps_state() -> Result<()> {
+    if !hosts::may_run("the_rpm_starts_the_agent_which_tells_of_others_and_its_removal_keeps_state") {
         return Ok(());
     }
     let base = Some(Base::with_packages(&["rpm"])?);
@@ -96,6 +99,16 @@ fn the_rpm_starts_the_agent_and_its_removal_keeps_state() -> Result<()> {
     host.must("rpm --install --nodeps /var/cache/agent.rpm")?;
     host.wait_unit("mainstay-agent.service", "active", SOON).with_context(|| host.agent_story())?;
     host.must("systemctl is-enabled mainstay-agent.service mainstay-actuator.socket")?;
+    // What rpm has is known when its database was left alone for a while; from then on packages are told by name.
+    wait_for(TOLD_MAX, "the agent to know what rpm has", || {
+        Ok(host.run("grep -qa mainstay-agent /var/lib/mainstay/changes")?.is_success())
+    })
+    .with_context(|| host.agent_story())?;
+    host.copy_in(&packages::rpm("mainstay")?, "/var/cache/cli.rpm", 0o644)?;
+    host.must("rpm --install --nodeps /var/cache/cli.rpm")?;
+    let told = "journalctl -q -u mainstay-agent.service -o cat | grep package.installed | grep -w mainstay";
+    wait_for(TOLD_MAX, "the agent to tell of a package", || Ok(host.run(told)?.is_success()))
+        .with_context(|| host.agent_story())?;
     host.must("rpm --erase mainstay-agent")?;
     host.run("systemctl is-active mainstay-agent.service")?.refused()?;
     host.must("test -n \"$(ls -A /var/lib/mainstay)\"").context("removal took the state")?;

@@ -18,6 +18,7 @@ pub const FILES_MAX: usize = 2_048;
 const HOST: u8 = 1;
 const PACKAGES: u8 = 2;
 const FILES: u8 = 3;
+const RPM: u8 = 4;
 const VERSION: u8 = 1;
 
 /// What was found where files are watched.
@@ -31,11 +32,21 @@ pub struct Walk {
     pub is_cut: bool,
 }
 
+/// Whose packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackagesOf {
+    /// dpkg's.
+    Dpkg,
+    /// rpm's.
+    Rpm,
+}
+
 /// What is known of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Baseline {
     host: Option<(BootId, String)>,
     packages: Option<BTreeMap<String, String>>,
+    rpms: Option<BTreeMap<String, String>>,
     /// What a database that cannot be read looked like: size and time.
     opaque: Option<(u64, i64)>,
     /// Where files are watched, and what was there.
@@ -58,15 +69,20 @@ impl Baseline {
         changes
     }
 
-    /// The packages as dpkg has them now; its database was written at `at_ms`. apt's history says who asked.
+    /// The packages as they are now; their database was written at `at_ms`. apt's history says who asked.
     pub fn packages(
         &mut self,
+        of: PackagesOf,
         found: &BTreeMap<String, Stand>,
         history: &[u8],
         at_ms: i64,
         now_ms: i64,
     ) -> Vec<Change> {
-        let before = self.packages.take();
+        let known = match of {
+            PackagesOf::Dpkg => &mut self.packages,
+            PackagesOf::Rpm => &mut self.rpms,
+        };
+        let before = known.take();
         let is_first = before.is_none();
         let mut before = before.unwrap_or_default();
         let mut after = BTreeMap::new();
@@ -91,8 +107,23 @@ impl Baseline {
             let values = (Some(old.as_str()), None);
             changes.push(package(ChangeKind::PackageRemoved, &name, values, history, (at_ms, now_ms)));
         }
-        self.packages = Some(after);
+        *known = Some(after);
         if is_first { Vec::new() } else { capped(changes) }
+    }
+
+    /// Whether it is known what is installed.
+    #[must_use]
+    pub fn knows(&self, of: PackagesOf) -> bool {
+        match of {
+            PackagesOf::Dpkg => self.packages.is_some(),
+            PackagesOf::Rpm => self.rpms.is_some(),
+        }
+    }
+
+    /// What a database that cannot be read looked like when it was last told of: size, and when it was written.
+    #[must_use]
+    pub fn opaque_seen(&self) -> Option<(u64, i64)> {
+        self.opaque
     }
 
     /// A database of packages that cannot be read: its size, and when it was written.
@@ -155,18 +186,15 @@ impl Baseline {
             });
         }
         writer.section(PACKAGES, VERSION, |w| {
-            w.option(self.packages.as_ref(), |w, packages| {
-                w.len(packages.len());
-                for (name, version) in packages {
-                    w.str(name);
-                    w.str(version);
-                }
-            });
+            w.option(self.packages.as_ref(), save_packages);
             w.option(self.opaque, |w, (size, at_ms)| {
                 w.u64(size);
                 w.i64(at_ms);
             });
         });
+        if let Some(rpms) = &self.rpms {
+            writer.section(RPM, VERSION, |w| save_packages(w, rpms));
+        }
         if let Some(files) = &self.files {
             writer.section(FILES, VERSION, |w| {
                 w.len(self.patterns.len());
@@ -197,6 +225,7 @@ impl Baseline {
             let (part, read) = match (section.tag, section.version) {
                 (HOST, VERSION) => ("host", loaded.load_host(body)),
                 (PACKAGES, VERSION) => ("packages", loaded.load_packages(body)),
+                (RPM, VERSION) => ("packages of rpm", loaded.load_rpms(body)),
                 (FILES, VERSION) => ("files", loaded.load_files(body)),
                 // Another version's: that part begins anew.
                 _ => continue,
@@ -213,14 +242,13 @@ impl Baseline {
     }
 
     fn load_packages(&mut self, reader: &mut Reader<'_>) -> Option<()> {
-        self.packages = reader.option(|reader| {
-            let mut packages = BTreeMap::new();
-            for _ in 0..reader.len()?.min(dpkg::PACKAGES_MAX) {
-                packages.insert(reader.str()?.to_owned(), reader.str()?.to_owned());
-            }
-            Some(packages)
-        })?;
+        self.packages = reader.option(load_names)?;
         self.opaque = reader.option(|reader| Some((reader.u64()?, reader.i64()?)))?;
+        Some(())
+    }
+
+    fn load_rpms(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        self.rpms = Some(load_names(reader)?);
         Some(())
     }
 
@@ -238,6 +266,19 @@ impl Baseline {
         self.files = Some(files);
         Some(())
     }
+}
+
+fn save_packages(writer: &mut Writer, packages: &BTreeMap<String, String>) {
+    writer.len(packages.len());
+    for (name, version) in packages {
+        writer.str(name);
+        writer.str(version);
+    }
+}
+
+fn load_names(reader: &mut Reader<'_>) -> Option<BTreeMap<String, String>> {
+    let one = |reader: &mut Reader<'_>| Some((reader.str()?.to_owned(), reader.str()?.to_owned()));
+    (0..reader.len()?.min(dpkg::PACKAGES_MAX)).map(|_| one(reader)).collect()
 }
 
 fn package(
@@ -286,7 +327,7 @@ mod tests {
     #[test]
     fn packages_are_told_when_dpkg_is_done_with_them() {
         let mut host = Baseline::default();
-        let mut look = |list: &[(&str, &str)]| host.packages(&packages(list), b"", 5, 9);
+        let mut look = |list: &[(&str, &str)]| host.packages(PackagesOf::Dpkg, &packages(list), b"", 5, 9);
         assert_eq!(look(&[("a", "1"), ("b", "1"), ("c", "1")]), [], "the first look is the beginning");
         assert_eq!(look(&[("a", ""), ("b", "1"), ("c", "1"), ("d", "")]), []);
         let told = look(&[("a", "2"), ("b", "1"), ("d", "1")]);
@@ -295,8 +336,20 @@ mod tests {
         assert_eq!((told[0].from.as_deref(), told[0].to.as_deref()), (Some("1"), Some("2")));
         assert_eq!((told[0].at_ms, told[0].seen_ms, &told[0].by), (5, 9, &None));
         let history = b"Commandline: apt-get install a\nRequested-By: jane (1000)\nUpgrade: a:amd64 (2, 3)\n";
-        let told = host.packages(&packages(&[("a", "3"), ("b", "1"), ("d", "1")]), history, 5, 9);
+        let told = host.packages(PackagesOf::Dpkg, &packages(&[("a", "3"), ("b", "1"), ("d", "1")]), history, 5, 9);
         assert_eq!((told[0].by.as_deref(), told[0].text.as_str()), (Some("jane"), "apt-get install a"));
+    }
+
+    #[test]
+    fn packages_of_dpkg_and_of_rpm_are_told_apart() {
+        let mut host = Baseline::default();
+        assert_eq!(host.packages(PackagesOf::Dpkg, &packages(&[("a", "1")]), b"", 5, 9), []);
+        assert!(!host.knows(PackagesOf::Rpm));
+        assert_eq!(host.packages(PackagesOf::Rpm, &packages(&[("a", "7")]), b"", 5, 9), []);
+        assert!(host.knows(PackagesOf::Rpm));
+        assert_eq!(host.packages(PackagesOf::Dpkg, &packages(&[("a", "1")]), b"", 5, 9), []);
+        let told = host.packages(PackagesOf::Rpm, &packages(&[("a", "8")]), b"", 5, 9);
+        assert_eq!((told[0].from.as_deref(), told[0].to.as_deref()), (Some("7"), Some("8")));
     }
 
     #[test]
@@ -336,7 +389,8 @@ mod tests {
     fn what_is_known_survives_a_restart() {
         let mut host = Baseline::default();
         host.started(BootId([7; 16]), "6.1", 1, 9);
-        host.packages(&packages(&[("a", "1")]), b"", 5, 9);
+        host.packages(PackagesOf::Dpkg, &packages(&[("a", "1")]), b"", 5, 9);
+        host.packages(PackagesOf::Rpm, &packages(&[("b", "1")]), b"", 5, 9);
         host.opaque("rpm", 10, 1, 9);
         host.files(&["/etc/*".to_owned()], walk(&[("/etc/a", 1)]), 9);
         let bytes = host.save();

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::named;
+
 /// Most packages that are told apart.
 pub const PACKAGES_MAX: usize = 20_000;
 
@@ -31,11 +33,8 @@ pub fn packages(status: &[u8]) -> BTreeMap<String, Stand> {
             found.push((name.to_owned(), arch.to_owned(), stand));
         }
     }
-    let named = |(name, arch, stand): (String, String, Stand)| {
-        let is_native = arch.is_empty() || arch == "all" || arch == native;
-        (if is_native { name } else { format!("{name}:{arch}") }, stand)
-    };
-    found.into_iter().map(named).collect()
+    let one = |(name, arch, stand): (String, String, Stand)| (named(&name, &arch, &native, ':'), stand);
+    found.into_iter().map(one).collect()
 }
 
 fn package(paragraph: &[u8]) -> Option<(&str, &str, Stand)> {

@@ -7,11 +7,12 @@
 mod baseline;
 pub mod dpkg;
 pub mod files;
+pub mod rpm;
 pub mod units;
 
 use std::fmt;
 
-pub use baseline::{Baseline, FILES_MAX, Walk};
+pub use baseline::{Baseline, FILES_MAX, PackagesOf, Walk};
 
 /// Most changes that one look at the host tells one by one; the rest is told as a number.
 pub const CHANGES_MAX: usize = 200;
@@ -24,6 +25,12 @@ const OWN: &str = "mainstay";
 
 /// Units that its packages start anew on a host that it looks after.
 const OWN_UNITS: [&str; 2] = ["mainstay-agent.service", "mainstay-actuator.service"];
+
+/// A package by its name, and by its architecture too where that is not the host's own.
+fn named(name: &str, arch: &str, native: &str, between: char) -> String {
+    let is_native = arch == native || matches!(arch, "" | "all" | "noarch");
+    if is_native { name.to_owned() } else { format!("{name}{between}{arch}") }
+}
 
 /// What kind of thing was changed, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,18 +6,20 @@
 
 mod walk;
 
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use mainstay_core::change::{Baseline, Change, dpkg};
+use mainstay_core::change::{Baseline, Change, PackagesOf, dpkg, rpm};
 use tracing::{error, warn};
 
 use super::rounds::Rounds;
 use super::{clock, facts};
-use crate::durable;
+use crate::{child, durable};
 
 pub use walk::{PATTERNS_MAX, is_pattern};
 
@@ -37,6 +39,13 @@ const HISTORY_BYTES_MAX: u64 = 64 << 10;
 const RPM: [&str; 3] = ["var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm"];
 const RPM_FILES: [&str; 4] = ["rpmdb.sqlite", "rpmdb.sqlite-wal", "Packages", "Packages.db"];
 
+/// What reads it. A fixed path: nothing is searched for.
+const RPM_PROGRAM: &str = "usr/bin/rpm";
+
+/// Longest that it may take, and most bytes that it may say: some hundred for each package.
+const RPM_MAX: Duration = Duration::from_secs(60);
+const RPM_BYTES_MAX: u64 = 4 << 20;
+
 /// Looks at a host, again and again.
 #[derive(Debug)]
 pub struct Looker {
@@ -46,6 +55,9 @@ pub struct Looker {
     baseline: Baseline,
     /// What dpkg's database looked like when it was last read.
     status: Option<(u64, i64, u64)>,
+    /// What rpm's database looked like at the last look, and whether rpm gave no answer about it.
+    rpm_seen: Option<(u64, i64)>,
+    rpm_is_silent: bool,
     saved: Vec<u8>,
 }
 
@@ -69,7 +81,8 @@ impl Looker {
         };
         let patterns = UNIT_FILES.iter().map(|pattern| (*pattern).to_owned()).chain(files.iter().cloned()).collect();
         let (root, state) = (root.to_owned(), state.to_owned());
-        Self { root, state, patterns, baseline, status: None, saved: Vec::new() }
+        let saved = Vec::new();
+        Self { root, state, patterns, baseline, status: None, rpm_seen: None, rpm_is_silent: false, saved }
     }
 
     /// What is different from the look before.
@@ -111,10 +124,11 @@ impl Looker {
         let Ok(bytes) = fs::read(&path) else { return Vec::new() };
         self.status = Some(seen);
         let history = end_of(&self.root.join("var/log/apt/history.log")).unwrap_or_default();
-        self.baseline.packages(&dpkg::packages(&bytes), &history, seen.1, now_ms)
+        self.baseline.packages(PackagesOf::Dpkg, &dpkg::packages(&bytes), &history, seen.1, now_ms)
     }
 
-    /// What is in rpm's database takes rpm to read; that it changed does not.
+    /// What is in rpm's database takes rpm to read. It is asked when the database has changed and was then left alone from one
+    /// look to the next; where it gives no answer, only that something changed is told.
     fn rpm(&mut self, now_ms: i64) -> Vec<Change> {
         let found = RPM.iter().find_map(|folder| {
             let files = RPM_FILES.iter().filter_map(|file| fs::metadata(self.root.join(folder).join(file)).ok());
@@ -123,7 +137,33 @@ impl Looker {
             Some((seen.iter().map(|(size, _)| size).sum(), written_ms))
         });
         let Some((size, written_ms)) = found else { return Vec::new() };
-        self.baseline.opaque("rpm database", size, written_ms, now_ms)
+        let seen = Some((size, written_ms));
+        let is_left_alone = std::mem::replace(&mut self.rpm_seen, seen) == seen;
+        let was_known = self.baseline.knows(PackagesOf::Rpm);
+        let is_told = self.baseline.opaque_seen() == seen && (was_known || self.rpm_is_silent);
+        if !is_left_alone || is_told {
+            return Vec::new();
+        }
+        let changed = self.baseline.opaque("rpm database", size, written_ms, now_ms);
+        let asked = self.ask_rpm();
+        self.rpm_is_silent = asked.is_err();
+        match asked {
+            Ok(packages) => {
+                let told = self.baseline.packages(PackagesOf::Rpm, &packages, b"", written_ms, now_ms);
+                if was_known { told } else { changed }
+            }
+            Err(error) => {
+                warn!(error, "which packages rpm has is not known, only that they changed");
+                changed
+            }
+        }
+    }
+
+    fn ask_rpm(&self) -> Result<BTreeMap<String, dpkg::Stand>, String> {
+        let program = self.root.join(RPM_PROGRAM);
+        let mut command = Command::new(&program);
+        let said = child::said(command.args(["-qa", "--queryformat", rpm::FORMAT]), RPM_MAX, RPM_BYTES_MAX)?;
+        rpm::packages(&said).ok_or_else(|| format!("{} did not give a list of packages", program.display()))
     }
 }
 
@@ -243,9 +283,38 @@ mod tests {
         put(&root, "usr/lib/sysimage/rpm/rpmdb.sqlite", "one");
         let mut looker = Looker::new(root.path(), &root.path().join("changes"), &[]);
         assert_eq!(looker.look(NOW), []);
+        assert_eq!(looker.look(NOW), [], "there is no rpm to ask");
         put(&root, "usr/lib/sysimage/rpm/rpmdb.sqlite-wal", "more");
+        assert_eq!(looker.look(NOW), [], "it may be at work");
         assert_eq!(said(&looker.look(NOW)), [("packages.changed", "rpm database")]);
         assert_eq!(looker.look(NOW), []);
+        // From when it can be asked packages are told by name.
+        answer(&root, "bash 5.1");
+        put(&root, "usr/lib/sysimage/rpm/rpmdb.sqlite-wal", "more and more");
+        assert_eq!(looker.look(NOW), []);
+        assert_eq!(said(&looker.look(NOW)), [("packages.changed", "rpm database")]);
+        answer(&root, "bash 5.2");
+        assert_eq!(looker.look(NOW), [], "the database is as it was");
+        put(&root, "usr/lib/sysimage/rpm/rpmdb.sqlite-wal", "");
+        assert_eq!(looker.look(NOW), []);
+        let told = looker.look(NOW);
+        assert_eq!(said(&told), [("package.upgraded", "bash")]);
+        assert_eq!((told[0].from.as_deref(), told[0].to.as_deref()), (Some("5.1"), Some("5.2")));
+        assert_eq!(looker.look(NOW), []);
+    }
+
+    /// An rpm that gives this list.
+    fn answer(root: &tempfile::TempDir, packages: &str) {
+        fs::create_dir_all(root.path().join("usr/bin")).unwrap();
+        let lines = packages.replace(' ', r"\t") + r"\tnoarch\n";
+        // Made aside: a program that is open for writing cannot be run.
+        let (aside, program) = (root.path().join("aside"), root.path().join(RPM_PROGRAM));
+        let script = format!("#!/bin/sh\n[ \"$1\" = -qa ] && printf '{lines}'\n");
+        let made = Command::new("/bin/sh")
+            .args(["-c", "printf '%s' \"$1\" > \"$2\" && chmod 755 \"$2\" && mv \"$2\" \"$3\"", "sh", &script])
+            .args([aside, program])
+            .status();
+        assert!(made.unwrap().success());
     }
 
     #[test]
