@@ -10,7 +10,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// In words, where it cannot be run, is not done in time, or fails without having said anything.
-pub fn said(command: &mut Command, at_most: Duration, bytes_max: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn said(command: &mut Command, at_most: Duration, bytes_max: u64) -> Result<Vec<u8>, String> {
     command.env_clear().env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
