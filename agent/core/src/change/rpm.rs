@@ -13,7 +13,7 @@ pub const FORMAT: &str = r"%{NAME}\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}
 /// Keys that packages are signed with stand among them.
 const KEY: &str = "gpg-pubkey";
 
-/// Packages by name; those of another architecture than rpm's own as `name.arch`. Of one that is there in several versions, as
+/// Packages by name; those of another architecture than most of them as `name.arch`. Of one that is there in several versions, as
 /// kernels are, all of them stand in one text. `None` where it is not what [`FORMAT`] gives, or too much.
 #[must_use]
 pub fn packages(said: &[u8]) -> Option<BTreeMap<String, Stand>> {
@@ -32,10 +32,13 @@ pub fn packages(said: &[u8]) -> Option<BTreeMap<String, Stand>> {
     if found.len() > PACKAGES_MAX {
         return None;
     }
-    let native = found.keys().find(|(name, _)| *name == "rpm").map_or("", |(_, arch)| *arch).to_owned();
+    // The host's own architecture is that of most of its packages; rpm itself need not be among them.
+    let mut by_arch: BTreeMap<&str, usize> = BTreeMap::new();
+    found.keys().filter(|(_, arch)| *arch != "noarch").for_each(|(_, arch)| *by_arch.entry(arch).or_default() += 1);
+    let native = by_arch.into_iter().max_by_key(|(_, packages)| *packages).map_or("", |(arch, _)| arch);
     let one = |((name, arch), mut versions): ((&str, &str), Vec<&str>)| {
         versions.sort_unstable();
-        (named(name, arch, &native, '.'), Stand::Installed(versions.join(" ")))
+        (named(name, arch, native, '.'), Stand::Installed(versions.join(" ")))
     };
     Some(found.into_iter().map(one).collect())
 }
@@ -60,6 +63,8 @@ mod tests {
         ]);
         assert_eq!(packages(said.as_bytes()), Some(want));
         assert_eq!(packages(b""), Some(BTreeMap::new()));
+        let alone = packages(b"bash\t5.2-3\taarch64\ntzdata\t1\tnoarch\n").unwrap();
+        assert!(alone.keys().eq(["bash", "tzdata"]), "{alone:?}");
     }
 
     #[test]
