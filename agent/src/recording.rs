@@ -384,13 +384,13 @@ mod tests {
         let mut largest = 0;
         for second in 0..600 {
             let sample = busy_second(second, &mut ids);
-            if let Some(chunk) = recorder.begin(&sample) {
+            if let Some(chunk) = recorder.begin(&sample, 0) {
                 let (packed, left_out) = fitting(&chunk).unwrap();
                 largest = largest.max(packed.len());
                 assert_eq!(left_out, 0, "{} bytes", packed.len());
                 ring.append(&chunk).unwrap();
             }
-            readings(&sample, &mut |reading| recorder.reading(&reading));
+            readings(&sample, &mut |reading| recorder.reading(None, &reading));
         }
         println!("a minute takes at most {largest} of {SLOT_BYTES} bytes");
         let reply = all(&ring);

@@ -326,12 +326,12 @@ impl Agent {
     fn record_sample(&mut self, sample: &Sample) {
         let Self { summary, recorder, effects, .. } = self;
         summary.begin(sample.at);
-        if let Some(chunk) = recorder.begin(sample) {
+        if let Some(chunk) = recorder.begin(sample, summary.layout()) {
             effects.push_back(Effect::StoreChunk(chunk));
         }
         readings(sample, &mut |reading| {
-            summary.reading(&reading);
-            recorder.reading(&reading);
+            let series = summary.reading(&reading);
+            recorder.reading(series, &reading);
         });
     }
 
