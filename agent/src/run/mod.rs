@@ -282,7 +282,7 @@ impl Shell {
         if self.until_sample == 0 {
             self.until_sample = self.host.reading().ticks(self.settings.sample_every);
             let sampling = Instant::now();
-            let sample = self.host.sample(clock::now());
+            let sample = self.host.sample_into(self.agent.spare().unwrap_or_default(), clock::now());
             self.note_errors();
             self.counts.samples += 1;
             self.counts.sample_seconds = sampling.elapsed().as_secs_f64();
@@ -290,7 +290,7 @@ impl Shell {
             if let Some(otlp) = &mut self.otlp {
                 otlp.sampled(&sample);
             }
-            self.feed(Input::Sample(Box::new(sample)));
+            self.feed(Input::Sample(sample));
         }
         self.changed_by_now();
         if self.saved.elapsed() >= self.settings.state.save_every {
