@@ -322,6 +322,7 @@ impl Host {
             }
             UnitsEvent::Changed(name, state) => {
                 let unit = state.unit.clone();
+                self.cgroups.may_be_there(name.as_str());
                 self.units.as_mut()?.insert(name.clone(), *state);
                 Some((name, Some(unit)))
             }
