@@ -24,6 +24,7 @@ pub mod rounds;
 pub mod scrape;
 pub mod sd_notify;
 pub mod systemd;
+pub mod watched;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -169,12 +170,12 @@ impl Host {
 
     /// Reads everything as it is now.
     pub fn sample(&mut self, now: Now) -> Sample {
-        self.errors.clear();
         *self.sample_into(Box::default(), now)
     }
 
     /// The same in the room of a sample that nobody needs any more. Nothing of it is left.
     pub fn sample_into(&mut self, mut sample: Box<Sample>, now: Now) -> Box<Sample> {
+        self.errors.clear();
         let units = sample.units.take();
         *sample = Sample { at: now, ..Sample::default() };
         // Asked first, so that the answers are there when the rest has been read.
@@ -321,8 +322,8 @@ impl Host {
                 Some((name, None))
             }
             UnitsEvent::Changed(name, state) => {
-                let unit = state.unit.clone();
                 self.cgroups.may_be_there(name.as_str());
+                let unit = state.unit.clone();
                 self.units.as_mut()?.insert(name.clone(), *state);
                 Some((name, Some(unit)))
             }
@@ -390,8 +391,6 @@ mod tests {
     }
 
     #[test]
-    fn a_container_is_sampled_like_a_unit() {
-    #[test]
     fn nothing_is_left_of_a_sample_whose_room_is_used_again() {
         let root = tempfile::tempdir().unwrap();
         let mut host = Host::at(root.path(), FilesystemSettings::default());
@@ -435,6 +434,8 @@ mod tests {
         assert_eq!(host.sample_into(again, Now::default()).units, None);
     }
 
+    #[test]
+    fn a_container_is_sampled_like_a_unit() {
         let root = tempfile::tempdir().unwrap();
         let cgroup = root.path().join("sys/fs/cgroup/docker").join("3a".repeat(32));
         std::fs::create_dir_all(&cgroup).unwrap();
