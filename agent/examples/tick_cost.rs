@@ -61,7 +61,8 @@ fn main() -> io::Result<()> {
         }
         now = now.plus(Duration::from_secs(1));
         if tick.is_multiple_of(apart) {
-            agent.handle(Input::Sample(Box::new(host.sample(now))), now);
+            let sample = host.sample_into(agent.spare().unwrap_or_default(), now);
+            agent.handle(Input::Sample(sample), now);
         }
         while agent.poll_effect().is_some() {}
     }

@@ -334,10 +334,10 @@ impl Work {
             Request::Item(item) => {
                 self.counts.queued.fetch_sub(1, Ordering::Relaxed);
                 let Some(spool) = &self.spool else { return };
-                let pushed = match &*item {
-                    Item::Finding(finding) => spool.push_finding(finding, clock::now()),
+                let pushed = match *item {
+                    Item::Finding(finding) => spool.push_finding(&finding, clock::now()),
                     Item::Summary(summary) => spool.push_summary(summary, clock::now()),
-                    Item::Change(change) => spool.push_change(change, clock::now()),
+                    Item::Change(change) => spool.push_change(&change, clock::now()),
                 };
                 if let Err(error) = pushed {
                     self.counts.items_dropped.fetch_add(1, Ordering::Relaxed);

@@ -20,6 +20,7 @@ pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod otlp;
+pub mod packing;
 pub mod panics;
 pub mod recording;
 pub mod run;

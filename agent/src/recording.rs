@@ -16,7 +16,7 @@ use mainstay_core::host_query::{RecordQuery, RecordReply};
 use mainstay_core::recording::{Cut, Filling, Recording, Span, WINDOW_BYTES_MAX, WINDOW_SERIES_MAX, Window, shortened};
 use mainstay_core::series::SeriesKey;
 
-use crate::durable;
+use crate::{durable, packing};
 
 /// How many minutes are kept: an hour, and what stops of the agent cut short.
 const SLOTS: u64 = 64;
@@ -103,7 +103,7 @@ impl Ring {
         if checksum != header.checksum {
             return None;
         }
-        zstd::bulk::decompress(&packed, CHUNK_BYTES_MAX).ok()
+        packing::unpack(&packed, CHUNK_BYTES_MAX).ok()
     }
 
     fn header(&self, slot: u64) -> Option<Header> {
@@ -135,7 +135,7 @@ fn offset(number: u64) -> u64 {
 
 /// A chunk that fits a place, packed, and how many series it lost for that.
 fn fitting(chunk: &[u8]) -> io::Result<(Vec<u8>, usize)> {
-    let packed = zstd::bulk::compress(chunk, ZSTD_LEVEL)?;
+    let packed = packing::pack(chunk, ZSTD_LEVEL)?;
     let fits =
         |packed: &[u8], chunk: &[u8]| packed.len() <= SLOT_BYTES - HEADER_BYTES && chunk.len() <= CHUNK_BYTES_MAX;
     if fits(&packed, chunk) {
@@ -146,7 +146,7 @@ fn fitting(chunk: &[u8]) -> io::Result<(Vec<u8>, usize)> {
     while keep > 0 {
         keep = keep * 3 / 4;
         let short = shortened(chunk, keep).map_err(io::Error::other)?;
-        let packed = zstd::bulk::compress(&short, ZSTD_LEVEL)?;
+        let packed = packing::pack(&short, ZSTD_LEVEL)?;
         if fits(&packed, &short) {
             return Ok((packed, all - keep));
         }
@@ -384,13 +384,13 @@ mod tests {
         let mut largest = 0;
         for second in 0..600 {
             let sample = busy_second(second, &mut ids);
-            if let Some(chunk) = recorder.begin(&sample) {
+            if let Some(chunk) = recorder.begin(&sample, 0) {
                 let (packed, left_out) = fitting(&chunk).unwrap();
                 largest = largest.max(packed.len());
                 assert_eq!(left_out, 0, "{} bytes", packed.len());
                 ring.append(&chunk).unwrap();
             }
-            readings(&sample, &mut |reading| recorder.reading(&reading));
+            readings(&sample, &mut |reading| recorder.reading(None, &reading));
         }
         println!("a minute takes at most {largest} of {SLOT_BYTES} bytes");
         let reply = all(&ring);

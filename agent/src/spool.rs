@@ -34,7 +34,7 @@ use mainstay_proto::v1;
 use prost::Message as _;
 
 use cursor::{Cursor, Marks};
-use item::{Body, Stored, change_body, finding_body, recording_body, scene_body, summary_body};
+use item::{Body, Stored, SummaryBodies, change_body, finding_body, recording_body, scene_body};
 use lane::{Lane, Position};
 use runs::Run;
 
@@ -102,6 +102,7 @@ pub struct Spool {
     /// Records before it that have none any more: a segment was unreadable.
     refer_again: Vec<u64>,
     reading: Reading,
+    bodies: SummaryBodies,
     dropped: u64,
     notes: Vec<String>,
 }
@@ -130,7 +131,8 @@ impl Spool {
     /// # Errors
     /// If it could not be written. Its number is used up and will be reported as a gap.
     pub fn push_summary(&mut self, summary: &Summary, now: Now) -> io::Result<Seq> {
-        self.push_sample(summary_body(summary)?, now)
+        let body = self.bodies.body(summary)?;
+        self.push_sample(body, now)
     }
 
     /// Puts the seconds around a finding in, as [`Spool::push_summary`] does.

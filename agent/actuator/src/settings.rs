@@ -30,7 +30,7 @@ pub const LIMITED_VERBS: [&str; 6] = ["unit.start", "unit.restart", "unit.stop",
 pub struct Settings {
     /// The user whose process may ask, by name or number (default `mainstay`).
     pub agent_user: String,
-    /// Ends after this long without a connection and without work (default 30 s).
+    /// Ends after this long without a connection and without work (default 5 s).
     pub idle_exit: Duration,
     /// Units that may be touched.
     pub units_allow: Vec<Glob>,
@@ -89,7 +89,7 @@ impl Settings {
         let problems = Problems::new();
         let mut top = document.reader(&problems);
         let agent_user = top.opt_str("agent_user").map_or_else(|| "mainstay".to_owned(), Spanned::into_inner);
-        let idle_exit = bounded(&mut top, "idle_exit", 30, 1, 3600);
+        let idle_exit = bounded(&mut top, "idle_exit", 5, 1, 3600);
         let (units_allow, units_protect, job_deadline) = read_units(&mut top);
         let per_hour = read_limits(&mut top);
         let reclaim = read_reclaim(&mut top);

@@ -125,9 +125,14 @@ pub fn write_column(out: &mut Vec<u8>, values: &[f64]) {
     if values.is_empty() {
         return;
     }
-    if let Some((scale, whole)) = scaled(values) {
-        write_ints(out, &whole, scale);
-        return;
+    // Most columns are one number all along.
+    let first = values[0];
+    if values.iter().all(|value| value.to_bits() == first.to_bits()) {
+        if let Some((scale, whole)) = scale_of(first) {
+            return write_ints(out, &[whole], scale);
+        }
+    } else if let Some((scale, whole)) = scaled(values) {
+        return write_ints(out, &whole, scale);
     }
     out.push(MODE_XOR);
     write_xor(out, values);
@@ -186,6 +191,11 @@ fn scaled(values: &[f64]) -> Option<(u8, Vec<i64>)> {
     (0u8..).zip(SCALES).find_map(|(n, scale)| Some((n, wholes(values, scale)?)))
 }
 
+/// The first scale that makes this one whole.
+fn scale_of(value: f64) -> Option<(u8, i64)> {
+    (0u8..).zip(SCALES).find_map(|(n, scale)| Some((n, whole(value, scale)?)))
+}
+
 fn wholes(values: &[f64], scale: f64) -> Option<Vec<i64>> {
     values.iter().map(|value| whole(*value, scale)).collect()
 }
@@ -194,6 +204,11 @@ fn wholes(values: &[f64], scale: f64) -> Option<Vec<i64>> {
 #[must_use]
 #[allow(clippy::cast_possible_truncation)] // within WHOLE_MAX by the comparison before it
 pub fn whole(value: f64, scale: f64) -> Option<i64> {
+    if scale == 1.0 {
+        // Without rounding, as nothing but a whole number is one.
+        let is_whole = value.abs() < WHOLE_MAX && (value as i64 as f64).to_bits() == value.to_bits();
+        return is_whole.then_some(value as i64);
+    }
     let whole = (value * scale).round();
     let fits = whole.abs() < WHOLE_MAX;
     (fits && (whole as i64 as f64 / scale).to_bits() == value.to_bits()).then_some(whole as i64)
@@ -226,6 +241,21 @@ mod tests {
             prop_assert_eq!(bits(&back), bits(&values));
             prop_assert_eq!(read_ints(&mut rest, ints.len()), Some(ints));
             prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn a_column_of_one_number_is_written_as_any_other(value in value(), count in 2usize..80) {
+            let values = vec![value; count];
+            let (mut bytes, mut plain) = (Vec::new(), Vec::new());
+            write_column(&mut bytes, &values);
+            match scaled(&values) {
+                Some((scale, whole)) => write_ints(&mut plain, &whole, scale),
+                None => {
+                    plain.push(MODE_XOR);
+                    write_xor(&mut plain, &values);
+                }
+            }
+            prop_assert_eq!(bytes, plain);
         }
 
         #[test]

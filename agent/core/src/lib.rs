@@ -27,6 +27,7 @@ pub mod host_query;
 pub mod id;
 pub mod ledger;
 pub mod log;
+pub mod ordered;
 pub mod otlp;
 pub mod parse;
 pub mod plan;

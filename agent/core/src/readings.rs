@@ -39,11 +39,13 @@ pub struct Reading<'a> {
     pub kind: SeriesKind,
     /// The value.
     pub value: f64,
+    /// The number of what it is about, among what one sample is about: readings with the same number have the same labels.
+    pub subject: u32,
 }
 
 /// Calls `take` with every reading of `sample`, always in the same order.
 pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
-    let mut out = Out { labels: &[], take };
+    let mut out = Out { labels: &[], subject: 0, subjects: &mut 0, take };
     cpu(sample, &mut out);
     if let Some(load) = &sample.load {
         out.gauge("node_load1", load.one);
@@ -157,20 +159,28 @@ fn log_lines(unit: &str, counts: &LogCounts, out: &mut Out<'_>) {
 /// Where readings go, under the labels that are common to them.
 struct Out<'a> {
     labels: &'a [(&'static str, &'a str)],
+    subject: u32,
+    /// Subjects so far.
+    subjects: &'a mut u32,
     take: &'a mut dyn FnMut(Reading<'_>),
 }
 
 impl Out<'_> {
     fn with<'b>(&'b mut self, labels: &'b [(&'static str, &'b str)]) -> Out<'b> {
-        Out { labels, take: self.take }
+        *self.subjects += 1;
+        Out { labels, subject: *self.subjects, subjects: self.subjects, take: self.take }
     }
 
     fn counter(&mut self, name: &'static str, value: f64) {
-        (self.take)(Reading { name, labels: self.labels, kind: SeriesKind::Counter, value });
+        self.put(name, SeriesKind::Counter, value);
     }
 
     fn gauge(&mut self, name: &'static str, value: f64) {
-        (self.take)(Reading { name, labels: self.labels, kind: SeriesKind::Gauge, value });
+        self.put(name, SeriesKind::Gauge, value);
+    }
+
+    fn put(&mut self, name: &'static str, kind: SeriesKind, value: f64) {
+        (self.take)(Reading { name, labels: self.labels, kind, value, subject: self.subject });
     }
 }
 
@@ -441,8 +451,12 @@ mod tests {
 
     fn lines(sample: &Sample) -> Vec<String> {
         let mut lines = Vec::new();
+        let mut subjects = BTreeMap::new();
         readings(sample, &mut |r| {
             assert!(r.labels.is_sorted(), "{r:?}");
+            let labels = format!("{:?}", r.labels);
+            let known = subjects.entry(r.subject).or_insert_with(|| labels.clone());
+            assert_eq!(*known, labels, "{} has another subject", r.name);
             lines.push(format!("{} {}", crate::series::SeriesKey::new(r.name, r.labels), r.value));
         });
         lines

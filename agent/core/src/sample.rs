@@ -392,6 +392,34 @@ pub struct Unit {
     pub cgroup: Option<Cgroup>,
 }
 
+impl Unit {
+    /// Becomes as systemd describes `other`, in the room that it has; what its cgroup says stays.
+    pub fn describe_as(&mut self, other: &Self) {
+        let Self {
+            active,
+            sub,
+            result,
+            n_restarts,
+            invocation,
+            main_pid,
+            exec_main_code,
+            exec_main_status,
+            restart,
+            service_type,
+            enabled,
+            stopped_on_request,
+            cgroup: _,
+        } = other;
+        self.sub.clone_from(sub);
+        self.result.clone_from(result);
+        self.restart.clone_from(restart);
+        self.service_type.clone_from(service_type);
+        (self.active, self.n_restarts, self.invocation) = (*active, *n_restarts, *invocation);
+        (self.main_pid, self.exec_main_code, self.exec_main_status) = (*main_pid, *exec_main_code, *exec_main_status);
+        (self.enabled, self.stopped_on_request) = (*enabled, *stopped_on_request);
+    }
+}
+
 /// A container, with what its cgroup says.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Container {

@@ -4,6 +4,7 @@
 //! What cannot be derived is `None`: the reading is missing, there is no sample before, a counter
 //! went back (a reset, another boot), or no time has passed. A rate is never guessed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::sample::{CpuTimes, Disk, Filesystem, Interface, Pressure, Probe, Sample, Unit};
@@ -125,6 +126,8 @@ pub struct InterfaceSignals<'a> {
 pub struct UnitSignals<'a> {
     /// The unit.
     pub unit: &'a UnitName,
+    /// Which start of it.
+    pub invocation: Option<[u8; 16]>,
     /// Memory that cannot be reclaimed, or the nearest thing to it that is known.
     pub memory_bytes: Option<u64>,
     /// Whether `memory_bytes` may hold page cache, which grows without harm.
@@ -306,10 +309,16 @@ fn interface<'a>(before: &Interface, now: &'a Interface, seconds: f64) -> Option
 }
 
 fn units<'a>(previous: Option<&Sample>, current: &'a Sample, elapsed: Option<Duration>) -> Vec<UnitSignals<'a>> {
-    let before = previous.and_then(|previous| previous.units.as_ref());
+    let mut before = previous.and_then(|previous| previous.units.as_ref()).into_iter().flatten().peekable();
     let seconds = elapsed.map_or(0.0, |elapsed| elapsed.as_secs_f64());
-    let now = current.units.iter().flatten();
-    now.filter_map(|(name, unit)| of_unit(before.and_then(|before| before.get(name)), name, unit, seconds)).collect()
+    let mut units = Vec::with_capacity(current.units.as_ref().map_or(0, BTreeMap::len));
+    for (name, unit) in current.units.iter().flatten() {
+        // Both come in the order of their names.
+        while before.next_if(|(earlier, _)| *earlier < name).is_some() {}
+        let same = before.next_if(|(earlier, _)| *earlier == name).map(|(_, unit)| unit);
+        units.extend(of_unit(same, name, unit, seconds));
+    }
+    units
 }
 
 fn probes(current: &Sample) -> Vec<ProbeSignals<'_>> {
@@ -331,6 +340,7 @@ fn of_unit<'a>(before: Option<&Unit>, name: &'a UnitName, unit: &Unit, seconds: 
     let io = both(rise(|c| c.io_read_bytes), rise(|c| c.io_written_bytes));
     Some(UnitSignals {
         unit: name,
+        invocation: unit.invocation,
         memory_bytes: now.memory_anon_bytes.or(now.rss_bytes).or(now.memory_current_bytes),
         memory_with_cache: now.memory_anon_bytes.or(now.rss_bytes).is_none(),
         memory_max_bytes: now.memory_max_bytes,
@@ -345,7 +355,6 @@ mod tests {
     use super::*;
     use crate::sample::{Cgroup, FilesystemUsage, KernelCounters, Memory, Stall};
     use crate::time::Now;
-    use std::collections::BTreeMap;
 
     fn at(second: u64) -> Sample {
         Sample { at: Now { boot_ns: second * 1_000_000_000, wall_ms: 0 }, ..Sample::default() }

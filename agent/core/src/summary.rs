@@ -18,12 +18,16 @@ pub const WINDOW: Duration = Duration::from_secs(10);
 /// without it, every other window would wait for the sample after and be eleven seconds long.
 const EARLY: Duration = Duration::from_millis(500);
 
+/// The subject of the agent's own gauges, which no sample has so many of.
+const OWN: u32 = u32::MAX - 1;
+
 /// Collects samples until a window is full.
 #[derive(Debug, Default)]
 pub struct SummaryBuilder {
     table: SeriesTable,
     /// By slot of the table.
     windows: Vec<Window>,
+    layout: u64,
     started: Option<Now>,
     samples: u32,
 }
@@ -69,7 +73,9 @@ impl SummaryBuilder {
     /// Takes a sample.
     pub fn add(&mut self, sample: &Sample) {
         self.begin(sample.at);
-        readings(sample, &mut |reading| self.reading(&reading));
+        readings(sample, &mut |reading| {
+            self.reading(&reading);
+        });
     }
 
     /// Begins a sample, whose readings follow.
@@ -79,24 +85,29 @@ impl SummaryBuilder {
         self.samples += 1;
     }
 
-    /// Takes a reading of the sample that was begun. One that is no number is left out.
-    pub fn reading(&mut self, reading: &Reading<'_>) {
-        let Some(slot) = self.table.slot(reading.name, reading.labels) else { return };
+    /// Takes a reading of the sample that was begun. One that is no number is left out. Says which series it is of, by a
+    /// number that stands for it until [`Self::layout`] is another.
+    pub fn reading(&mut self, reading: &Reading<'_>) -> Option<usize> {
+        let slot = self.table.slot(reading.name, reading.labels, reading.subject)?;
         if slot >= self.windows.len() {
             self.windows.resize(slot + 1, Window::EMPTY);
         }
         if reading.value.is_finite() {
             self.windows[slot].add(reading.kind, reading.value);
         }
+        Some(slot)
+    }
+
+    /// How often the numbers of series were given anew.
+    #[must_use]
+    pub fn layout(&self) -> u64 {
+        self.layout
     }
 
     /// Takes a gauge of the agent's own, besides the samples'.
-    pub fn add_own(&mut self, name: &str, value: f64) {
-        let Some(slot) = self.table.slot(name, &[]) else { return };
-        if slot >= self.windows.len() {
-            self.windows.resize(slot + 1, Window::EMPTY);
-        }
-        self.windows[slot].add(SeriesKind::Gauge, value);
+    pub fn add_own(&mut self, name: &'static str, value: f64) {
+        let own = Reading { name, labels: &[], kind: SeriesKind::Gauge, value, subject: OWN };
+        self.reading(&own);
     }
 
     /// Whether the window is full, so that a summary is due.
@@ -124,6 +135,7 @@ impl SummaryBuilder {
         };
         if summary.points.len() < self.table.len() {
             self.table.retain(seen);
+            self.layout += 1;
         }
         self.windows.clear();
         self.windows.resize(self.table.len(), Window::EMPTY);

@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use mainstay_agent::config::{self, Settings};
@@ -14,6 +15,7 @@ use mainstay_agent::{actuate, log, metrics};
 use mainstay_core::host_query::top::TopBy;
 use mainstay_core::host_query::{ConnectionsQuery, TopQuery};
 use mainstay_core::policy::Glob;
+use tokio::runtime::{Builder, Runtime};
 
 /// Watches this host and repairs what policy allows.
 #[derive(Parser)]
@@ -78,6 +80,9 @@ enum Command {
     },
 }
 
+/// How long a thread that has nothing to do is kept: longer than it takes until the next summary.
+const BESIDE_FOR: Duration = Duration::from_secs(25);
+
 fn main() -> ExitCode {
     own::set_up_heap();
     let args = Args::parse();
@@ -89,7 +94,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match command(args.command.unwrap_or(Command::Run), paths, settings) {
+    match runtime().and_then(|runtime| runtime.block_on(command(args.command.unwrap_or(Command::Run), paths, settings)))
+    {
         Ok(Ending::Stopped) => ExitCode::SUCCESS,
         Ok(Ending::Enrolled) => begin_anew(),
         Err(error) => {
@@ -99,7 +105,11 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
+/// One thread, and one beside it for what waits for the disk, which stays from summary to summary instead of being made anew.
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().thread_keep_alive(BESIDE_FOR).build()?)
+}
+
 async fn command(command: Command, paths: Paths, settings: Settings) -> anyhow::Result<Ending> {
     match command {
         Command::Run => {

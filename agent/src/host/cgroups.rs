@@ -6,12 +6,16 @@
 //! CPU, is read once a minute: the growth that it shows takes hours. A controller that is not there leaves its values unknown and is not
 //! asked for again until the cgroup is a new one.
 //! So are open file descriptors and the limits on tasks and files: they leak slowly.
+//!
+//! A unit that systemd gives a cgroup may have none, as sockets do: it is looked for again when systemd says that the unit
+//! has changed ([`Cgroups::may_be_there`]), and every [`ABSENT_FOR`] samples.
 
-use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use mainstay_core::budget::OfUnit;
+use mainstay_core::ordered::Ordered;
 use mainstay_core::parse::{ParseError, cgroup, pressure};
 use mainstay_core::sample::Cgroup;
 use rustix::fs::{Mode, OFlags, open};
@@ -27,35 +31,47 @@ const SLOW_EVERY: u64 = 5;
 /// limits looked up. Units take turns, so that a sample reads one in sixty of them.
 const SELDOM_EVERY: u64 = 60;
 
+/// So many samples long a cgroup that was not there is not looked for.
+const ABSENT_FOR: u64 = 10;
+
 /// Most units whose cgroups are read.
 pub const CGROUPS_MAX: usize = 1_000;
 
 /// The files of a cgroup, each with a bit in what is known to be absent.
-const FILES: [&str; 13] = [
-    "memory.current",
-    "cpu.stat",
-    "memory.peak",
-    "memory.max",
-    "memory.events",
-    "io.stat",
-    "pids.current",
-    "cgroup.procs",
-    "cpu.pressure",
-    "memory.pressure",
-    "io.pressure",
-    "memory.stat",
-    "pids.max",
+const FILES: [&CStr; 13] = [
+    c"memory.current",
+    c"cpu.stat",
+    c"memory.peak",
+    c"memory.max",
+    c"memory.events",
+    c"io.stat",
+    c"pids.current",
+    c"cgroup.procs",
+    c"cpu.pressure",
+    c"memory.pressure",
+    c"io.pressure",
+    c"memory.stat",
+    c"pids.max",
 ];
 
 /// Reads the cgroups of units.
 #[derive(Debug)]
 pub struct Cgroups {
     root: PathBuf,
-    known: BTreeMap<String, Known>,
+    known: Ordered<String, Known>,
+    absent: Ordered<String, Absent>,
     round: u64,
     handles: Handles,
     /// Processes of the unit in hand.
     pids: Vec<u32>,
+}
+
+/// A cgroup that is not there.
+#[derive(Debug)]
+struct Absent {
+    path: String,
+    /// From this round on it is looked for again.
+    until: u64,
 }
 
 #[derive(Debug)]
@@ -75,14 +91,21 @@ impl Cgroups {
     #[must_use]
     pub fn at(root: &Path) -> Self {
         let handles = Handles::at(root);
-        Self { root: root.join("sys/fs/cgroup"), known: BTreeMap::new(), round: 0, handles, pids: Vec::new() }
+        let (known, absent) = (Ordered::default(), Ordered::default());
+        Self { root: root.join("sys/fs/cgroup"), known, absent, round: 0, handles, pids: Vec::new() }
     }
 
     /// Begins a new sample. Cgroups that were not asked for in the last one are let go.
     pub fn next_round(&mut self) {
         let round = self.round;
         self.known.retain(|_, known| known.seen == round);
+        self.absent.retain(|_, absent| absent.until > round);
         self.round += 1;
+    }
+
+    /// Looks for the cgroup of this unit at the next sample, though it was not there.
+    pub fn may_be_there(&mut self, unit: &str) {
+        self.absent.remove(unit);
     }
 
     /// What the cgroup of one unit said when it was last read.
@@ -109,21 +132,7 @@ impl Cgroups {
         }
         let is_new = self.known.get(unit).is_none_or(|known| known.path != path);
         if is_new {
-            if self.known.len() >= CGROUPS_MAX && !self.known.contains_key(unit) {
-                return None;
-            }
-            let folder = self.root.join(path.trim_start_matches('/'));
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let folder = open(folder, flags, Mode::empty()).ok()?;
-            let known = Known {
-                path: path.to_owned(),
-                folder,
-                absent: 0,
-                last: Cgroup::default(),
-                seen: 0,
-                with_processes: true,
-            };
-            self.known.insert(unit.to_owned(), known);
+            self.open(unit, path)?;
         }
         let spread = unit.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         let turn = self.round.wrapping_add(spread);
@@ -145,6 +154,29 @@ impl Cgroups {
         }
         known.with_processes = with_processes;
         Some(known.last)
+    }
+
+    /// Begins to read the cgroup of a unit, if it is there.
+    fn open(&mut self, unit: &str, path: &str) -> Option<()> {
+        if self.known.len() >= CGROUPS_MAX && !self.known.contains_key(unit) {
+            return None;
+        }
+        if self.absent.get(unit).is_some_and(|absent| absent.path == path && absent.until > self.round) {
+            return None;
+        }
+        let folder = self.root.join(path.trim_start_matches('/'));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(folder) = open(folder, flags, Mode::empty()) else {
+            if self.absent.len() < CGROUPS_MAX {
+                let absent = Absent { path: path.to_owned(), until: self.round + ABSENT_FOR };
+                self.absent.insert(unit.to_owned(), absent);
+            }
+            return None;
+        };
+        let known =
+            Known { path: path.to_owned(), folder, absent: 0, last: Cgroup::default(), seen: 0, with_processes: true };
+        self.known.insert(unit.to_owned(), known);
+        Some(())
     }
 }
 
@@ -350,6 +382,26 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         tree.write("cpu.stat", "usage_usec 2\n");
         assert_eq!(tree.read().unwrap().cpu_usage_us, Some(2));
+    }
+
+    #[test]
+    fn a_cgroup_that_is_not_there_is_looked_for_when_its_unit_has_changed_and_now_and_then() {
+        let mut tree = Tree::new();
+        let folder = tree.root.path().join("sys/fs/cgroup/system.slice/app.service");
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(tree.read().is_none());
+        fs::create_dir_all(&folder).unwrap();
+        tree.write("cpu.stat", "usage_usec 1\n");
+        // Nothing says that it is there now, until it is looked for again.
+        let found: Vec<bool> = (1..=ABSENT_FOR).map(|_| tree.read().is_some()).collect();
+        assert_eq!(found.iter().position(|found| *found), Some(found.len() - 1));
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(tree.read().is_none() && tree.read().is_none());
+        fs::create_dir_all(&folder).unwrap();
+        tree.write("cpu.stat", "usage_usec 1\n");
+        assert!(tree.read().is_none());
+        tree.cgroups.may_be_there("app.service");
+        assert!(tree.read().is_some());
     }
 
     #[test]

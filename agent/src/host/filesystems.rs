@@ -129,8 +129,8 @@ impl Filesystems {
             workers: Workers::new(stat),
             settings,
             // The agent's own table shows the view that its sandbox has; PID 1 sees the host's.
-            table: KeptFile::new(proc.join("1/mountinfo")),
-            fallback: KeptFile::new(proc.join("self/mountinfo")),
+            table: KeptFile::of_long_lines(proc.join("1/mountinfo")),
+            fallback: KeptFile::of_long_lines(proc.join("self/mountinfo")),
             mounts: Vec::new(),
             numbers: Vec::new(),
             dropped: 0,
@@ -288,7 +288,7 @@ struct Workers {
     stat: Arc<StatFs>,
     answers: (Sender<Answer>, Receiver<Answer>),
     /// The worker that is asked now. Dropping its channel ends it.
-    current: Option<(u64, Sender<PathBytes>)>,
+    current: Option<(u64, Sender<Vec<PathBytes>>)>,
     next_worker: u64,
     /// What the current worker has still to answer, in its order, and since when it is at it.
     waiting: Vec<PathBytes>,
@@ -324,7 +324,7 @@ impl Workers {
         self.send_all();
     }
 
-    /// Hands what is waiting to the current worker, or to a new one.
+    /// Hands what is waiting to the current worker, or to a new one: all of it at once, so that it is woken once.
     fn send_all(&mut self) {
         if self.waiting.is_empty() {
             return;
@@ -336,18 +336,18 @@ impl Workers {
             self.waiting.clear();
             return;
         };
-        if self.waiting.iter().rev().any(|mount| requests.send(mount.clone()).is_err()) {
+        if requests.send(self.waiting.iter().rev().cloned().collect()).is_err() {
             self.current = None;
             self.waiting.clear();
         }
     }
 
-    fn start_worker(&mut self) -> Option<(u64, Sender<PathBytes>)> {
-        let (requests, to_do) = mpsc::channel::<PathBytes>();
+    fn start_worker(&mut self) -> Option<(u64, Sender<Vec<PathBytes>>)> {
+        let (requests, to_do) = mpsc::channel::<Vec<PathBytes>>();
         let (worker, answers, stat) = (self.next_worker, self.answers.0.clone(), self.stat.clone());
         self.next_worker += 1;
         let work = move || {
-            while let Ok(mount) = to_do.recv() {
+            for mount in to_do.iter().flatten() {
                 let usage = stat(&mount).ok();
                 if answers.send(Answer { worker, mount, usage }).is_err() {
                     break;

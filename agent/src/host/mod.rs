@@ -24,6 +24,7 @@ pub mod rounds;
 pub mod scrape;
 pub mod sd_notify;
 pub mod systemd;
+pub mod watched;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -169,8 +170,14 @@ impl Host {
 
     /// Reads everything as it is now.
     pub fn sample(&mut self, now: Now) -> Sample {
+        *self.sample_into(Box::default(), now)
+    }
+
+    /// The same in the room of a sample that nobody needs any more. Nothing of it is left.
+    pub fn sample_into(&mut self, mut sample: Box<Sample>, now: Now) -> Box<Sample> {
         self.errors.clear();
-        let mut sample = Sample { at: now, ..Sample::default() };
+        let units = sample.units.take();
+        *sample = Sample { at: now, ..Sample::default() };
         // Asked first, so that the answers are there when the rest has been read.
         if let Err(error) = self.filesystems.ask(&mut self.buffer, now) {
             self.errors.note("mountinfo", error.to_string());
@@ -180,7 +187,7 @@ impl Host {
         sample.reboot_required = self.reboot.read();
         sample.disk_health = self.disk_healths.read(&mut self.errors);
         sample.processes = self.processes.read(&mut self.buffer, now);
-        sample.units = self.read_units();
+        sample.units = self.read_units(units.unwrap_or_default());
         sample.containers = self.read_containers();
         sample.probes = self.probes.clone();
         sample.log = match self.journal.as_mut().map_or(Ok(None), Journal::take) {
@@ -275,16 +282,23 @@ impl Host {
         running.containers.iter().map(|found| found.sampled(self.container_cgroups.last(&found.cgroup))).collect()
     }
 
-    fn read_units(&mut self) -> Option<BTreeMap<UnitName, Unit>> {
+    /// Units as they are now, in the room of units as they once were: most are the same, and nothing is taken or given back.
+    fn read_units(&mut self, mut room: BTreeMap<UnitName, Unit>) -> Option<BTreeMap<UnitName, Unit>> {
         self.cgroups.next_round();
-        let (cgroups, processes, buffer) = (&mut self.cgroups, &mut self.processes, &mut self.buffer);
-        let reading = &self.reading;
-        let read = |(name, state): (&UnitName, &UnitState)| {
-            let wanted = reading.of_unit(name);
-            let cgroup = cgroups.read(name.as_str(), &state.control_group, wanted, processes, buffer);
-            (name.clone(), Unit { cgroup, ..state.unit.clone() })
-        };
-        self.units.as_ref().map(|units| units.iter().map(read).collect())
+        let units = self.units.as_ref()?;
+        if !room.keys().eq(units.keys()) {
+            room.retain(|name, _| units.contains_key(name));
+            for name in units.keys().filter(|name| !room.contains_key(*name)).collect::<Vec<_>>() {
+                room.insert(name.clone(), Unit::default());
+            }
+        }
+        for ((name, state), unit) in units.iter().zip(room.values_mut()) {
+            let wanted = self.reading.of_unit(name);
+            let (path, processes) = (&state.control_group, &mut self.processes);
+            unit.describe_as(&state.unit);
+            unit.cgroup = self.cgroups.read(name.as_str(), path, wanted, processes, &mut self.buffer);
+        }
+        Some(room)
     }
 
     /// Takes news about units. Returns the unit that changed, if it is one, as it is now; `None`
@@ -308,6 +322,7 @@ impl Host {
                 Some((name, None))
             }
             UnitsEvent::Changed(name, state) => {
+                self.cgroups.may_be_there(name.as_str());
                 let unit = state.unit.clone();
                 self.units.as_mut()?.insert(name.clone(), *state);
                 Some((name, Some(unit)))
@@ -373,6 +388,50 @@ mod tests {
         assert!(host.sample(Now::default()).units.unwrap().contains_key(&name));
         host.units_changed(UnitsEvent::Lost("closed".to_owned()));
         assert!(host.sample(Now::default()).units.is_none());
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_sample_whose_room_is_used_again() {
+        let root = tempfile::tempdir().unwrap();
+        let mut host = Host::at(root.path(), FilesystemSettings::default());
+        let state = |sub: &str| {
+            let unit = Unit { sub: sub.to_owned(), n_restarts: 3, enabled: true, ..Unit::default() };
+            UnitState { unit, control_group: "/app".to_owned() }
+        };
+        let name = |name: &str| -> UnitName { name.parse().unwrap() };
+        let units = [("a.service", "running"), ("c.service", "dead")];
+        let units = units.map(|(unit, sub)| (name(unit), state(sub))).into_iter().collect();
+        host.units_changed(UnitsEvent::Loaded(units));
+        let mut used = host.sample(Now::default());
+        let memory = |sample: &mut Sample| {
+            sample.units.iter_mut().flatten().for_each(|(_, unit)| unit.cgroup = Some(Default::default()));
+            sample.tasks = Some(7);
+            sample.disks.push(Default::default());
+            sample.probes.insert(
+                "old".to_owned(),
+                Probe {
+                    unit: name("a.service"),
+                    at: Now::default(),
+                    fails: 1,
+                    fails_max: 2,
+                    latency: std::time::Duration::ZERO,
+                    text: String::new(),
+                },
+            );
+        };
+        memory(&mut used);
+        assert_eq!(*host.sample_into(Box::new(used.clone()), Now::default()), host.sample(Now::default()));
+        // Another unit came, one went, one is described anew.
+        host.units_changed(UnitsEvent::Changed(name("b.service"), Box::new(state("failed"))));
+        host.units_changed(UnitsEvent::Changed(name("a.service"), Box::new(state("exited"))));
+        host.units_changed(UnitsEvent::Removed(name("c.service")));
+        let again = host.sample_into(Box::new(used.clone()), Now::default());
+        assert_eq!(*again, host.sample(Now::default()));
+        let subs: Vec<_> =
+            again.units.iter().flatten().map(|(name, unit)| (name.as_str(), unit.sub.as_str())).collect();
+        assert_eq!(subs, [("a.service", "exited"), ("b.service", "failed")]);
+        host.units_changed(UnitsEvent::Lost("closed".to_owned()));
+        assert_eq!(host.sample_into(again, Now::default()).units, None);
     }
 
     #[test]

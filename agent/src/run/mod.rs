@@ -14,6 +14,7 @@ mod learned;
 mod logs;
 mod restore;
 mod status;
+mod ticks;
 mod top;
 mod uplink;
 mod watch;
@@ -36,7 +37,7 @@ use mainstay_core::scene::Scene;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::actuate::{self, Actuator};
@@ -58,14 +59,17 @@ use crate::otlp::Otlp;
 pub use enrolment::enrol;
 use learned::Snapshots;
 use status::Said;
+use ticks::Ticks;
 use uplink::Uplink;
 use watch::Watch;
 
 /// How long a step in hand may take to end when the agent is told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 
-/// How long after the start that is over, with everything read, connected and told once.
-const SETTLED_AFTER: Duration = Duration::from_secs(60);
+/// When, after the start, what only the start needed is given back: while everything is read, connected and told for the
+/// first time, so that what one part of that needed is gone before the next, and when that is over.
+const SETTLES: [Duration; 4] =
+    [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
 
 /// Events that wait for the loop before their makers wait.
 const EVENTS_QUEUED_MAX: usize = 1_024;
@@ -130,7 +134,7 @@ struct Sources {
     hang_up: Signal,
     terminate: Signal,
     interrupt: Signal,
-    tick: Interval,
+    tick: Ticks,
 }
 
 /// What the loop counts for `/metrics`.
@@ -184,8 +188,9 @@ struct Shell {
     own: OwnUse,
     /// Ticks until the next sample.
     until_sample: u32,
-    /// When the start is over, until it is.
-    settles: Option<Instant>,
+    /// When it started, and how often since what only that needed was given back ([`SETTLES`]).
+    started: Instant,
+    settled: usize,
     saved: Instant,
     status_line: String,
 }
@@ -226,7 +231,7 @@ impl Shell {
                 _ = sources.terminate.recv() => return Ending::Stopped,
                 _ = sources.interrupt.recv() => return Ending::Stopped,
                 _ = sources.hang_up.recv() => self.reload(sources),
-                _ = sources.tick.tick() => {
+                () = sources.tick.next() => {
                     self.tick();
                     if self.watch.was_enrolled() {
                         info!("the host was enrolled");
@@ -270,9 +275,9 @@ impl Shell {
         {
             self.counts.ticks_late += 1;
         }
-        self.sd.alive();
-        if self.settles.is_some_and(|at| begun >= at) {
-            self.settles = None;
+        self.sd.alive(begun);
+        if SETTLES.get(self.settled).is_some_and(|after| begun.duration_since(self.started) >= *after) {
+            self.settled += 1;
             own::settle();
         }
         self.look_around();
@@ -282,7 +287,7 @@ impl Shell {
         if self.until_sample == 0 {
             self.until_sample = self.host.reading().ticks(self.settings.sample_every);
             let sampling = Instant::now();
-            let sample = self.host.sample(clock::now());
+            let sample = self.host.sample_into(self.agent.spare().unwrap_or_default(), clock::now());
             self.note_errors();
             self.counts.samples += 1;
             self.counts.sample_seconds = sampling.elapsed().as_secs_f64();
@@ -290,7 +295,7 @@ impl Shell {
             if let Some(otlp) = &mut self.otlp {
                 otlp.sampled(&sample);
             }
-            self.feed(Input::Sample(Box::new(sample)));
+            self.feed(Input::Sample(sample));
         }
         self.changed_by_now();
         if self.saved.elapsed() >= self.settings.state.save_every {
@@ -486,7 +491,10 @@ impl Shell {
                 self.host.set_filesystems(new.filesystems.clone());
                 self.sender.set_targets(new.notify.clone());
                 if new.sample_every != self.settings.sample_every {
-                    sources.tick = ticks(new.sample_every);
+                    match Ticks::every(new.sample_every) {
+                        Ok(ticks) => sources.tick = ticks,
+                        Err(error) => error!(%error, "no timer: samples are taken as often as before"),
+                    }
                 }
                 self.feed(Input::BudgetChanged(new.budget));
                 // What needs a restart stays as it is, so that a later reload names it again.
@@ -550,13 +558,6 @@ impl Shell {
         self.keeper.flush().await;
         info!("stopped");
     }
-}
-
-fn ticks(every: Duration) -> Interval {
-    let mut ticks = interval(every);
-    // A late tick is followed by the next one at its own time: no bursts, no drift.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    ticks
 }
 
 /// Shows what the running agent says of itself: `mainstay-agent status`.

@@ -116,7 +116,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         hang_up: signal(SignalKind::hangup())?,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
-        tick: ticks(settings.sample_every),
+        tick: Ticks::every(settings.sample_every)?,
     };
     let mut host = Host::at(&paths.root, settings.filesystems.clone());
     if settings.journal.follow {
@@ -158,7 +158,8 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         last_tick: None,
         own: OwnUse::default(),
         until_sample: 0,
-        settles: Some(Instant::now() + SETTLED_AFTER),
+        started: Instant::now(),
+        settled: 0,
         saved: Instant::now(),
         status_line: "starting".to_owned(),
         paths,

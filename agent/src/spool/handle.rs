@@ -24,6 +24,8 @@ pub struct SpoolHandle {
 #[derive(Debug)]
 struct Shared {
     spool: Mutex<Spool>,
+    /// The summary that was put in last, until it is taken: who sends it at once need not read it.
+    latest: Mutex<Option<(Seq, Summary)>>,
     filled: Notify,
 }
 
@@ -34,15 +36,26 @@ impl SpoolHandle {
     /// If its folder or files cannot be read or made.
     pub fn open(settings: SpoolSettings, now: Now) -> io::Result<Self> {
         let spool = Mutex::new(Spool::open(settings, now)?);
-        Ok(Self { shared: Arc::new(Shared { spool, filled: Notify::new() }) })
+        Ok(Self { shared: Arc::new(Shared { spool, latest: Mutex::new(None), filled: Notify::new() }) })
     }
 
     /// See [`Spool::push_summary`].
     ///
     /// # Errors
     /// If it could not be written.
-    pub fn push_summary(&self, summary: &Summary, now: Now) -> io::Result<Seq> {
-        self.filling(|spool| spool.push_summary(summary, now))
+    pub fn push_summary(&self, summary: Summary, now: Now) -> io::Result<Seq> {
+        let seq = self.lock().push_summary(&summary, now);
+        if let Ok(seq) = seq {
+            *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((seq, summary));
+        }
+        self.shared.filled.notify_one();
+        seq
+    }
+
+    /// The summary that was put in last, with its number, unless it was taken before.
+    #[must_use]
+    pub fn take_latest(&self) -> Option<(Seq, Summary)> {
+        self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// See [`Spool::push_recording`].

@@ -8,16 +8,18 @@ use mainstay_core::finding::Finding;
 use mainstay_core::id::Seq;
 use mainstay_core::recording::FindingRecording;
 use mainstay_core::scene::Scene;
-use mainstay_core::series::Summary;
-use mainstay_proto::convert::{ConvertError, Definitions, Dictionary, summary_from_wire};
+use mainstay_core::series::{SeriesKey, Summary};
+use mainstay_proto::convert::{ConvertError, Definitions, definitions, summary_by_place, summary_from_wire};
 use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
 use prost::Message as _;
+
+use crate::packing;
 
 /// Bytes before the body: number, wall clock, kind.
 const HEADER_BYTES: usize = 8 + 8 + 1;
 
-/// zstd's level for one summary: what comes higher costs more time than it saves here.
-const ZSTD_LEVEL: i32 = 3;
+/// zstd's level for what is kept here: what comes higher costs more time and memory than it saves.
+const ZSTD_LEVEL: i32 = 1;
 
 /// What an item is.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,13 +105,32 @@ impl Stored {
     }
 }
 
-/// A summary as the spool keeps it.
-pub(super) fn summary_body(summary: &Summary) -> std::io::Result<Body> {
-    let mut define = Vec::new();
-    let wire = Dictionary::default().summary(summary, &mut define);
-    let item = v1::Item { seq: 0, of: Some(v1::item::Of::Summary(wire)) };
-    let push = v1::Push { define, items: vec![item], ..v1::Push::default() };
-    zstd::bulk::compress(&push.encode_to_vec(), ZSTD_LEVEL).map(Body::Summary)
+/// Makes summaries as the spool keeps them. The series of one are mostly those of the one before, so that their definitions
+/// are kept as they were written.
+#[derive(Debug, Default)]
+pub(super) struct SummaryBodies {
+    keys: Vec<Arc<SeriesKey>>,
+    /// An encoded `Push` of nothing but the definitions of these keys.
+    defined: Vec<u8>,
+}
+
+impl SummaryBodies {
+    /// A summary as the spool keeps it.
+    pub(super) fn body(&mut self, summary: &Summary) -> std::io::Result<Body> {
+        let (keys, points) = (&self.keys, &summary.points);
+        let is_same = keys.len() == points.len() && keys.iter().zip(points).all(|(a, (b, _))| Arc::ptr_eq(a, b));
+        if !is_same {
+            self.keys = points.iter().map(|(key, _)| Arc::clone(key)).collect();
+            self.defined = v1::Push { define: definitions(&self.keys), ..v1::Push::default() }.encode_to_vec();
+        }
+        let item = v1::Item { seq: 0, of: Some(v1::item::Of::Summary(summary_by_place(summary))) };
+        let rest = v1::Push { items: vec![item], ..v1::Push::default() };
+        // Of a message in two parts the second adds to the first.
+        let mut bytes = Vec::with_capacity(self.defined.len() + rest.encoded_len());
+        bytes.extend_from_slice(&self.defined);
+        rest.encode(&mut bytes).map_err(std::io::Error::other)?;
+        packing::pack(&bytes, ZSTD_LEVEL).map(Body::Summary)
+    }
 }
 
 /// A finding as the spool keeps it.
@@ -119,12 +140,12 @@ pub(super) fn finding_body(finding: &Finding) -> Body {
 
 /// The seconds around a finding as the spool keeps them.
 pub(super) fn recording_body(recording: &FindingRecording) -> std::io::Result<Body> {
-    zstd::bulk::compress(&v1::FindingRecording::from(recording).encode_to_vec(), ZSTD_LEVEL).map(Body::Recording)
+    packing::pack(&v1::FindingRecording::from(recording).encode_to_vec(), ZSTD_LEVEL).map(Body::Recording)
 }
 
 /// What was seen before an action as the spool keeps it.
 pub(super) fn scene_body(scene: &Scene) -> std::io::Result<Body> {
-    zstd::bulk::compress(&v1::Scene::from(scene).encode_to_vec(), ZSTD_LEVEL).map(Body::Scene)
+    packing::pack(&v1::Scene::from(scene).encode_to_vec(), ZSTD_LEVEL).map(Body::Scene)
 }
 
 /// A change as the spool keeps it.
@@ -160,7 +181,7 @@ pub enum BadItem {
 /// If they are no such.
 pub fn read_packed<M: prost::Message + Default>(seq: Seq, bytes: &[u8]) -> Result<M, BadItem> {
     let packed = |why: &dyn std::fmt::Display| BadItem::Packed { seq, why: why.to_string() };
-    let bytes = zstd::bulk::decompress(bytes, MESSAGE_BYTES_MAX).map_err(|error| packed(&error))?;
+    let bytes = packing::unpack(bytes, MESSAGE_BYTES_MAX).map_err(|error| packed(&error))?;
     M::decode(&*bytes).map_err(|error| packed(&error))
 }
 
@@ -170,7 +191,7 @@ pub fn read_packed<M: prost::Message + Default>(seq: Seq, bytes: &[u8]) -> Resul
 /// If they are no such.
 pub fn read_summary(seq: Seq, bytes: &[u8]) -> Result<Summary, BadItem> {
     let packed = |why: &dyn std::fmt::Display| BadItem::Packed { seq, why: why.to_string() };
-    let bytes = zstd::bulk::decompress(bytes, MESSAGE_BYTES_MAX).map_err(|error| packed(&error))?;
+    let bytes = packing::unpack(bytes, MESSAGE_BYTES_MAX).map_err(|error| packed(&error))?;
     let push = v1::Push::decode(&*bytes).map_err(|error| packed(&error))?;
     let mut definitions = Definitions::default();
     for def in push.define {

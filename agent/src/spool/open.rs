@@ -16,7 +16,7 @@ use mainstay_proto::v1;
 use prost::Message as _;
 
 use super::cursor::{Cursor, Marks};
-use super::item::{Body, Stored};
+use super::item::{Body, Stored, SummaryBodies};
 use super::lane::{Lane, LaneKind};
 use super::runs::{Known, Run};
 use super::{Reading, Spool, SpoolSettings};
@@ -107,6 +107,7 @@ impl Spool {
             referred: marks.record_acked,
             refer_again: Vec::new(),
             reading: Reading { after: marks.acked, ..Reading::default() },
+            bodies: SummaryBodies::default(),
             dropped: 0,
             notes,
         };

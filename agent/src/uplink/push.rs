@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_core::id::Epoch;
+use mainstay_core::id::{Epoch, Seq};
+use mainstay_core::series::Summary;
 use mainstay_proto::convert::SummaryWriter;
 use mainstay_proto::v1::{self, item::Of};
 use prost::Message as _;
 
 use crate::ledger::{Reader, StoredRecord};
+use crate::packing;
 use crate::spool::item::{Body, Stored, read_packed, read_summary};
 
 /// Most bytes of items, as the spool keeps them, in one push.
@@ -50,21 +52,23 @@ impl Takes {
     }
 }
 
-/// Packs items, in their order.
+/// Packs items, in their order. `latest` is the summary that was put in last, with its number.
 pub(super) fn pack(
     items: Vec<Stored>,
     epoch: Epoch,
     takes: Takes,
     summaries: &mut SummaryWriter,
+    latest: Option<(Seq, Summary)>,
     ledger: &Reader,
 ) -> std::io::Result<Packed> {
-    let records = records_of(&items, ledger);
+    let (records, mut latest) = (records_of(&items, ledger), latest);
     summaries.begin_message();
     let mut inner = v1::Push::default();
     let mut upto = 0;
     for item in items {
         let seq = item.seq.0;
-        let of = match wire(&item, takes, summaries, &mut inner.define, &records) {
+        let at_hand = latest.take_if(|(latest, _)| *latest == item.seq).map(|(_, summary)| summary);
+        let of = match wire(&item, at_hand, takes, summaries, &mut inner.define, &records) {
             Ok(of) => of,
             Err(why) => {
                 tracing::error!(seq, why, "an item of the spool cannot be sent and becomes a gap");
@@ -75,14 +79,15 @@ pub(super) fn pack(
         inner.items.push(v1::Item { seq, of });
     }
     let items = inner.items.len();
-    let zstd = zstd::bulk::compress(&inner.encode_to_vec(), ZSTD_LEVEL)?;
+    let zstd = packing::pack(&inner.encode_to_vec(), ZSTD_LEVEL)?;
     let push = v1::Push { epoch: epoch.0, zstd, ..v1::Push::default() };
     Ok(Packed { bytes: push.encoded_len(), push, upto, items })
 }
 
-/// An item for the wire; `None` if the collector does not take it.
+/// An item for the wire; `None` if the collector does not take it. A summary that is at hand need not be unpacked.
 fn wire(
     item: &Stored,
+    at_hand: Option<Summary>,
     takes: Takes,
     summaries: &mut SummaryWriter,
     define: &mut Vec<v1::SeriesDef>,
@@ -90,7 +95,8 @@ fn wire(
 ) -> Result<Option<Of>, String> {
     let of = match &item.body {
         Body::Summary(bytes) => {
-            let summary = read_summary(item.seq, bytes).map_err(|error| error.to_string())?;
+            let summary =
+                at_hand.map_or_else(|| read_summary(item.seq, bytes), Ok).map_err(|error| error.to_string())?;
             Ok(Of::Summary(summaries.write(&summary, define)))
         }
         Body::Finding(bytes) => v1::Finding::decode(&**bytes).map(Of::Finding).map_err(|error| error.to_string()),

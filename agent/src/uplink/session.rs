@@ -24,6 +24,7 @@ use super::message::{Inbound, OrderKind, OutMessage, PolicyStanding, SignedBytes
 use super::push::{self, Packed, Takes};
 use super::{End, Uplink, UplinkCounters};
 use crate::failpoint;
+use crate::spool::item::Stored;
 use crate::tls;
 
 /// How long the collector may take to say Welcome.
@@ -257,19 +258,19 @@ impl Uplink {
         let packed = self
             .on_spool(move |spool, _| {
                 let items = spool.next_items(bytes_max)?;
+                // Less than what was asked for is all that there is.
+                let more = items.iter().map(Stored::bytes).sum::<usize>() >= bytes_max;
                 if items.is_empty() {
-                    return Ok((None, summaries));
+                    return Ok((None, more, summaries));
                 }
-                let packed = push::pack(items, epoch, takes, &mut summaries, &ledger)?;
-                Ok::<_, std::io::Error>((Some(packed), summaries))
+                let packed = push::pack(items, epoch, takes, &mut summaries, spool.take_latest(), &ledger)?;
+                Ok::<_, std::io::Error>((Some(packed), more, summaries))
             })
             .await?;
-        let (packed, summaries) = packed.map_err(|error| End::broken(format!("the spool cannot be read: {error}")))?;
-        live.summaries = summaries;
-        let Some(Packed { push, upto, bytes, items }) = packed else {
-            live.more = false;
-            return Ok(());
-        };
+        let (packed, more, summaries) =
+            packed.map_err(|error| End::broken(format!("the spool cannot be read: {error}")))?;
+        (live.summaries, live.more) = (summaries, more);
+        let Some(Packed { push, upto, bytes, items }) = packed else { return Ok(()) };
         UplinkCounters::add(&self.counters.pushed_bytes, bytes as u64);
         UplinkCounters::add(&self.counters.items, items as u64);
         live.in_flight.push_back(InFlight { upto, bytes, sent: Instant::now() });

@@ -77,7 +77,7 @@ impl Host {
         let key = SeriesKey::new("node_load1", &[]).into();
         let gauge = Point::Gauge { last: value, min: value, max: value, mean: value };
         let summary = Summary { at: clock(), window_ms: 10_000, samples: 10, points: vec![(key, gauge)] };
-        self.spool.push_summary(&summary, clock()).unwrap();
+        self.spool.push_summary(summary, clock()).unwrap();
     }
 
     pub(crate) fn finding(&self, id: u64) {

@@ -92,7 +92,7 @@ impl Host {
         let gauge = Point::Gauge { last: 1.0, min: 1.0, max: 1.0, mean: 1.0 };
         let points = vec![(SeriesKey::new("node_load1", &[]).into(), gauge)];
         let summary = Summary { at: Now { wall_ms, ..now() }, window_ms: 10_000, samples: 10, points };
-        self.spool.push_summary(&summary, now()).unwrap();
+        self.spool.push_summary(summary, now()).unwrap();
         self.summaries.push(wall_ms);
         let finding = Finding {
             id: FindingId(n),

@@ -24,7 +24,9 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use record::{decode_record, encode_record};
-pub use series::{Definitions, Dictionary, Form, SummaryReader, SummaryWriter, summary_from_wire};
+pub use series::{
+    Definitions, Dictionary, Form, SummaryReader, SummaryWriter, definitions, summary_by_place, summary_from_wire,
+};
 
 /// A message that does not say what it should.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -50,26 +50,7 @@ pub struct Dictionary {
 impl Dictionary {
     /// The summary for the wire, each value as it is. Definitions that the reader needs first are added to `define`.
     pub fn summary(&mut self, summary: &Summary, define: &mut Vec<v1::SeriesDef>) -> v1::Summary {
-        let mut wire = v1::Summary {
-            at: Some(summary.at.into()),
-            window_ms: summary.window_ms,
-            samples: summary.samples,
-            ..v1::Summary::default()
-        };
-        for (key, point) in &summary.points {
-            let id = self.id(key, define);
-            match point {
-                Point::Counter(value) => {
-                    wire.counter_ids.push(id);
-                    wire.counters.push(*value);
-                }
-                Point::Gauge { last, min, max, mean } => {
-                    wire.gauge_ids.push(id);
-                    wire.gauges.extend([*last, *min, *max, *mean]);
-                }
-            }
-        }
-        wire
+        in_lists(summary, |_, key| self.id(key, define))
     }
 
     /// The number of a series; its definition is added to `define` if it has none yet.
@@ -99,6 +80,41 @@ impl Dictionary {
             is_used
         });
     }
+}
+
+/// Definitions that give these series the numbers from one on.
+#[must_use]
+pub fn definitions(keys: &[Arc<SeriesKey>]) -> Vec<v1::SeriesDef> {
+    (1..).zip(keys).map(|(id, key)| v1::SeriesDef { id, key: Some((&**key).into()) }).collect()
+}
+
+/// A summary for the wire whose series have the numbers that [`definitions`] gives to its keys.
+#[must_use]
+pub fn summary_by_place(summary: &Summary) -> v1::Summary {
+    in_lists(summary, |place, _| place.saturating_add(1))
+}
+
+fn in_lists(summary: &Summary, mut id: impl FnMut(u32, &Arc<SeriesKey>) -> u32) -> v1::Summary {
+    let mut wire = v1::Summary {
+        at: Some(summary.at.into()),
+        window_ms: summary.window_ms,
+        samples: summary.samples,
+        ..v1::Summary::default()
+    };
+    for (place, (key, point)) in (0..).zip(&summary.points) {
+        let id = id(place, key);
+        match point {
+            Point::Counter(value) => {
+                wire.counter_ids.push(id);
+                wire.counters.push(*value);
+            }
+            Point::Gauge { last, min, max, mean } => {
+                wire.gauge_ids.push(id);
+                wire.gauges.extend([*last, *min, *max, *mean]);
+            }
+        }
+    }
+    wire
 }
 
 /// The series that a reader has been told of, by their numbers.

@@ -58,7 +58,7 @@ fn serve() -> ExitCode {
         socket.ok_or_else(|| std::io::Error::other("no socket: start mainstay-actuator.socket"))
     });
     let actuator = Arc::new(Actuator::new(Paths::default(), Ownership::Root, Box::new(Systemd::default())));
-    let idle = actuator.settings().map_or(Duration::from_secs(30), |settings| settings.idle_exit);
+    let idle = actuator.settings().map_or(Duration::from_secs(5), |settings| settings.idle_exit);
     match socket.and_then(|socket| server::serve(UnixListener::from(socket), actuator, idle)) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {

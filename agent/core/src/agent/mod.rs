@@ -126,6 +126,8 @@ pub struct Agent {
     /// What the shell was last told to read.
     reading: Reading,
     effects: VecDeque<Effect>,
+    /// A sample that nobody needs any more.
+    spare: Option<Box<Sample>>,
     hold_file: bool,
     actuator: bool,
     uplink: bool,
@@ -170,6 +172,7 @@ impl Agent {
             budget: Budget::new(settings.budget),
             reading: Reading::default(),
             effects: VecDeque::new(),
+            spare: None,
             hold_file: restored.hold_file,
             actuator: false,
             uplink: false,
@@ -203,7 +206,7 @@ impl Agent {
         match input {
             // Nothing else follows from it, and it comes every second.
             Input::Used(usage) => return self.used(usage, now),
-            Input::Sample(sample) => self.sampled(&sample, now),
+            Input::Sample(sample) => self.sampled(sample, now),
             Input::UnitChanged { name, unit } => {
                 let events = self.detectors.observe_unit(&name, unit.as_deref(), now);
                 self.found(events, now);
@@ -241,6 +244,11 @@ impl Agent {
     pub fn next_wakeup(&self) -> Option<u64> {
         let flows = self.flows.values().filter_map(Flow::wakeup);
         flows.chain(self.journal.wakeup()).chain(self.leases_wakeup()).chain(self.policy.wakeup()).min()
+    }
+
+    /// A sample that nobody needs any more, whose room the next one can have: most of it is the same.
+    pub fn spare(&mut self) -> Option<Box<Sample>> {
+        self.spare.take()
     }
 
     /// Where the agent stands, in short.
@@ -308,10 +316,11 @@ impl Agent {
         self.tell_status();
     }
 
-    fn sampled(&mut self, sample: &Sample, now: Now) {
+    fn sampled(&mut self, sample: Box<Sample>, now: Now) {
         // First, so that the sample in which a finding opens is recorded when it does.
-        self.record_sample(sample);
-        let events = self.detectors.observe_sample(sample, now);
+        self.record_sample(&sample);
+        let events = self.detectors.judge(&sample, now);
+        self.spare = self.detectors.keep(sample);
         self.found(events, now);
         self.flows_sampled(now);
         self.book.saw(now);
@@ -326,12 +335,12 @@ impl Agent {
     fn record_sample(&mut self, sample: &Sample) {
         let Self { summary, recorder, effects, .. } = self;
         summary.begin(sample.at);
-        if let Some(chunk) = recorder.begin(sample) {
+        if let Some(chunk) = recorder.begin(sample, summary.layout()) {
             effects.push_back(Effect::StoreChunk(chunk));
         }
         readings(sample, &mut |reading| {
-            summary.reading(&reading);
-            recorder.reading(&reading);
+            let series = summary.reading(&reading);
+            recorder.reading(series, &reading);
         });
     }
 

@@ -16,6 +16,7 @@ use super::snapshot::{Kept, Part};
 use super::times::{Times, TooOften, Windows};
 use super::words::{duration, measured};
 use crate::finding::{FindingKind, Severity};
+use crate::ordered::Ordered;
 use crate::sample::{ActiveState, Unit};
 use crate::subject::UnitName;
 
@@ -34,7 +35,7 @@ struct Seen {
 /// Counts crashes by unit.
 #[derive(Debug, Default)]
 pub(crate) struct CrashLoop {
-    seen: BTreeMap<UnitName, Seen>,
+    seen: Ordered<UnitName, Seen>,
 }
 
 impl CrashLoop {
@@ -48,7 +49,7 @@ impl CrashLoop {
             round.judge_rest(FindingKind::ServiceCrashLoop, &Verdict::Unknown);
             return;
         };
-        self.seen.retain(|name, _| units.contains_key(name));
+        self.seen.retain_among(units.keys());
         for (name, unit) in units {
             self.observe_unit(name, Some(unit), settings, round);
         }
@@ -91,7 +92,7 @@ impl Kept for CrashLoop {
 
     fn save(&self, writer: &mut Writer) {
         writer.len(self.seen.len());
-        for (name, seen) in &self.seen {
+        for (name, seen) in self.seen.iter() {
             writer.str(name.as_str());
             writer.u32(seen.n_restarts);
             writer.option(seen.invocation, |w, invocation| w.bytes(&invocation));

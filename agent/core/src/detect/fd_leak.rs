@@ -38,7 +38,7 @@ impl FdLeak {
             round.judge_rest(FindingKind::FdLeak, &Verdict::Unknown);
             return;
         };
-        self.0.retain(|name| units.contains_key(name));
+        self.0.retain_among(units.keys());
         for (name, unit) in units {
             if let Some(cgroup) = &unit.cgroup {
                 self.0.observe(name, unit.invocation, reading(cgroup), settings, round);

@@ -18,6 +18,7 @@ use super::snapshot::{Kept, Part};
 use super::times::{Times, TooOften, Windows};
 use super::words::{duration, measured};
 use crate::finding::{FindingKind, Severity};
+use crate::ordered::Ordered;
 use crate::sample::{ActiveState, Unit};
 use crate::subject::{Subject, UnitName};
 
@@ -45,7 +46,7 @@ struct Seen {
 /// Starts and openings.
 #[derive(Debug, Default)]
 pub(crate) struct Flapping {
-    units: BTreeMap<UnitName, Seen>,
+    units: Ordered<UnitName, Seen>,
     findings: BTreeMap<(FindingKind, Subject), Times>,
 }
 
@@ -61,7 +62,7 @@ impl Flapping {
             round.judge_rest(FindingKind::ServiceFlapping, &Verdict::Unknown);
             return;
         };
-        self.units.retain(|name, _| units.contains_key(name));
+        self.units.retain_among(units.keys());
         for (name, unit) in units {
             self.observe_unit(name, Some(unit), settings, round);
         }
@@ -142,7 +143,7 @@ impl Kept for Flapping {
 
     fn save(&self, writer: &mut Writer) {
         writer.len(self.units.len());
-        for (name, seen) in &self.units {
+        for (name, seen) in self.units.iter() {
             writer.str(name.as_str());
             writer.u32(seen.n_restarts);
             writer.option(seen.invocation, |w, invocation| w.bytes(&invocation));

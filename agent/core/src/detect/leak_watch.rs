@@ -5,7 +5,6 @@
 //! verdict for every subject whose [`LeakModel`] shows a leak that reaches the limit before long.
 //! What the resources differ in stands in a [`Resource`]. A restart of the subject begins anew.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::settings::Settings;
 use super::snapshot::Part;
 use super::words::{duration, measured, percent, said, seconds};
 use crate::finding::{FindingKind, Severity};
+use crate::ordered::Ordered;
 use crate::subject::{PathBytes, UnitName};
 
 /// Most subjects that are followed for one resource. Each takes some 1.6 KiB once it has moved.
@@ -161,7 +161,7 @@ impl Key for PathBytes {
 #[derive(Debug)]
 pub(crate) struct LeakWatch<K> {
     resource: &'static Resource,
-    subjects: BTreeMap<K, Growth>,
+    subjects: Ordered<K, Growth>,
 }
 
 /// What is remembered of a subject.
@@ -252,7 +252,15 @@ impl Past {
 
 impl<K: Key> LeakWatch<K> {
     pub(crate) fn new(resource: &'static Resource) -> Self {
-        Self { resource, subjects: BTreeMap::new() }
+        Self { resource, subjects: Ordered::default() }
+    }
+
+    /// Forgets the subjects that are no more. Those that are there come in their order.
+    pub(crate) fn retain_among<'k>(&mut self, there: impl Iterator<Item = &'k K>)
+    where
+        K: 'k,
+    {
+        self.subjects.retain_among(there);
     }
 
     /// Forgets the subjects that are no more.
@@ -306,7 +314,7 @@ impl<K: Key> LeakWatch<K> {
 
     pub(crate) fn save(&self, writer: &mut Writer) {
         writer.len(self.subjects.len());
-        for (key, growth) in &self.subjects {
+        for (key, growth) in self.subjects.iter() {
             key.save(writer);
             writer.option(growth.invocation, |w, invocation| w.bytes(&invocation));
             growth.past.save(writer);
@@ -315,7 +323,7 @@ impl<K: Key> LeakWatch<K> {
 
     /// Reads what [`LeakWatch::save`] wrote.
     pub(crate) fn load(resource: &'static Resource, reader: &mut Reader<'_>, version: u8) -> Option<Self> {
-        let mut subjects = BTreeMap::new();
+        let mut subjects = Ordered::default();
         for _ in 0..reader.len()?.min(SUBJECTS_MAX) {
             let key = K::load(reader)?;
             let invocation = reader.option(|r| r.bytes()?.try_into().ok())?;

@@ -46,10 +46,9 @@ impl MemoryLeak {
             round.judge_rest(FindingKind::MemoryLeak, &Verdict::Unknown);
             return;
         };
-        self.0.retain(|name| units.contains_key(name));
+        self.0.retain_among(units.keys());
         for unit in &signals.units {
-            let invocation = units.get(unit.unit).and_then(|unit| unit.invocation);
-            self.0.observe(unit.unit, invocation, reading(unit, sample), settings, round);
+            self.0.observe(unit.unit, unit.invocation, reading(unit, sample), settings, round);
         }
         round.judge_rest(FindingKind::MemoryLeak, &Verdict::Over);
     }

@@ -64,7 +64,7 @@ pub(crate) struct MetricAnomalous {
 impl Default for MetricAnomalous {
     fn default() -> Self {
         Self {
-            table: SeriesTable::default(),
+            table: SeriesTable::with_room(METRICS_MAX),
             cells: Vec::new(),
             model: HostModel::default(),
             step_began: None,
@@ -120,12 +120,11 @@ impl MetricAnomalous {
     fn add(&mut self, signals: &Signals<'_>, wall_ms: i64) {
         let Self { table, cells, model, dropped, .. } = self;
         table.rewind();
-        metrics(signals, &mut |name, labels, value| {
-            if table.len() >= METRICS_MAX && !table.contains(name, labels) {
+        metrics(signals, &mut |name, labels, subject, value| {
+            let Some(slot) = table.slot(name, labels, subject) else {
                 *dropped += 1;
                 return;
-            }
-            let Some(slot) = table.slot(name, labels) else { return };
+            };
             if slot >= cells.len() {
                 cells.resize(slot + 1, Cell { since_ms: wall_ms, ..Cell::default() });
                 model.set_floor(slot, least_change(name));
@@ -243,13 +242,13 @@ impl Kept for MetricAnomalous {
 
     /// Reads what versions 2 to 4 wrote: 3 says since when each metric is learned, 4 at which times of the day it is in trouble.
     fn load(version: u8, reader: &mut Reader<'_>) -> Option<Self> {
-        let mut table = SeriesTable::default();
+        let mut table = SeriesTable::with_room(METRICS_MAX);
         let mut cells = Vec::new();
         for expected in 0..reader.len()?.min(METRICS_MAX) {
             let name = reader.str()?;
             let labels =
                 (0..reader.len()?).map(|_| Some((reader.str()?, reader.str()?))).collect::<Option<Vec<_>>>()?;
-            if !labels.is_sorted() || table.slot(name, &labels)? != expected {
+            if !labels.is_sorted() || table.add(name, &labels)? != expected {
                 return None;
             }
             cells.push(Cell { since_ms: if version >= 3 { reader.i64()? } else { 0 }, ..Cell::default() });
@@ -349,8 +348,8 @@ fn least_change(name: &str) -> f64 {
     }
 }
 
-/// Takes a metric: its name, its labels sorted by name, its value.
-type Take<'a> = dyn FnMut(&str, &[(&str, &str)], f64) + 'a;
+/// Takes a metric: its name, its labels sorted by name, the number of what it is about, its value.
+type Take<'a> = dyn FnMut(&'static str, &[(&str, &str)], u32, f64) + 'a;
 
 /// Calls `take` with every metric that is learned, always in the same order. What cannot grow or
 /// fall beyond its meaning (a level with a detector of its own) is not learned.
@@ -358,7 +357,7 @@ type Take<'a> = dyn FnMut(&str, &[(&str, &str)], f64) + 'a;
 fn metrics(signals: &Signals<'_>, take: &mut Take<'_>) {
     let mut host = |name, value: Option<f64>| {
         if let Some(value) = value {
-            take(name, &[], value);
+            take(name, &[], 0, value);
         }
     };
     host("cpu_busy_ratio", signals.cpu.map(|cpu| cpu.busy_ratio));
@@ -376,33 +375,39 @@ fn metrics(signals: &Signals<'_>, take: &mut Take<'_>) {
     host("io_waiting_ratio", signals.io_waiting_ratio);
     host("swap_used_ratio", signals.swap_used_ratio);
     host("file_handles_ratio", signals.file_handles_ratio);
+    let mut subject = 0;
     for disk in &signals.disks {
+        subject += 1;
         let labels = [("device", disk.name)];
-        take("disk_busy_ratio", &labels, disk.busy_ratio);
-        take("disk_read_bytes_per_second", &labels, disk.read_bytes);
-        take("disk_written_bytes_per_second", &labels, disk.written_bytes);
+        take("disk_busy_ratio", &labels, subject, disk.busy_ratio);
+        take("disk_read_bytes_per_second", &labels, subject, disk.read_bytes);
+        take("disk_written_bytes_per_second", &labels, subject, disk.written_bytes);
         if let Some(seconds) = disk.await_seconds {
-            take("disk_await_seconds", &labels, seconds);
+            take("disk_await_seconds", &labels, subject, seconds);
         }
     }
     for interface in &signals.interfaces {
+        subject += 1;
         let labels = [("device", interface.name)];
-        take("network_receive_bytes_per_second", &labels, interface.receive_bytes);
-        take("network_transmit_bytes_per_second", &labels, interface.transmit_bytes);
-        take("network_packets_per_second", &labels, interface.packets);
-        take("network_errors_per_second", &labels, interface.errors);
+        take("network_receive_bytes_per_second", &labels, subject, interface.receive_bytes);
+        take("network_transmit_bytes_per_second", &labels, subject, interface.transmit_bytes);
+        take("network_packets_per_second", &labels, subject, interface.packets);
+        take("network_errors_per_second", &labels, subject, interface.errors);
     }
     for probe in &signals.probes {
         // By its unit, so that who is slow is named and not who asked.
-        take("probe_latency_seconds", &[("probe", probe.name), ("unit", probe.unit.as_str())], probe.latency_seconds);
+        let labels = [("probe", probe.name), ("unit", probe.unit.as_str())];
+        subject += 1;
+        take("probe_latency_seconds", &labels, subject, probe.latency_seconds);
     }
     for unit in &signals.units {
+        subject += 1;
         let labels = [("unit", unit.unit.as_str())];
         if let Some(cpus) = unit.cpus {
-            take("unit_cpus", &labels, cpus);
+            take("unit_cpus", &labels, subject, cpus);
         }
         if let Some(bytes) = unit.memory_bytes {
-            take("unit_memory_bytes", &labels, bytes as f64);
+            take("unit_memory_bytes", &labels, subject, bytes as f64);
         }
     }
 }

@@ -104,7 +104,7 @@ pub struct Detectors {
     clock: Clock,
     lifecycle: Lifecycle,
     /// The sample before, for rates.
-    previous: Option<Sample>,
+    previous: Option<Box<Sample>>,
     /// The runs of units that changed since then.
     changed: BTreeMap<UnitName, Option<[u8; 16]>>,
     service_failed: ServiceFailed,
@@ -185,11 +185,19 @@ impl Detectors {
         self.settings = settings;
     }
 
-    /// Takes a sample and says which findings opened, changed, cleared or became unknown.
+    /// Judges a sample and keeps a copy of it: [`Self::judge`] and [`Self::keep`] for who has it only to look at.
     pub fn observe_sample(&mut self, sample: &Sample, now: Now) -> Vec<FindingEvent> {
+        let events = self.judge(sample, now);
+        self.keep(Box::new(sample.clone()));
+        events
+    }
+
+    /// Takes a sample and says which findings opened, changed, cleared or became unknown. It has to be given to
+    /// [`Self::keep`] afterwards.
+    pub fn judge(&mut self, sample: &Sample, now: Now) -> Vec<FindingEvent> {
         let t = self.clock.advance(now);
         let settings = &self.settings;
-        let signals = Signals::between(self.previous.as_ref(), sample);
+        let signals = Signals::between(self.previous.as_deref(), sample);
         let mut round = self.lifecycle.round(t, now, settings.unknown_after);
         let units = sample.units.as_ref();
         self.service_failed.observe(units, &mut round);
@@ -214,7 +222,7 @@ impl Detectors {
         io_stalled::observe(sample, &signals, io, &mut round);
         process_zombies::observe(sample, &mut round);
         self.exhausted.observe(sample, &mut round);
-        self.net_retransmits.observe(self.previous.as_ref(), sample, &mut round);
+        self.net_retransmits.observe(self.previous.as_deref(), sample, &mut round);
         clock_unsynced::observe(sample, &mut round);
         self.kernel_error.observe(sample, &mut round);
         self.log_burst.observe(sample, &mut round);
@@ -225,9 +233,14 @@ impl Detectors {
         let mut round = self.lifecycle.round(t, now, self.settings.unknown_after);
         self.flapping.observe_findings(&events, &self.settings, &mut round);
         events.extend(round.finish());
-        self.previous = Some(sample.clone());
-        self.changed.clear();
         events
+    }
+
+    /// Keeps the sample that was judged, to compare the next one with. Gives back the one before it: whoever makes the next
+    /// one has its room to use again.
+    pub fn keep(&mut self, sample: Box<Sample>) -> Option<Box<Sample>> {
+        self.changed.clear();
+        self.previous.replace(sample)
     }
 
     /// Takes the change of one unit between two samples; `None` when systemd has unloaded it.

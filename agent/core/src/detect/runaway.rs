@@ -12,7 +12,6 @@
 //! ended after it was called is forgotten; one that ended by itself is usual from then on, and so is
 //! one that has lasted for a day.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::clock::Millis;
@@ -23,6 +22,7 @@ use super::settings::Settings;
 use super::snapshot::{Kept, Part};
 use super::words::{duration, measured, said};
 use crate::finding::{Evidence, FindingKind, Severity};
+use crate::ordered::Ordered;
 use crate::sample::Sample;
 use crate::signal::Signals;
 use crate::subject::UnitName;
@@ -61,7 +61,9 @@ const CONFIDENCE_WAITING: f64 = 0.9;
 /// What services use, minute by minute.
 #[derive(Debug, Default)]
 pub(crate) struct Runaway {
-    units: BTreeMap<UnitName, Usage>,
+    units: Ordered<UnitName, Usage>,
+    /// The minute in which those that are long gone were last forgotten.
+    swept: Millis,
 }
 
 /// What is remembered of a service.
@@ -95,12 +97,15 @@ impl Runaway {
         settings: &Settings,
         round: &mut Round<'_>,
     ) {
-        let Some(units) = &sample.units else {
+        if sample.units.is_none() {
             round.judge_rest(FindingKind::ProcessRunaway, &Verdict::Unknown);
             return;
-        };
+        }
         let t = round.t;
-        self.units.retain(|_, usage| t - usage.minute * MINUTE < FORGET_AFTER);
+        if self.swept != t.div_euclid(MINUTE) {
+            self.swept = t.div_euclid(MINUTE);
+            self.units.retain(|_, usage| t - usage.minute * MINUTE < FORGET_AFTER);
+        }
         let elapsed = signals.elapsed.unwrap_or_default().as_secs_f64();
         let waiting = sample.pressure.cpu.map(|pressure| pressure.some.avg60_ratio);
         for unit in signals.units.iter().filter(|unit| is_judged(unit.unit)) {
@@ -109,9 +114,8 @@ impl Runaway {
                 round.judge(FindingKind::ProcessRunaway, SubjectRef::Unit(unit.unit), Verdict::Unknown);
                 continue;
             };
-            let invocation = units.get(unit.unit).and_then(|unit| unit.invocation);
             let Some(usage) = self.usage(unit.unit, t) else { continue };
-            usage.started(invocation);
+            usage.started(unit.invocation);
             usage.add(t, cpus, elapsed);
             let verdict = usage.verdict(settings, waiting);
             round.judge(FindingKind::ProcessRunaway, SubjectRef::Unit(unit.unit), verdict);
@@ -140,7 +144,7 @@ impl Kept for Runaway {
 
     fn save(&self, writer: &mut Writer) {
         writer.len(self.units.len());
-        for (name, usage) in &self.units {
+        for (name, usage) in self.units.iter() {
             writer.str(name.as_str());
             writer.option(usage.invocation, |w, invocation| w.bytes(&invocation));
             writer.i64(usage.minute);
@@ -153,7 +157,7 @@ impl Kept for Runaway {
     }
 
     fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
-        let mut units = BTreeMap::new();
+        let mut units = Ordered::default();
         for _ in 0..reader.len()?.min(UNITS_MAX) {
             let name = reader.unit()?;
             let mut usage = Usage::new(0);
@@ -168,7 +172,7 @@ impl Kept for Runaway {
             }
             units.insert(name, usage);
         }
-        Some(Self { units })
+        Some(Self { units, swept: 0 })
     }
 }
 
@@ -377,6 +381,8 @@ impl Usage {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::detect::{Change, Detectors};
     use crate::sample::{Cgroup, Pressure, Stall, Unit};

@@ -11,6 +11,7 @@ use super::codec::{Reader, Writer};
 use super::lifecycle::{Case, Round, SubjectRef, Verdict};
 use super::snapshot::{Kept, Part};
 use crate::finding::{Evidence, FindingKind, Measure, Severity};
+use crate::ordered::Ordered;
 use crate::sample::{ActiveState, Unit};
 use crate::subject::UnitName;
 
@@ -31,7 +32,7 @@ const KILLED_RAISE_AFTER: Duration = Duration::from_secs(3);
 /// Remembers which invocation of a unit was seen running.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceFailed {
-    running: BTreeMap<UnitName, [u8; 16]>,
+    running: Ordered<UnitName, [u8; 16]>,
 }
 
 impl ServiceFailed {
@@ -41,7 +42,7 @@ impl ServiceFailed {
             round.judge_rest(FindingKind::ServiceFailed, &Verdict::Unknown);
             return;
         };
-        self.running.retain(|name, _| units.contains_key(name));
+        self.running.retain_among(units.keys());
         for (name, unit) in units {
             self.observe_unit(name, Some(unit), round);
         }
@@ -113,14 +114,14 @@ impl Kept for ServiceFailed {
 
     fn save(&self, writer: &mut Writer) {
         writer.len(self.running.len());
-        for (name, invocation) in &self.running {
+        for (name, invocation) in self.running.iter() {
             writer.str(name.as_str());
             writer.bytes(invocation);
         }
     }
 
     fn load(_: u8, reader: &mut Reader<'_>) -> Option<Self> {
-        let mut running = BTreeMap::new();
+        let mut running = Ordered::default();
         for _ in 0..reader.len()?.min(UNITS_MAX) {
             running.insert(reader.unit()?, reader.bytes()?.try_into().ok()?);
         }

@@ -1,6 +1,6 @@
 //! Files of a cgroup (v2): single values, flat keys, and `io.stat`.
 
-use super::{At, ParseError, key_values, lines, words};
+use super::{At, ParseError, key_values, lines, value_of, words};
 
 /// `memory.events`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,12 +71,16 @@ pub fn memory_stat_anon(bytes: &[u8]) -> Result<u64, ParseError> {
 /// # Errors
 /// Where `usage_usec` is missing or a value is no number.
 pub fn cpu_stat(bytes: &[u8]) -> Result<CpuStat, ParseError> {
-    let [usage_us] = key_values("cpu.stat", bytes, ["usage_usec"])?;
-    let throttled_us = match key_values("cpu.stat", bytes, ["throttled_usec"]) {
-        Ok([throttled]) => Some(throttled),
-        Err(ParseError { got: None, .. }) => None,
-        Err(error) => return Err(error),
-    };
+    let (mut usage_us, mut throttled_us) = (None, None);
+    for (line, text) in lines(bytes) {
+        let at = At { file: "cpu.stat", line };
+        if let Some(value) = value_of(text, "usage_usec") {
+            usage_us = Some(at.number("usage_usec", words(value).next())?);
+        } else if let Some(value) = value_of(text, "throttled_usec") {
+            throttled_us = Some(at.number("throttled_usec", words(value).next())?);
+        }
+    }
+    let usage_us = usage_us.ok_or_else(|| At { file: "cpu.stat", line: 1 }.missing("usage_usec"))?;
     Ok(CpuStat { usage_us, throttled_us })
 }
 

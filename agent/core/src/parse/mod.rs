@@ -74,12 +74,12 @@ impl At {
     }
 
     /// Reads `word` as a number.
-    fn number<T: FromStr>(self, field: &'static str, word: Option<&[u8]>) -> Result<T, ParseError> {
+    fn number<T: Number>(self, field: &'static str, word: Option<&[u8]>) -> Result<T, ParseError> {
         let word = word.ok_or_else(|| self.missing(field))?;
-        std::str::from_utf8(word).ok().and_then(|text| text.parse().ok()).ok_or_else(|| self.wrong(field, word))
+        let plain = || std::str::from_utf8(word).ok()?.parse().ok();
+        digits(word).map_or_else(plain, T::of_digits).ok_or_else(|| self.wrong(field, word))
     }
 
-    /// Reads `word` as a hexadecimal number without prefix.
     fn hex(self, field: &'static str, word: Option<&[u8]>) -> Result<u64, ParseError> {
         let word = word.ok_or_else(|| self.missing(field))?;
         let text = std::str::from_utf8(word).ok();
@@ -109,12 +109,78 @@ pub fn number(bytes: &[u8]) -> Result<u64, ParseError> {
 
 /// The lines of `bytes` with their numbers, without the newline, empty ones left out.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    (1..).zip(bytes.split(|b| *b == b'\n')).filter(|(_, line)| !line.is_empty())
+    let (mut number, mut rest) = (0, Some(bytes));
+    std::iter::from_fn(move || {
+        loop {
+            let all = rest?;
+            number += 1;
+            let line = match memchr::memchr(b'\n', all) {
+                Some(end) => {
+                    rest = Some(&all[end + 1..]);
+                    &all[..end]
+                }
+                None => {
+                    rest = None;
+                    all
+                }
+            };
+            if !line.is_empty() {
+                return Some((number, line));
+            }
+        }
+    })
 }
 
 /// The words of a line.
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|b| *b == b' ' || *b == b'\t').filter(|word| !word.is_empty())
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let begin = rest.iter().position(|byte| !is_blank(*byte))?;
+        let word = &rest[begin..];
+        let end = word.iter().position(|byte| is_blank(*byte)).unwrap_or(word.len());
+        rest = &word[end..];
+        Some(&word[..end])
+    })
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+/// A number that fields hold.
+trait Number: FromStr {
+    /// The number that plain decimal digits say; `None` where it does not fit.
+    fn of_digits(digits: u64) -> Option<Self>;
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {
+        $(impl Number for $number {
+            fn of_digits(digits: u64) -> Option<Self> {
+                digits.try_into().ok()
+            }
+        })*
+    };
+}
+numbers!(u64, i64, u32, i32, u16, u8, usize);
+
+impl Number for f64 {
+    #[allow(clippy::cast_precision_loss, reason = "the nearest number, as when the text is parsed")]
+    fn of_digits(digits: u64) -> Option<Self> {
+        Some(digits as Self)
+    }
+}
+
+/// What decimal digits say, if that is all that there is, and not more of them than always fit.
+fn digits(word: &[u8]) -> Option<u64> {
+    const DIGITS_MAX: usize = 19;
+    if word.is_empty() || word.len() > DIGITS_MAX {
+        return None;
+    }
+    word.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| number * 10 + u64::from(digit))
+    })
 }
 
 /// Reads `key value` lines: `set` is given key and value and says which fields it has; what is
@@ -125,14 +191,18 @@ fn key_values<const N: usize>(
     fields: [&'static str; N],
 ) -> Result<[u64; N], ParseError> {
     let mut found = [None; N];
-    let mut last = 1;
+    let (mut last, mut left) = (1, N);
     for (line, text) in lines(bytes) {
         last = line;
-        let mut words = words(text);
-        let Some(key) = words.next() else { continue };
-        let key = key.strip_suffix(b":").unwrap_or(key);
-        if let Some(at) = fields.iter().position(|field| field.as_bytes() == key) {
-            found[at] = Some(At { file, line }.number(fields[at], words.next())?);
+        let Some((at, value)) = fields.iter().enumerate().find_map(|(at, field)| Some((at, value_of(text, field)?)))
+        else {
+            continue;
+        };
+        left -= usize::from(found[at].is_none());
+        found[at] = Some(At { file, line }.number(fields[at], words(value).next())?);
+        // The rest is of no interest.
+        if left == 0 {
+            break;
         }
     }
     let mut values = [0; N];
@@ -142,10 +212,57 @@ fn key_values<const N: usize>(
     Ok(values)
 }
 
+/// What follows this key in a line that begins with it, with or without a colon behind it.
+fn value_of<'a>(line: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    if line.first() != key.as_bytes().first() {
+        return None;
+    }
+    let rest = line.strip_prefix(key.as_bytes())?;
+    let rest = rest.strip_prefix(b":").unwrap_or(rest);
+    rest.first().is_none_or(|byte| is_blank(*byte)).then_some(rest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn digits_say_what_the_standard_library_says() {
+        let at = At { file: "x", line: 1 };
+        let long = "9".repeat(20);
+        for text in
+            ["0", "7", "007", "4294967296", "9999999999999999999", "18446744073709551615", &long, "", "+5", "-5", "1x"]
+        {
+            let word = Some(text.as_bytes());
+            assert_eq!(at.number::<u64>("f", word).ok(), text.parse().ok(), "{text}");
+            assert_eq!(at.number::<u32>("f", word).ok(), text.parse().ok(), "{text}");
+            assert_eq!(at.number::<i64>("f", word).ok(), text.parse().ok(), "{text}");
+            assert_eq!(at.number::<f64>("f", word).ok(), text.parse().ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_a_whole_word_with_or_without_a_colon() {
+        for (line, value) in
+            [("a 1", Some(" 1")), ("a: 1", Some(": 1")), ("a\t1", Some("\t1")), ("a", Some("")), ("a:", Some(""))]
+        {
+            let value = value.map(|value| value.strip_prefix(':').unwrap_or(value).as_bytes());
+            assert_eq!(value_of(line.as_bytes(), "a"), value, "{line}");
+        }
+        for line in ["ab 1", "a:1", "a:: 1", " a 1", "b 1", ""] {
+            assert_eq!(value_of(line.as_bytes(), "a"), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_keep_their_numbers_and_words_have_no_blanks() {
+        let bytes = b"\none\n\n two\tthree  \n\n";
+        assert_eq!(lines(bytes).collect::<Vec<_>>(), [(2, &b"one"[..]), (4, b" two\tthree  ")]);
+        assert_eq!(lines(b"").count() + lines(b"\n").count(), 0);
+        assert_eq!(words(b" two\tthree  ").collect::<Vec<_>>(), [&b"two"[..], b"three"]);
+        assert_eq!(words(b" \t ").count() + words(b"").count(), 0);
+    }
 
     #[test]
     fn an_error_names_file_line_and_field() {

@@ -1,6 +1,6 @@
 //! `/proc/PID/stat`: one process.
 
-use super::{At, ParseError, words};
+use super::{At, ParseError};
 
 /// What the file says, as far as it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,32 +39,43 @@ pub fn parse(bytes: &[u8]) -> Result<PidStat<'_>, ParseError> {
     let open = bytes.iter().position(|b| *b == b'(').ok_or_else(|| at.missing("comm"))?;
     let close =
         bytes.iter().rposition(|b| *b == b')').filter(|close| *close > open).ok_or_else(|| at.missing("comm"))?;
-    let rest = bytes[close + 1..].trim_ascii();
-    let mut words = words(rest);
-    let mut field = |name, skip: usize| words.nth(skip).ok_or_else(|| at.missing(name)).map(|word| (name, word));
-    // (proc(5) numbers the fields from 1; state is 3.)
-    let (_, state) = field("state", 0)?;
-    let (_, ppid) = field("ppid", 0)?;
-    let (_, utime) = field("utime", 9)?;
-    let (_, stime) = field("stime", 0)?;
-    let (_, cutime) = field("cutime", 0)?;
-    let (_, cstime) = field("cstime", 0)?;
-    let (_, threads) = field("num_threads", 2)?;
-    let (_, starttime) = field("starttime", 1)?;
-    let (_, rss) = field("rss", 1)?;
+    let fields = fields(bytes[close + 1..].trim_ascii());
+    let field = |number: usize| fields[number - FIRST].filter(|field| !field.is_empty());
     Ok(PidStat {
         pid: at.number("pid", Some(bytes[..open].trim_ascii()))?,
         comm: &bytes[open + 1..close],
-        state: state[0],
-        ppid: at.number("ppid", Some(ppid))?,
-        utime: at.number("utime", Some(utime))?,
-        stime: at.number("stime", Some(stime))?,
-        cutime: at.number("cutime", Some(cutime))?,
-        cstime: at.number("cstime", Some(cstime))?,
-        num_threads: at.number("num_threads", Some(threads))?,
-        starttime: at.number("starttime", Some(starttime))?,
-        rss_pages: at.number("rss", Some(rss))?,
+        state: *field(3).and_then(<[u8]>::first).ok_or_else(|| at.missing("state"))?,
+        ppid: at.number("ppid", field(4))?,
+        utime: at.number("utime", field(14))?,
+        stime: at.number("stime", field(15))?,
+        cutime: at.number("cutime", field(16))?,
+        cstime: at.number("cstime", field(17))?,
+        num_threads: at.number("num_threads", field(20))?,
+        starttime: at.number("starttime", field(22))?,
+        rss_pages: at.number("rss", field(24))?,
     })
+}
+
+/// The field that follows the name and the last one that is used, as proc(5) numbers them.
+const FIRST: usize = 3;
+const LAST: usize = 24;
+
+/// The fields behind the name, each but the last followed by one blank. Hundreds of processes have some every few seconds, so
+/// that this goes through the bytes once.
+fn fields(rest: &[u8]) -> [Option<&[u8]>; LAST + 1 - FIRST] {
+    let mut fields = [None; LAST + 1 - FIRST];
+    let (mut begin, mut at) = (0, 0);
+    for (end, byte) in rest.iter().enumerate() {
+        if *byte == b' ' {
+            fields[at] = Some(&rest[begin..end]);
+            (begin, at) = (end + 1, at + 1);
+            if at == fields.len() {
+                return fields;
+            }
+        }
+    }
+    fields[at] = Some(&rest[begin..]);
+    fields
 }
 
 #[cfg(test)]

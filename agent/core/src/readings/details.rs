@@ -8,7 +8,7 @@ use crate::sample::{Cgroup, Pressure, Sample};
 
 /// Calls `take` with every one of them, always in the same order.
 pub fn details(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
-    let mut out = Out { labels: &[], take };
+    let mut out = Out { labels: &[], subject: 0, subjects: &mut 0, take };
     for (name, unit) in sample.units.iter().flatten() {
         if let Some(cgroup) = &unit.cgroup {
             of(cgroup, &OF_UNIT, &[("unit", name.as_str())], &mut out);

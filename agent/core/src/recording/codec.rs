@@ -73,11 +73,12 @@ pub(super) fn encode<'a>(
     boot: BootId,
     at: &[Now],
     left_out: u32,
-    series: impl ExactSizeIterator<Item = (&'a SeriesKey, SeriesKind, &'a [f64])>,
+    series: impl ExactSizeIterator<Item = (&'a SeriesKey, SeriesKind, impl AsRef<[f64]>)>,
 ) -> Vec<u8> {
     let mut out = head(boot, at, left_out, series.len());
     let (mut present, mut column) = (Vec::with_capacity(at.len()), Vec::new());
     for (key, kind, values) in series {
+        let values = values.as_ref();
         out.push(u8::from(kind == SeriesKind::Gauge));
         write_text(&mut out, &key.name);
         write_varint(&mut out, key.labels.len() as u64);

@@ -14,6 +14,14 @@ use crate::time::Now;
 /// How long a chunk is, at most; where samples come more seldom it has fewer of them.
 const CHUNK: Duration = Duration::from_secs(60);
 
+/// What became of a series that a number stands for, so that it is looked up once and not in every sample.
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    Nothing,
+    NotRecorded,
+    Column(usize),
+}
+
 /// Records readings, sample by sample.
 #[derive(Debug, Default)]
 pub struct Recorder {
@@ -22,28 +30,39 @@ pub struct Recorder {
     /// By slot of the table.
     columns: Vec<Column>,
     at: Vec<Now>,
+    /// The values of each sample by slot, no number where there was none. What is taken down of one sample lies together, as
+    /// it is written, and becomes columns once a minute.
+    rows: Vec<Vec<f64>>,
     chosen: Chosen,
+    /// What is known of series by their numbers, and the layout that gave these.
+    known: Vec<Known>,
+    layout: u64,
+    /// The columns of CPU time by mode, in the order in which modes come.
+    modes: Vec<usize>,
     /// Readings of the last sample for which there was no room, and of all samples.
     left_out: u32,
     dropped: u64,
 }
 
-/// One series of the minute. It may end before the last sample: then it had no later value.
+/// One series of the minute.
 #[derive(Debug)]
 struct Column {
     kind: SeriesKind,
-    values: Vec<f64>,
+    /// Whether it has a value in this minute.
+    is_used: bool,
 }
 
 impl Recorder {
     /// Records in this boot.
     #[must_use]
     pub fn new(boot: BootId) -> Self {
-        Self { boot, at: Vec::with_capacity(ROWS_MAX), ..Self::default() }
+        let table = SeriesTable::with_room(SERIES_MAX);
+        Self { boot, table, at: Vec::with_capacity(ROWS_MAX), ..Self::default() }
     }
 
-    /// Begins a sample, whose readings follow. Gives the chunk that came before it, if that is full.
-    pub fn begin(&mut self, sample: &Sample) -> Option<Vec<u8>> {
+    /// Begins a sample, whose readings follow with the numbers of `layout`: while it is the same, so is the series that a
+    /// number stands for. Gives the chunk that came before the sample, if that is full.
+    pub fn begin(&mut self, sample: &Sample, layout: u64) -> Option<Vec<u8>> {
         let is_full = self.at.len() >= ROWS_MAX
             || self
                 .at
@@ -55,67 +74,121 @@ impl Recorder {
             self.forget();
         }
         self.at.push(sample.at);
+        if self.rows.len() < self.at.len() {
+            self.rows.push(Vec::with_capacity(self.columns.len()));
+        }
         self.left_out = 0;
-        self.table.rewind();
+        if std::mem::replace(&mut self.layout, layout) != layout {
+            self.known.clear();
+        }
         if let Some(times) = &sample.cpu {
+            let mut at = 0;
             cpu_seconds(times, &mut |mode, seconds| {
-                self.put("node_cpu_seconds_total", &[("mode", mode)], SeriesKind::Counter, seconds);
+                self.mode(at, mode, seconds);
+                at += 1;
             });
         }
         chunk
     }
 
-    /// Records a reading of the sample that was begun, if it is one of those that are.
-    pub fn reading(&mut self, reading: &Reading<'_>) {
-        if reading.value.is_finite() && self.chosen.wants(reading) {
-            self.put(reading.name, reading.labels, reading.kind, reading.value);
+    /// Records a reading of the sample that was begun, if it is one of those that are. `series` is the number of its series,
+    /// where it has one.
+    pub fn reading(&mut self, series: Option<usize>, reading: &Reading<'_>) {
+        if !reading.value.is_finite() {
+            return;
         }
+        let column = match series.and_then(|series| self.known.get(series)).unwrap_or(&Known::Nothing) {
+            Known::NotRecorded => return,
+            Known::Column(column) => Some(*column),
+            Known::Nothing if !self.chosen.wants(reading) => return self.remember(series, Known::NotRecorded),
+            Known::Nothing => {
+                let column = self.column(reading.name, reading.labels, reading.kind);
+                self.remember(series, column.map_or(Known::Nothing, Known::Column));
+                column
+            }
+        };
+        self.put(column, reading.kind, reading.value);
     }
 
-    fn put(&mut self, name: &str, labels: &[(&str, &str)], kind: SeriesKind, value: f64) {
-        let has_room = self.table.len() < SERIES_MAX || self.table.contains(name, labels);
-        let Some(slot) = has_room.then(|| self.table.slot(name, labels)).flatten() else {
+    fn remember(&mut self, series: Option<usize>, known: Known) {
+        let Some(series) = series else { return };
+        if series >= self.known.len() {
+            self.known.resize(series + 1, Known::Nothing);
+        }
+        self.known[series] = known;
+    }
+
+    fn mode(&mut self, at: usize, mode: &str, seconds: f64) {
+        let column = self.modes.get(at).copied().or_else(|| {
+            let column = self.column("node_cpu_seconds_total", &[("mode", mode)], SeriesKind::Counter);
+            // Only in their order, so that a place stands for a mode.
+            self.modes.extend(column.filter(|_| self.modes.len() == at));
+            column
+        });
+        self.put(column, SeriesKind::Counter, seconds);
+    }
+
+    /// The column of a series; made where there is none and there is room.
+    fn column(&mut self, name: &str, labels: &[(&str, &str)], kind: SeriesKind) -> Option<usize> {
+        let slot = self.table.add(name, labels)?;
+        if slot == self.columns.len() {
+            self.columns.push(Column { kind, is_used: false });
+        }
+        Some(slot)
+    }
+
+    fn put(&mut self, column: Option<usize>, kind: SeriesKind, value: f64) {
+        let Some(slot) = column else {
             self.left_out += 1;
             self.dropped += 1;
             return;
         };
-        if slot == self.columns.len() {
-            self.columns.push(Column { kind, values: Vec::with_capacity(ROWS_MAX) });
+        self.columns[slot] = Column { kind, is_used: true };
+        let Some(row) = self.at.len().checked_sub(1).and_then(|row| self.rows.get_mut(row)) else { return };
+        if slot >= row.len() {
+            row.resize(self.columns.len(), f64::NAN);
         }
-        let row = self.at.len().saturating_sub(1);
-        let column = &mut self.columns[slot];
-        column.kind = kind;
         // Of two readings of one name, as of filesystems mounted over one another, the last counts.
-        column.values.resize(row, f64::NAN);
-        column.values.push(value);
+        row[slot] = value;
     }
 
     /// A finding is about this unit: it is recorded from now on.
     pub fn follow(&mut self, unit: &UnitName) {
         self.chosen.follow(unit);
+        self.known.clear();
     }
 
     /// What was recorded since the last chunk, as a chunk; `None` if that is nothing.
     #[must_use]
     pub fn tail(&self) -> Option<Vec<u8>> {
-        let columns = self.columns.iter().enumerate();
-        let columns: Vec<_> = columns.filter(|(_, column)| !column.values.is_empty()).collect();
+        let columns: Vec<_> = self.columns.iter().enumerate().filter(|(_, column)| column.is_used).collect();
         let columns =
-            columns.into_iter().map(|(slot, column)| (&**self.table.key(slot), column.kind, &column.values[..]));
+            columns.into_iter().map(|(slot, column)| (&**self.table.key(slot), column.kind, self.values(slot)));
         (!self.at.is_empty()).then(|| codec::encode(self.boot, &self.at, self.left_out, columns))
+    }
+
+    /// The values of a series up to its last one.
+    fn values(&self, slot: usize) -> Vec<f64> {
+        let rows = self.rows.iter().take(self.at.len());
+        let mut values: Vec<f64> = rows.map(|row| row.get(slot).copied().unwrap_or(f64::NAN)).collect();
+        values.truncate(values.iter().rposition(|value| !value.is_nan()).map_or(0, |last| last + 1));
+        values
     }
 
     /// Begins a minute with the series that the last one had and that are still wanted.
     fn forget(&mut self) {
         let (columns, table, chosen) = (&self.columns, &self.table, &self.chosen);
-        let is_kept = |slot: usize| !columns[slot].values.is_empty() && chosen.keeps(table.key(slot));
+        let is_kept = |slot: usize| columns[slot].is_used && chosen.keeps(table.key(slot));
         let kept: Vec<bool> = (0..columns.len()).map(is_kept).collect();
         if kept.contains(&false) {
             self.table.retain(|slot| kept[slot]);
             let mut kept = kept.iter();
             self.columns.retain(|_| kept.next().is_some_and(|is_kept| *is_kept));
+            self.modes.clear();
         }
-        self.columns.iter_mut().for_each(|column| column.values.clear());
+        self.known.clear();
+        self.columns.iter_mut().for_each(|column| column.is_used = false);
+        self.rows.iter_mut().for_each(Vec::clear);
         self.at.clear();
     }
 
@@ -134,6 +207,6 @@ impl Recorder {
     /// Where its buffers are and how large.
     #[cfg(test)]
     pub(super) fn buffers(&self) -> Vec<(*const f64, usize)> {
-        self.columns.iter().map(|column| (column.values.as_ptr(), column.values.capacity())).collect()
+        self.rows.iter().map(|row| (row.as_ptr(), row.capacity())).collect()
     }
 }

@@ -11,6 +11,7 @@ use crate::id::FindingId;
 use crate::readings::readings;
 use crate::sample::{ActiveState, Cgroup, CpuTimes, Memory, Sample, Unit};
 use crate::subject::Subject;
+use crate::summary::SummaryBuilder;
 
 const BOOT: BootId = BootId([7; 16]);
 
@@ -37,9 +38,45 @@ fn sample(second: u64) -> Sample {
 }
 
 fn record(recorder: &mut Recorder, sample: &Sample) -> Option<Vec<u8>> {
-    let chunk = recorder.begin(sample);
-    readings(sample, &mut |reading| recorder.reading(&reading));
+    let chunk = recorder.begin(sample, 0);
+    readings(sample, &mut |reading| recorder.reading(None, &reading));
     chunk
+}
+
+/// The same with the numbers that a summary gives, as the agent does it.
+fn record_by_number(recorder: &mut Recorder, summary: &mut SummaryBuilder, sample: &Sample) -> Option<Vec<u8>> {
+    summary.begin(sample.at);
+    let chunk = recorder.begin(sample, summary.layout());
+    readings(sample, &mut |reading| recorder.reading(summary.reading(&reading), &reading));
+    if summary.is_due(sample.at) {
+        summary.take(sample.at);
+    }
+    chunk
+}
+
+#[test]
+fn what_is_known_by_number_is_recorded_as_what_is_looked_up() {
+    let (mut by_number, mut looked_up) = (Recorder::new(BOOT), Recorder::new(BOOT));
+    let mut summary = SummaryBuilder::default();
+    let mut chunks = 0;
+    for second in 0..400 {
+        let mut sample = sample(second);
+        let units = sample.units.get_or_insert_default();
+        // Some come and go, some are gone for longer than a summary.
+        for n in (0..90).filter(|n| (second / (5 + n)) % 3 != 0) {
+            units.insert(format!("u{n:02}.service").parse().unwrap(), unit(second * (n + 1) * 1_000, (n + 1) << 20));
+        }
+        if second % 70 == 33 {
+            let unit = format!("u{:02}.service", second % 90).parse().unwrap();
+            by_number.follow(&unit);
+            looked_up.follow(&unit);
+        }
+        let chunk = record_by_number(&mut by_number, &mut summary, &sample);
+        assert_eq!(chunk, record(&mut looked_up, &sample), "second {second}");
+        chunks += usize::from(chunk.is_some());
+    }
+    assert_eq!((by_number.tail(), chunks), (looked_up.tail(), 6));
+    assert!(summary.layout() > 3);
 }
 
 /// The chunks of so many seconds, the last one being the tail.

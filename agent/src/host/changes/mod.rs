@@ -2,7 +2,8 @@
 //!
 //! A thread of its own looks every ten seconds, mostly at sizes and times, and tells what is different from the look
 //! before, that of an agent before this one included ([`Baseline`]). Nothing here holds up the tick; a folder that hangs
-//! holds up this thread and nothing else.
+//! holds up this thread and nothing else. Folders in which the kernel has seen nothing happen are gone through every minute
+//! only ([`Watched`]).
 
 mod walk;
 
@@ -18,6 +19,7 @@ use mainstay_core::change::{Baseline, Change, PackagesOf, dpkg, rpm};
 use tracing::{error, warn};
 
 use super::rounds::Rounds;
+use super::watched::Watched;
 use super::{clock, facts};
 use crate::{child, durable};
 
@@ -25,6 +27,9 @@ pub use walk::{PATTERNS_MAX, is_pattern};
 
 /// How often the host is looked at.
 const EVERY: Duration = Duration::from_secs(10);
+
+/// Looks between two that go through all folders though nothing has happened in them, as far as the kernel tells.
+const WALK_EVERY: u32 = 6;
 
 /// Unit files that people write; those of packages change with their packages.
 pub const UNIT_FILES: [&str; 2] = ["/etc/systemd/system/*", "/usr/local/lib/systemd/system/*"];
@@ -53,11 +58,18 @@ pub struct Looker {
     state: PathBuf,
     patterns: Vec<String>,
     baseline: Baseline,
+    /// Whether boot and kernel were looked at: they stay what they are as long as this runs.
+    is_started: bool,
     /// What dpkg's database looked like when it was last read.
     status: Option<(u64, i64, u64)>,
     /// What rpm's database looked like at the last look, and whether rpm gave no answer about it.
     rpm_seen: Option<(u64, i64)>,
     rpm_is_silent: bool,
+    /// Where files are, and looks until they are gone through in any case.
+    watched: Watched,
+    walk_in: u32,
+    /// Whether there is anything to be kept.
+    is_new: bool,
     saved: Vec<u8>,
 }
 
@@ -81,8 +93,20 @@ impl Looker {
         };
         let patterns = UNIT_FILES.iter().map(|pattern| (*pattern).to_owned()).chain(files.iter().cloned()).collect();
         let (root, state) = (root.to_owned(), state.to_owned());
-        let saved = Vec::new();
-        Self { root, state, patterns, baseline, status: None, rpm_seen: None, rpm_is_silent: false, saved }
+        Self {
+            root,
+            state,
+            patterns,
+            baseline,
+            is_started: false,
+            status: None,
+            rpm_seen: None,
+            rpm_is_silent: false,
+            watched: Watched::default(),
+            walk_in: 0,
+            is_new: false,
+            saved: Vec::new(),
+        }
     }
 
     /// What is different from the look before.
@@ -90,13 +114,32 @@ impl Looker {
         let mut changes = self.started(now_ms);
         changes.extend(self.dpkg(now_ms));
         changes.extend(self.rpm(now_ms));
-        let walk = walk::walk(&self.root, &self.patterns, &self.baseline);
-        changes.extend(self.baseline.files(&self.patterns, walk, now_ms));
+        changes.extend(self.files(now_ms));
         changes
+    }
+
+    /// Goes through all folders, where something may have happened in them.
+    fn files(&mut self, now_ms: i64) -> Vec<Change> {
+        self.walk_in = self.walk_in.saturating_sub(1);
+        if self.walk_in > 0 && self.watched.is_whole() && !self.watched.news().written {
+            return Vec::new();
+        }
+        // What happens from here on is told at the next look.
+        self.watched.news();
+        let (walk, folders) = walk::walk(&self.root, &self.patterns, &self.baseline);
+        // What is only watched from now on was not gone through while it was: once more.
+        let is_watched = self.watched.is_whole() && self.watched.watches(&folders);
+        self.watched.watch(&folders);
+        self.walk_in = if is_watched { WALK_EVERY } else { 0 };
+        self.is_new = true;
+        self.baseline.files(&self.patterns, walk, now_ms)
     }
 
     /// Keeps what was seen, once what is different was told.
     fn keep(&mut self) {
+        if !std::mem::take(&mut self.is_new) {
+            return;
+        }
         let bytes = self.baseline.save();
         if bytes == self.saved {
             return;
@@ -108,7 +151,11 @@ impl Looker {
     }
 
     fn started(&mut self, now_ms: i64) -> Vec<Change> {
+        if self.is_started {
+            return Vec::new();
+        }
         let Ok(kernel) = fs::read_to_string(self.root.join("proc/sys/kernel/osrelease")) else { return Vec::new() };
+        (self.is_started, self.is_new) = (true, true);
         #[allow(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit")]
         let booted_ms = (clock::boot_wall_seconds() * 1e3) as i64;
         self.baseline.started(facts::boot_id(&self.root), kernel.trim(), booted_ms, now_ms)
@@ -122,7 +169,7 @@ impl Looker {
             return Vec::new();
         }
         let Ok(bytes) = fs::read(&path) else { return Vec::new() };
-        self.status = Some(seen);
+        (self.status, self.is_new) = (Some(seen), true);
         let history = end_of(&self.root.join("var/log/apt/history.log")).unwrap_or_default();
         self.baseline.packages(PackagesOf::Dpkg, &dpkg::packages(&bytes), &history, seen.1, now_ms)
     }
@@ -130,8 +177,9 @@ impl Looker {
     /// What is in rpm's database takes rpm to read. It is asked when the database has changed and was then left alone from one
     /// look to the next; where it gives no answer, only that something changed is told.
     fn rpm(&mut self, now_ms: i64) -> Vec<Change> {
-        let found = RPM.iter().find_map(|folder| {
-            let files = RPM_FILES.iter().filter_map(|file| fs::metadata(self.root.join(folder).join(file)).ok());
+        let mut folders = RPM.iter().map(|folder| self.root.join(folder)).filter(|folder| folder.is_dir());
+        let found = folders.find_map(|folder| {
+            let files = RPM_FILES.iter().filter_map(|file| fs::metadata(folder.join(file)).ok());
             let seen: Vec<(u64, i64)> = files.map(|file| (file.len(), written_ms(&file))).collect();
             let written_ms = seen.iter().map(|(_, written_ms)| *written_ms).max()?;
             Some((seen.iter().map(|(size, _)| size).sum(), written_ms))
@@ -144,6 +192,7 @@ impl Looker {
         if !is_left_alone || is_told {
             return Vec::new();
         }
+        self.is_new = true;
         let changed = self.baseline.opaque("rpm database", size, written_ms, now_ms);
         let asked = self.ask_rpm();
         self.rpm_is_silent = asked.is_err();
@@ -315,6 +364,38 @@ mod tests {
             .args([aside, program])
             .status();
         assert!(made.unwrap().success());
+    }
+
+    #[test]
+    fn where_nothing_happens_nothing_is_gone_through_and_what_happens_is_seen_at_the_next_look() {
+        let root = host();
+        put(&root, "etc/systemd/system/app.service", "[Service]\n");
+        fs::create_dir_all(root.path().join("usr/local/lib/systemd/system")).unwrap();
+        let mut looker = Looker::new(root.path(), &root.path().join("changes"), &["/etc/nginx/*".to_owned()]);
+        looker.look(NOW);
+        // Once more, as what was gone through first was not watched then.
+        assert_eq!((looker.look(NOW), looker.walk_in), (vec![], WALK_EVERY));
+        assert_eq!((looker.look(NOW), looker.walk_in), (vec![], WALK_EVERY - 1));
+        put(&root, "etc/systemd/system/app.service", "[Service]\nRestart=no\n");
+        assert_eq!(said(&looker.look(NOW)), [("file.changed", "/etc/systemd/system/app.service")]);
+        assert_eq!((looker.look(NOW), looker.walk_in), (vec![], WALK_EVERY - 1));
+        // A folder that comes, with a file in it, and what happens in it then.
+        fs::create_dir(root.path().join("etc/systemd/system/app.service.d")).unwrap();
+        put(&root, "etc/systemd/system/app.service.d/a.conf", "[Service]\n");
+        assert_eq!(said(&looker.look(NOW)), [("file.added", "/etc/systemd/system/app.service.d/a.conf")]);
+        put(&root, "etc/systemd/system/app.service.d/a.conf", "[Service]\nRestart=no\n");
+        assert_eq!(said(&looker.look(NOW)), [("file.changed", "/etc/systemd/system/app.service.d/a.conf")]);
+        fs::remove_dir_all(root.path().join("etc/nginx")).unwrap();
+        looker.look(NOW);
+        fs::create_dir(root.path().join("etc/nginx")).unwrap();
+        put(&root, "etc/nginx/nginx.conf", "new");
+        let told: Vec<Change> = (0..2).flat_map(|_| looker.look(NOW)).collect();
+        assert_eq!(said(&told), [("file.added", "/etc/nginx/nginx.conf")]);
+        let walks = (0..2 * WALK_EVERY).filter(|_| {
+            looker.look(NOW);
+            looker.walk_in == WALK_EVERY
+        });
+        assert_eq!(walks.count(), 2, "in any case every minute");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! begins with, up to its last `/` before these, is where the search begins. Links are not followed: where one
 //! leads is its content, so that enabling a unit is a change.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -52,21 +53,33 @@ struct Walker<'a> {
     root: &'a Path,
     baseline: &'a Baseline,
     found: Walk,
+    /// Folders in which something that is looked for could come or go.
+    folders: BTreeSet<PathBuf>,
     entries: usize,
     read: u64,
 }
 
-/// Looks at every file that matches.
-pub(super) fn walk(root: &Path, patterns: &[String], baseline: &Baseline) -> Walk {
-    let mut walker = Walker { root, baseline, found: Walk::default(), entries: 0, read: 0 };
+/// Looks at every file that matches. Says besides in which folders something has to happen for it to be different.
+pub(super) fn walk(root: &Path, patterns: &[String], baseline: &Baseline) -> (Walk, BTreeSet<PathBuf>) {
+    let (found, folders) = (Walk::default(), BTreeSet::new());
+    let mut walker = Walker { root, baseline, found, folders, entries: 0, read: 0 };
     for pattern in patterns {
         let Some(glob) = Glob::new(pattern) else { continue };
-        walker.at(PathBuf::from(beginning(pattern)), &glob, 0);
+        let begin = PathBuf::from(beginning(pattern));
+        walker.above(&begin);
+        walker.at(begin, &glob, 0);
     }
-    walker.found
+    (walker.found, walker.folders)
 }
 
 impl Walker<'_> {
+    /// Where a pattern begins may come and go too: what is nearest above it and there.
+    fn above(&mut self, begin: &Path) {
+        let below_root = |path: &Path| self.root.join(path.strip_prefix("/").unwrap_or(path));
+        let there = begin.ancestors().skip(1).map(below_root).find(|path| path.is_dir());
+        self.folders.extend(there);
+    }
+
     /// Looks at what stands at a path of the host.
     fn at(&mut self, path: PathBuf, glob: &Glob, depth: usize) {
         if self.entries >= ENTRIES_MAX {
@@ -90,6 +103,7 @@ impl Walker<'_> {
     }
 
     fn below(&mut self, path: PathBuf, here: &Path, glob: &Glob, depth: usize) {
+        self.folders.insert(here.to_owned());
         let Ok(entries) = fs::read_dir(here) else {
             return self.found.unread.push(path.into_os_string().into_vec());
         };
@@ -158,7 +172,9 @@ mod tests {
         }
         std::os::unix::fs::symlink("/usr/lib/x.conf", root.path().join("etc/app/link.conf")).unwrap();
         let patterns = ["/etc/app/*.conf", "/etc/hosts", "/nowhere/*"].map(str::to_owned);
-        let walk = walk(root.path(), &patterns, &Baseline::default());
+        let (walk, folders) = walk(root.path(), &patterns, &Baseline::default());
+        let folders: Vec<_> = folders.iter().filter_map(|path| path.strip_prefix(root.path()).ok()?.to_str()).collect();
+        assert_eq!(folders, ["", "etc", "etc/app", "etc/app/sub"]);
         assert_eq!(paths(&walk), ["/etc/app/a.conf", "/etc/app/link.conf", "/etc/app/sub/c.conf", "/etc/hosts"]);
         assert!(walk.files.values().all(|mark| mark.hash.is_some()) && walk.unread.is_empty() && !walk.is_cut);
     }
@@ -169,14 +185,15 @@ mod tests {
         fs::write(root.path().join("a"), "one").unwrap();
         let patterns = ["/a".to_owned()];
         let mut baseline = Baseline::default();
-        let first = walk(root.path(), &patterns, &baseline);
+        let walk = |baseline: &Baseline| walk(root.path(), &patterns, baseline).0;
+        let first = walk(&baseline);
         let mut known = first.clone();
         // What stands in the baseline is believed of a file that looks the same.
         known.files.get_mut(&b"/a"[..]).unwrap().hash = Some([7; 32]);
         baseline.files(&patterns, known.clone(), 0);
-        assert_eq!(walk(root.path(), &patterns, &baseline), known);
+        assert_eq!(walk(&baseline), known);
         fs::write(root.path().join("a"), "two!").unwrap();
-        let third = walk(root.path(), &patterns, &baseline);
+        let third = walk(&baseline);
         assert_ne!(third.files[&b"/a"[..]].hash, Some([7; 32]));
         assert_ne!(third.files[&b"/a"[..]].hash, first.files[&b"/a"[..]].hash);
     }
@@ -188,7 +205,7 @@ mod tests {
             fs::write(root.path().join(format!("f{n:05}")), "x").unwrap();
         }
         fs::write(root.path().join("a-long"), vec![b'x'; usize::try_from(FILE_BYTES_MAX).unwrap() + 1]).unwrap();
-        let walk = walk(root.path(), &["/*".to_owned()], &Baseline::default());
+        let (walk, _) = walk(root.path(), &["/*".to_owned()], &Baseline::default());
         assert!(walk.is_cut && walk.files.len() == FILES_MAX);
         assert_eq!(walk.files[&b"/a-long"[..]].hash, None);
     }

@@ -39,26 +39,34 @@ pub(super) struct Found {
 /// # Errors
 /// Where there is no journal at all, or a folder of it cannot be listed: why.
 pub(super) fn list(root: &Path) -> Result<Vec<Found>, String> {
+    let mut found = Vec::new();
+    for folder in folders(root)? {
+        in_folder(&folder, &mut found).map_err(|error| format!("cannot list {}: {error}", folder.display()))?;
+    }
+    found.sort_by_key(|file| (!file.is_system, std::cmp::Reverse(file.changed_s)));
+    Ok(found)
+}
+
+/// The folders of this machine's journal.
+///
+/// # Errors
+/// Where there is none, or it cannot be told: why.
+pub(super) fn folders(root: &Path) -> Result<BTreeSet<PathBuf>, String> {
     let of = root.join("etc/machine-id");
     let machine = fs::read_to_string(&of).map_err(|error| format!("cannot read {}: {error}", of.display()))?;
     let machine = machine.trim();
     if machine.len() != 32 || !machine.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(format!("{} holds no machine id", of.display()));
     }
-    let mut found = Vec::new();
-    let mut folders = 0;
+    let mut folders = BTreeSet::new();
     for place in ["var/log/journal", "run/log/journal"].map(|place| root.join(place)) {
-        for folder in of_machine(&place, machine)? {
-            folders += 1;
-            in_folder(&folder, &mut found).map_err(|error| format!("cannot list {}: {error}", folder.display()))?;
-        }
+        folders.extend(of_machine(&place, machine)?);
     }
-    if folders == 0 {
+    if folders.is_empty() {
         let place = root.join("var/log/journal").join(machine);
         return Err(format!("there is no journal ({} and the same below /run)", place.display()));
     }
-    found.sort_by_key(|file| (!file.is_system, std::cmp::Reverse(file.changed_s)));
-    Ok(found)
+    Ok(folders)
 }
 
 /// The folders of this machine and its namespaces.

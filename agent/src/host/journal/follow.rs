@@ -47,6 +47,8 @@ struct Followed {
 #[derive(Debug)]
 pub struct Follower {
     root: PathBuf,
+    /// As they were when files were last looked for.
+    folders: BTreeSet<PathBuf>,
     digest: Digest,
     /// When it began; older lines are those of a time without an agent.
     begun_ms: i64,
@@ -82,6 +84,7 @@ impl Follower {
         let since_ms = digest.seen_ms().min(now_ms).max(now_ms.saturating_sub(KERNEL_BACK_MS));
         Self {
             root: root.to_owned(),
+            folders: BTreeSet::new(),
             digest,
             begun_ms: now_ms,
             since_ms,
@@ -191,8 +194,19 @@ impl Follower {
         Ok(text)
     }
 
+    /// Looks which files there are in the next round: some came or went.
+    pub(super) fn look_for_files(&mut self) {
+        self.list_in = 0;
+    }
+
+    /// The folders that files are in.
+    pub(super) fn folders(&self) -> &BTreeSet<PathBuf> {
+        &self.folders
+    }
+
     /// Looks which files there are.
     fn list(&mut self, now_ms: i64) -> Result<(), String> {
+        self.folders = files::folders(&self.root).unwrap_or_default();
         let found = files::list(&self.root).inspect_err(|_| self.files.clear())?;
         let now_there: BTreeSet<FileId> = found.iter().map(|file| file.id).collect();
         let active: BTreeSet<FileId> = found.iter().filter(|file| file.is_active).map(|file| file.id).collect();

@@ -5,6 +5,7 @@
 //! hangs. The kernel's log is read here as well: journald has it, and vouches for what came from the kernel.
 //! *Invariant:* nothing of a line but counts, templates and few redacted examples leaves this module.
 
+mod bell;
 mod file;
 mod files;
 mod follow;
@@ -16,7 +17,7 @@ mod window;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,16 +25,21 @@ use mainstay_core::log::LogReading;
 
 use super::clock;
 
+use bell::Bell;
+
 pub use follow::{Follower, LINES_READ_MAX};
 
-/// How often the files are looked at.
+/// How often the files are looked at while something is written.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// How often they are looked at although nothing is, as far as the kernel tells.
+const QUIET_EVERY: Duration = Duration::from_secs(10);
+
+/// How long the thread rests while it is not to read at all.
+const PAUSED_EVERY: Duration = Duration::from_secs(3_600);
 
 /// A round that takes longer than this hangs: what the log says is unknown until it is back.
 const ROUND_MAX: Duration = Duration::from_secs(15);
-
-/// Rounds after which a reading is made although no line came: what it says of the last minute has grown old.
-const QUIET_ROUNDS: u32 = 10;
 
 /// Longest wait for the thread at the end.
 const STOP_MAX: Duration = Duration::from_secs(1);
@@ -67,6 +73,7 @@ struct Slot {
 pub struct Journal {
     slot: Arc<Mutex<Slot>>,
     asks: Sender<Ask>,
+    bell: Bell,
     /// The last reading, without its news.
     last: Option<Arc<LogReading>>,
     is_paused: bool,
@@ -93,35 +100,57 @@ impl Journal {
         let slot = Arc::new(Mutex::new(slot));
         let (asks, asked) = mpsc::channel();
         let shared = Arc::clone(&slot);
+        let (bell, mut ear) = bell::bell()?;
         std::thread::Builder::new().name("journal".to_owned()).stack_size(256 << 10).spawn(move || {
-            // The first round makes a reading.
-            let mut quiet = QUIET_ROUNDS - 1;
-            let mut is_paused = false;
+            // When the next reading is made although no line came: what the last one says of a minute has grown old.
+            let (mut due, mut is_paused) = (Instant::now(), false);
             loop {
+                let begun = Instant::now();
+                if ear.news().moved {
+                    follower.look_for_files();
+                }
                 if !is_paused {
                     let lines = follower.lines();
                     let state = follower.round(clock::now().wall_ms);
-                    quiet = if follower.lines() > lines { 0 } else { quiet + 1 };
-                    let is_due = state.is_ok() && quiet.is_multiple_of(QUIET_ROUNDS);
+                    let is_due = state.is_ok() && (follower.lines() > lines || begun >= due);
+                    if follower.lines() > lines {
+                        // There may be more than one round takes.
+                        ear.expect_more();
+                    }
+                    if is_due {
+                        due = begun + QUIET_EVERY;
+                    }
+                    ear.watch(follower.folders());
                     hand_over(&shared, is_due.then(|| follower.reading(clock::now().wall_ms)), state);
                 }
-                match asked.recv_timeout(EVERY) {
-                    Ok(Ask::Save) => lock(&shared).saved = Some(follower.snapshot()),
-                    Ok(Ask::Pause) => is_paused = true,
-                    Ok(Ask::Resume) => {
-                        follower.begin_anew(clock::now().wall_ms);
-                        (is_paused, quiet) = (false, QUIET_ROUNDS - 1);
+                loop {
+                    let seldom = if is_paused { PAUSED_EVERY } else { QUIET_EVERY };
+                    match asked.try_recv() {
+                        Ok(Ask::Save) => lock(&shared).saved = Some(follower.snapshot()),
+                        Ok(Ask::Pause) => is_paused = true,
+                        Ok(Ask::Resume) => {
+                            follower.begin_anew(clock::now().wall_ms);
+                            (due, is_paused) = (begun, false);
+                            break;
+                        }
+                        Ok(Ask::Stop(answer)) => {
+                            let _ = answer.send(follower.snapshot());
+                            return;
+                        }
+                        Err(TryRecvError::Disconnected) => return,
+                        Err(TryRecvError::Empty) if ear.rest(begun, EVERY, seldom) => {}
+                        Err(TryRecvError::Empty) => break,
                     }
-                    Ok(Ask::Stop(answer)) => {
-                        let _ = answer.send(follower.snapshot());
-                        return;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => return,
-                    Err(RecvTimeoutError::Timeout) => {}
                 }
             }
         })?;
-        Ok(Self { slot, asks, last: None, is_paused: false })
+        Ok(Self { slot, asks, bell, last: None, is_paused: false })
+    }
+
+    fn ask(&self, ask: Ask) {
+        // A thread that is gone says so by what it does not hand over.
+        let _ = self.asks.send(ask);
+        self.bell.ring();
     }
 
     /// Whether it is to be read at all. While it is not, nothing is known of it, and what is written then is not held
@@ -134,7 +163,7 @@ impl Journal {
         let mut slot = lock(&self.slot);
         // What it hands over until it has heard of this is old.
         (slot.reading, slot.state, slot.round_at) = (None, None, Instant::now());
-        let _ = self.asks.send(if is_paused { Ask::Pause } else { Ask::Resume });
+        self.ask(if is_paused { Ask::Pause } else { Ask::Resume });
     }
 
     /// What the log came to up to now; `None` before it was first read.
@@ -182,7 +211,7 @@ impl Journal {
 
     /// Asks for what was learned; [`Journal::saved`] has it a moment later.
     pub fn save(&self) {
-        let _ = self.asks.send(Ask::Save);
+        self.ask(Ask::Save);
     }
 
     /// What was learned, once after [`Journal::save`].
@@ -195,7 +224,7 @@ impl Journal {
     #[must_use]
     pub fn stop(self) -> Option<Vec<u8>> {
         let (answer, answered) = mpsc::channel();
-        self.asks.send(Ask::Stop(answer)).ok()?;
+        self.ask(Ask::Stop(answer));
         answered.recv_timeout(STOP_MAX).ok()
     }
 }
@@ -213,6 +242,15 @@ pub fn readable(root: &Path) -> Result<(), String> {
         }
     }
     Err(refused.unwrap_or_else(|| "the journal has no files".to_owned()))
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // The thread finds its end of the channel alone.
+        let (nobody, _) = mpsc::channel();
+        self.asks = nobody;
+        self.bell.ring();
+    }
 }
 
 fn hand_over(slot: &Mutex<Slot>, reading: Option<LogReading>, state: Result<String, String>) {

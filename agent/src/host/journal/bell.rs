@@ -1,0 +1,162 @@
+//! What wakes the thread that follows the journal: a question from the loop, or journald, which tells those who watch its
+//! folder when it has written, though it writes through memory.
+//!
+//! A quiet host's journal is looked at every ten seconds instead of every second. Where its folders cannot be watched it is
+//! looked at every second as if something had been written.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use crate::host::watched::{News, Watched};
+
+/// The loop's side: it rings.
+#[derive(Debug, Clone)]
+pub(super) struct Bell(Arc<OwnedFd>);
+
+/// The thread's side: it waits.
+#[derive(Debug)]
+pub(super) struct Ear {
+    bell: Arc<OwnedFd>,
+    watched: Watched,
+    /// What was heard since that was asked last.
+    news: News,
+}
+
+/// Both sides.
+///
+/// # Errors
+/// Where the kernel has no descriptor for it.
+pub(super) fn bell() -> io::Result<(Bell, Ear)> {
+    let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+    let ear = Ear { bell: Arc::clone(&bell), watched: Watched::default(), news: News::default() };
+    Ok((Bell(bell), ear))
+}
+
+impl Bell {
+    /// Wakes the thread.
+    pub(super) fn ring(&self) {
+        // It cannot be full before the thread has heard it.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+impl Ear {
+    /// Listens to what happens in these folders, and in no others from now on.
+    pub(super) fn watch(&mut self, folders: &BTreeSet<PathBuf>) {
+        self.watched.watch(folders);
+    }
+
+    /// Waits until somebody asks, and says that, or until the files are to be looked at again: `often` at most, after
+    /// something was written, and `seldom` otherwise, both from `begun` on.
+    pub(super) fn rest(&mut self, begun: Instant, often: Duration, seldom: Duration) -> bool {
+        let seldom = if self.watched.is_whole() { seldom } else { often };
+        let left = |longest: Duration| (begun + longest).saturating_duration_since(Instant::now());
+        (!self.news.written && self.wait(true, left(seldom))) || (self.news.written && self.wait(false, left(often)))
+    }
+
+    /// Takes it that something was written.
+    pub(super) fn expect_more(&mut self) {
+        self.news.written = true;
+    }
+
+    /// What was heard since this was asked last.
+    pub(super) fn news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Waits for a question, or for something that is written where it `listens`, but no longer than this. Says whether
+    /// there is a question.
+    fn wait(&mut self, listens: bool, longest: Duration) -> bool {
+        let until = Instant::now() + longest;
+        let mut fds = vec![PollFd::new(&*self.bell, PollFlags::IN)];
+        let events = self.watched.events().filter(|_| listens);
+        fds.extend(events.map(|events| PollFd::from_borrowed_fd(events, PollFlags::IN)));
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+            match poll(&mut fds, Some(&left)) {
+                Err(rustix::io::Errno::INTR) => {}
+                // Nothing to wait with: the time passes all the same.
+                Err(_) => {
+                    std::thread::sleep(longest);
+                    return false;
+                }
+                Ok(_) => break,
+            }
+        }
+        let is_asked = fds[0].revents().contains(PollFlags::IN);
+        let has_happened = fds.get(1).is_some_and(|events| !events.revents().is_empty());
+        drop(fds);
+        if is_asked {
+            let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+        }
+        if has_happened {
+            let news = self.watched.news();
+            self.news = News { written: true, moved: news.moved || self.news.moved };
+        }
+        is_asked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    /// What is heard in one rest that would last long.
+    fn heard(ear: &mut Ear) -> News {
+        assert!(!ear.rest(Instant::now(), Duration::ZERO, LONG), "nobody asked");
+        ear.news()
+    }
+
+    #[test]
+    fn what_is_written_and_what_comes_and_goes_is_heard_and_so_is_the_bell() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bell, mut ear) = bell().unwrap();
+        ear.watch(&[folder.path().to_owned()].into());
+        let path = folder.path().join("system.journal");
+        let mut file = fs::File::create(&path).unwrap();
+        assert_eq!(heard(&mut ear), News { written: true, moved: true });
+        file.write_all(b"x").unwrap();
+        assert_eq!(heard(&mut ear), News { written: true, moved: false });
+        // A question comes between, and loses nothing.
+        fs::remove_file(&path).unwrap();
+        bell.ring();
+        let begun = Instant::now();
+        assert!(ear.rest(begun, LONG, LONG), "asked");
+        assert_eq!(heard(&mut ear), News { written: true, moved: true });
+        assert!(begun.elapsed() < LONG);
+        assert!(!ear.rest(begun, Duration::ZERO, Duration::ZERO), "nothing more");
+        assert_eq!(ear.news(), News::default());
+    }
+
+    #[test]
+    fn much_that_is_written_is_looked_at_no_oftener_than_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_bell, mut ear) = bell().unwrap();
+        ear.watch(&[folder.path().to_owned()].into());
+        let (begun, often) = (Instant::now(), Duration::from_millis(200));
+        fs::write(folder.path().join("x"), "x").unwrap();
+        assert!(!ear.rest(begun, often, LONG));
+        assert!(begun.elapsed() >= often && begun.elapsed() < LONG);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_watched_is_looked_at_often() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_bell, mut ear) = bell().unwrap();
+        ear.watch(&[folder.path().to_owned(), folder.path().join("gone")].into());
+        let begun = Instant::now();
+        assert!(!ear.rest(begun, Duration::from_millis(10), LONG) && begun.elapsed() < LONG);
+    }
+}
