@@ -1,5 +1,8 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use mainstay_core::series::{Point, SeriesKey, Summary};
+use mainstay_core::time::Now;
 use proptest::prelude::*;
 
 use super::*;
