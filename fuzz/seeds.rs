@@ -100,9 +100,9 @@ fn wire_seeds() -> Vec<Vec<u8>> {
     seeds.extend(made(generate::facts()).iter().map(|facts| {
         agents(v1::agent_message::Of::Hello(v1::Hello { facts: Some(facts.into()), ..v1::Hello::default() }))
     }));
-    // Sessions of several summaries, in both forms.
+    // Sessions of several summaries, in each form.
     let summaries = made(generate::summary());
-    for form in [Form::Lists, Form::Columns] {
+    for form in [Form::Lists, Form::Columns, Form::Coded] {
         for few in summaries.chunks(3) {
             let mut writer = SummaryWriter::new(form);
             seeds.push(

@@ -109,6 +109,9 @@ impl Session {
     }
 
     fn push(&mut self, push: v1::Push) {
+        if !push.next.is_empty() {
+            self.summary(v1::Summary { columns: push.next, ..v1::Summary::default() });
+        }
         for def in push.define {
             let known = self.reader.definitions.len();
             if known < SERIES_MAX {
@@ -149,7 +152,7 @@ impl Session {
         if !summary.points.is_sorted_by(|a, b| a.0 < b.0) {
             return;
         }
-        for form in [Form::Lists, Form::Columns] {
+        for form in [Form::Lists, Form::Columns, Form::Coded] {
             let (mut reader, mut define) = (SummaryReader::default(), Vec::new());
             let wire = SummaryWriter::new(form).write(&summary, &mut define);
             for def in define {

@@ -222,6 +222,47 @@ fn the_kept_columns_are_the_summaries_that_they_were() {
 }
 
 #[test]
+fn coded_summaries_are_read_as_they_were_written() {
+    let key = |name: &str| Arc::new(SeriesKey::new(name, &[("device", "vda")]));
+    let summary = |second: u32| {
+        let whole = f64::from(second);
+        let load = Point::Gauge { last: whole / 4.0, min: 0.25, max: whole, mean: (whole / 4.0 + 0.25 + whole) / 3.0 };
+        Summary {
+            at: Now {
+                boot_ns: u64::from(second) * 1_000_000_007,
+                wall_ms: 1_795_400_000_000 + i64::from(second) * 1_000,
+            },
+            window_ms: second * 1_000,
+            samples: 3,
+            points: vec![
+                (key("node_disk_read_bytes_total"), Point::Counter(whole * whole * 4_096.0)),
+                (key("node_disk_reads_completed_total"), Point::Counter(whole * whole)),
+                (key("node_load1"), load),
+                (key("node_ratio"), Point::Counter(1.0 / 3.0 / whole)),
+            ],
+        }
+    };
+    let summaries = [10, 20, 30, 40].map(summary);
+    let (mut writer, mut reader) = (SummaryWriter::new(Form::Coded), SummaryReader::default());
+    for (seq, meant) in (1..).zip(summaries) {
+        let mut define = Vec::new();
+        let of = Some(item::Of::Summary(writer.write(&meant, &mut define)));
+        let push = v1::Push { define, items: vec![v1::Item { seq, of }], ..v1::Push::default() };
+        // The first one names its series, so that it does not follow.
+        let push = writer.brief(push, Some(seq - 1)).unwrap_or_else(|push| v1::Push { epoch: 0xe, ..push });
+        assert_eq!(push.next.is_empty(), seq == 1);
+        let push = v1::Push::decode(&*kept(&format!("agent-push-coded-{seq}"), &push)).unwrap();
+        push.define.into_iter().for_each(|def| reader.definitions.define(def, Arc::new).unwrap());
+        let summary = match push.items.into_iter().next() {
+            None => v1::Summary { columns: push.next, ..v1::Summary::default() },
+            Some(v1::Item { of: Some(item::Of::Summary(summary)), .. }) => summary,
+            Some(other) => panic!("{other:?}"),
+        };
+        assert_eq!(reader.read(summary).unwrap(), meant);
+    }
+}
+
+#[test]
 fn the_chain_over_the_kept_records_has_the_hash_that_it_always_had() {
     let mut head = Head::genesis(HostId([7; 16]));
     for (name, record) in records() {
@@ -300,7 +341,12 @@ fn change() -> v1::Item {
 fn push() -> v1::Push {
     let label = v1::Label { name: "cpu".to_owned(), value: "0".to_owned() };
     let key = v1::SeriesKey { name: "node_cpu_seconds_total".to_owned(), labels: vec![label] };
-    v1::Push { epoch: 0xe, define: vec![v1::SeriesDef { id: 1, key: Some(key) }], items: items(), zstd: Vec::new() }
+    v1::Push {
+        epoch: 0xe,
+        define: vec![v1::SeriesDef { id: 1, key: Some(key) }],
+        items: items(),
+        ..v1::Push::default()
+    }
 }
 
 #[test]
@@ -364,7 +410,7 @@ fn what_collectors_of_version_1_say_is_still_understood() {
         ("collector-welcome", Of::Welcome(welcome)),
         (
             "collector-ack",
-            Of::Ack(v1::Ack { epoch: 0xe, durable_seq: 42, ledger: Some(head()), credit_bytes: 1 << 20 }),
+            Of::Ack(v1::Ack { epoch: 0xe, durable_seq: 42, ledger: Some(head()), credit_bytes: 1 << 20, same: false }),
         ),
         ("collector-reject", Of::Reject(reject)),
         ("collector-policy-offer", Of::PolicyOffer(signed)),

@@ -29,6 +29,8 @@ pub(super) struct Packed {
     pub(super) push: v1::Push,
     /// When everything up to this is durable, it has arrived.
     pub(super) upto: u64,
+    /// The number of its last item.
+    pub(super) last_seq: Option<u64>,
     pub(super) bytes: usize,
     pub(super) items: usize,
 }
@@ -52,9 +54,11 @@ impl Takes {
     }
 }
 
-/// Packs items, in their order. `latest` is the summary that was put in last, with its number.
+/// Packs items, in their order, after the one of the number that was sent last in the session. `latest` is the summary that
+/// was put in last, with its number.
 pub(super) fn pack(
     items: Vec<Stored>,
+    last_seq: Option<u64>,
     epoch: Epoch,
     takes: Takes,
     summaries: &mut SummaryWriter,
@@ -78,10 +82,15 @@ pub(super) fn pack(
         upto = upto.max(if let Some(Of::Gap(gap)) = &of { gap.seq_to } else { seq });
         inner.items.push(v1::Item { seq, of });
     }
-    let items = inner.items.len();
-    let zstd = packing::pack(&inner.encode_to_vec(), ZSTD_LEVEL)?;
-    let push = v1::Push { epoch: epoch.0, zstd, ..v1::Push::default() };
-    Ok(Packed { bytes: push.encoded_len(), push, upto, items })
+    let (items, last_seq_now) = (inner.items.len(), inner.items.last().map(|item| item.seq));
+    let push = match summaries.brief(inner, last_seq) {
+        Ok(push) => push,
+        Err(inner) => {
+            let zstd = packing::pack(&inner.encode_to_vec(), ZSTD_LEVEL)?;
+            v1::Push { epoch: epoch.0, zstd, ..v1::Push::default() }
+        }
+    };
+    Ok(Packed { bytes: push.encoded_len(), push, upto, last_seq: last_seq_now.or(last_seq), items })
 }
 
 /// An item for the wire; `None` if the collector does not take it. A summary that is at hand need not be unpacked.

@@ -40,7 +40,9 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_MIN: Duration = Duration::from_secs(1);
 const PING_MAX: Duration = Duration::from_secs(60);
 /// What this build can do beyond version 1 of the session.
-const CAPABILITIES: [&str; 6] = ["zstd", "columns", "recordings", "scenes", "changes", "waits"];
+const CAPABILITIES: [&str; 7] = ["zstd", "columns", "recordings", "scenes", "changes", "waits", "brief"];
+/// However much else is said, the collector is told the time so often.
+const TELL_TIME_EVERY: Duration = Duration::from_secs(300);
 /// So many pings without any answer end the session.
 const PINGS_UNANSWERED_MAX: u32 = 3;
 /// How long to wait at least where only an operator can help.
@@ -57,12 +59,17 @@ struct Live {
     takes: Takes,
     summaries: SummaryWriter,
     in_flight: VecDeque<InFlight>,
+    /// The number of the item that was sent last.
+    last_seq: Option<u64>,
+    /// The last acknowledgement that said all.
+    told: v1::Ack,
     credit: usize,
     /// Whether the spool may hold something that was not sent.
     more: bool,
     ping_every: Duration,
     heard: Instant,
     pinged: Instant,
+    pushed: Instant,
     renew_at: Instant,
 }
 
@@ -156,11 +163,14 @@ impl Uplink {
             takes: Takes::of(&welcome.capabilities),
             summaries: SummaryWriter::new(Form::of(&welcome.capabilities)),
             in_flight: VecDeque::new(),
+            last_seq: None,
+            told: v1::Ack::default(),
             credit: credit(welcome.credit_bytes),
             more: true,
             ping_every,
             heard: now,
             pinged: now,
+            pushed: now,
             renew_at: now + self.renew_in(),
         };
         for result in std::mem::take(&mut self.waiting.results) {
@@ -219,8 +229,11 @@ impl Uplink {
     /// Waits for the next thing to happen, and does what follows.
     async fn step(&mut self, live: &mut Live) -> Result<(), End> {
         let may_push = live.more && live.has_credit();
-        // No second ping before the first had its time.
-        let ping_at = live.heard.max(live.pinged) + live.ping_every;
+        // No second ping before the first had its time, and none where a push says as much.
+        let idle_since = live.heard.max(live.pinged).max(live.pushed);
+        // A collector that takes nothing says with its answer when it does again.
+        let every = if live.credit == 0 { live.ping_every.min(PING_EVERY) } else { live.ping_every };
+        let ping_at = (idle_since + every).min(live.pinged + TELL_TIME_EVERY);
         let patience = live.patience();
         let event = tokio::select! {
             biased;
@@ -253,7 +266,7 @@ impl Uplink {
     }
 
     async fn push(&mut self, live: &mut Live) -> Result<(), End> {
-        let (bytes_max, epoch, takes) = (self.push_bytes, live.epoch, live.takes);
+        let (bytes_max, epoch, takes, last_seq) = (self.push_bytes, live.epoch, live.takes, live.last_seq);
         let (ledger, mut summaries) = (self.sources.ledger.clone(), std::mem::take(&mut live.summaries));
         let packed = self
             .on_spool(move |spool, _| {
@@ -263,17 +276,19 @@ impl Uplink {
                 if items.is_empty() {
                     return Ok((None, more, summaries));
                 }
-                let packed = push::pack(items, epoch, takes, &mut summaries, spool.take_latest(), &ledger)?;
+                let packed = push::pack(items, last_seq, epoch, takes, &mut summaries, spool.take_latest(), &ledger)?;
                 Ok::<_, std::io::Error>((Some(packed), more, summaries))
             })
             .await?;
         let (packed, more, summaries) =
             packed.map_err(|error| End::broken(format!("the spool cannot be read: {error}")))?;
         (live.summaries, live.more) = (summaries, more);
-        let Some(Packed { push, upto, bytes, items }) = packed else { return Ok(()) };
+        let Some(Packed { push, upto, last_seq, bytes, items }) = packed else { return Ok(()) };
         UplinkCounters::add(&self.counters.pushed_bytes, bytes as u64);
         UplinkCounters::add(&self.counters.items, items as u64);
-        live.in_flight.push_back(InFlight { upto, bytes, sent: Instant::now() });
+        live.last_seq = last_seq;
+        live.pushed = Instant::now();
+        live.in_flight.push_back(InFlight { upto, bytes, sent: live.pushed });
         self.say(live, Say::Push(push)).await
     }
 
@@ -335,7 +350,14 @@ impl Uplink {
     async fn heard(&mut self, live: &mut Live, message: v1::CollectorMessage) -> Result<(), End> {
         live.heard = Instant::now();
         match message.of {
-            Some(Hear::Ack(ack)) => self.acked(live, &ack).await?,
+            Some(Hear::Ack(ack)) if ack.same => {
+                let ack = v1::Ack { durable_seq: ack.durable_seq, ..live.told.clone() };
+                self.acked(live, &ack).await?;
+            }
+            Some(Hear::Ack(ack)) => {
+                self.acked(live, &ack).await?;
+                live.told = ack;
+            }
             Some(Hear::Reject(reject)) => return Err(self.refused(&reject)),
             Some(Hear::PolicyOffer(signed)) => self.tell(Inbound::PolicyOffer(signed_bytes(signed))).await,
             Some(Hear::Lease(reply)) => {

@@ -57,6 +57,11 @@ pub(crate) struct State {
     paused: bool,
     /// Takes summaries as columns; they are read as they come.
     pub(crate) columns: bool,
+    /// Takes coded summaries, those that follow without an envelope, and says only what is new in acknowledgements.
+    pub(crate) coded: bool,
+    pub(crate) briefs: u64,
+    last_seq: Option<u64>,
+    told: v1::Ack,
     /// Takes recordings and scenes.
     pub(crate) evidence: bool,
     /// Takes changes of the host.
@@ -72,7 +77,8 @@ impl State {
         let columns = self.columns.then_some("columns").into_iter();
         let evidence = ["recordings", "scenes"].into_iter().filter(|_| self.evidence);
         let changes = self.changes.then_some("changes");
-        columns.chain(evidence).chain(changes).map(str::to_owned).collect()
+        let coded = self.coded.then_some("coded");
+        columns.chain(evidence).chain(changes).chain(coded).map(str::to_owned).collect()
     }
 
     pub(crate) fn durable(&self) -> u64 {
@@ -80,9 +86,38 @@ impl State {
         self.marks.acknowledged(Epoch(epoch)).0
     }
 
+    fn epoch(&self) -> u64 {
+        self.hellos.last().map_or(0, |hello| hello.epoch)
+    }
+
+    fn open(&mut self, push: v1::Push) -> v1::Push {
+        let inner = if push.next.is_empty() {
+            assert_eq!(push.epoch, self.epoch());
+            v1::Push::decode(&*zstd::bulk::decompress(&push.zstd, 8 << 20).unwrap()).unwrap()
+        } else {
+            assert!(self.coded && push.zstd.is_empty());
+            self.briefs += 1;
+            let summary = v1::Summary { columns: push.next, ..v1::Summary::default() };
+            let of = Some(v1::item::Of::Summary(summary));
+            let items = vec![v1::Item { seq: self.last_seq.unwrap() + 1, of }];
+            v1::Push { items, ..v1::Push::default() }
+        };
+        self.last_seq = inner.items.last().map(|item| item.seq);
+        v1::Push { epoch: self.epoch(), ..inner }
+    }
+
+    fn brief(&mut self, ack: v1::Ack) -> v1::Ack {
+        let same = v1::Ack { durable_seq: ack.durable_seq, ..self.told.clone() };
+        if self.coded && ack == same {
+            return v1::Ack { durable_seq: ack.durable_seq, same: true, ..v1::Ack::default() };
+        }
+        self.told = ack.clone();
+        ack
+    }
+
     fn take(&mut self, push: v1::Push) {
-        let inner = zstd::bulk::decompress(&push.zstd, 8 << 20).unwrap();
-        let inner = v1::Push::decode(&*inner).unwrap();
+        let push = self.open(push);
+        let (epoch, inner) = (push.epoch, push);
         self.pushes += 1;
         for def in inner.define {
             self.reader.definitions.define(def.clone(), Arc::new).unwrap();
@@ -92,7 +127,7 @@ impl State {
             if let Some(v1::item::Of::Summary(summary)) = &item.of {
                 self.summaries.insert(item.seq, self.reader.read(summary.clone()).unwrap());
             }
-            match self.marks.admit(Epoch(push.epoch), Seq(item.seq)) {
+            match self.marks.admit(Epoch(epoch), Seq(item.seq)) {
                 Admit::New => {}
                 Admit::Duplicate => self.duplicates += 1,
                 Admit::Refused { .. } => panic!("out of order: {item:?}"),
@@ -100,7 +135,7 @@ impl State {
             match &item.of {
                 Some(v1::item::Of::Gap(gap)) => {
                     let lost = Gap { first: Seq(gap.seq_from), last: Seq(gap.seq_to) };
-                    self.marks.declare_lost(Epoch(push.epoch), lost);
+                    self.marks.declare_lost(Epoch(epoch), lost);
                     self.gaps.push(gap.clone());
                 }
                 Some(v1::item::Of::Ledger(entry)) => self.ledger = self.ledger.max(entry.index),
@@ -111,7 +146,7 @@ impl State {
     }
 
     fn leave(&mut self, push: v1::Push) {
-        let inner = v1::Push::decode(&*zstd::bulk::decompress(&push.zstd, 8 << 20).unwrap()).unwrap();
+        let inner = self.open(push);
         for def in inner.define {
             self.reader.definitions.define(def, Arc::new).unwrap();
         }
@@ -240,6 +275,7 @@ impl Fake {
         let (welcome, more) = self.with(|state| {
             // Both sides of a session begin with nothing.
             state.reader = SummaryReader::default();
+            (state.last_seq, state.told) = (None, v1::Ack::default());
             let welcome = v1::Welcome {
                 version: 1,
                 capabilities: state.capabilities(),
@@ -258,25 +294,29 @@ impl Fake {
         while let Ok(Some(message)) = stream.message().await {
             match message.of {
                 Some(Said::Push(push)) => {
-                    let epoch = push.epoch;
                     let (ack, end) = self.change(|state| {
                         if state.full {
                             state.leave(push);
                             let (durable_seq, ledger) = (state.durable(), state.head());
-                            return (Some(v1::Ack { epoch, durable_seq, ledger, credit_bytes: 0 }), false);
+                            let ack = v1::Ack { epoch: state.epoch(), durable_seq, ledger, ..v1::Ack::default() };
+                            return (Some(state.brief(ack)), false);
                         }
                         state.take(push);
                         if state.lose_acks > 0 {
                             state.lose_acks -= 1;
                             return (None, state.lose_acks == 0);
                         }
+                        if state.withhold {
+                            return (None, false);
+                        }
                         let ack = v1::Ack {
-                            epoch,
+                            epoch: state.epoch(),
                             durable_seq: state.durable(),
                             ledger: state.head(),
                             credit_bytes: state.credit,
+                            same: false,
                         };
-                        ((!state.withhold).then_some(ack), false)
+                        (Some(state.brief(ack)), false)
                     });
                     if let Some(ack) = ack {
                         send(Say::Ack(ack)).await;
@@ -292,7 +332,8 @@ impl Fake {
                             return None;
                         }
                         let (durable_seq, ledger, credit_bytes) = (state.durable(), state.head(), state.credit);
-                        Some(v1::Ack { epoch: state.hellos.last()?.epoch, durable_seq, ledger, credit_bytes })
+                        let ack = v1::Ack { epoch: state.epoch(), durable_seq, ledger, credit_bytes, same: false };
+                        Some(state.brief(ack))
                     });
                     if let Some(ack) = again {
                         send(Say::Ack(ack)).await;

@@ -85,6 +85,36 @@ async fn summaries_go_as_columns_where_the_collector_reads_them_and_anew_in_ever
 }
 
 #[tokio::test]
+async fn a_summary_that_follows_goes_alone_and_only_what_is_new_is_acknowledged() {
+    let fake = Fake::start().await;
+    let host = Host::enrolled(&fake).await;
+    fake.with(|state| (state.columns, state.coded) = (true, true));
+    let (_uplink, mut inbound) = host.connect();
+    told(&mut inbound, "what Welcome says", durable(0)).await;
+    for (seq, value) in (1..).zip([1.5, 2.25, 1.0 / 3.0]) {
+        host.summary(value);
+        told(&mut inbound, "a summary", durable(seq)).await;
+    }
+    host.finding(4);
+    told(&mut inbound, "a finding", durable(4)).await;
+    fake.with(|state| (state.briefs, state.full) = (state.briefs + 100, true));
+    host.summary(7.0);
+    told(&mut inbound, "that it was not taken", durable(4)).await;
+    fake.with(|state| state.full = false);
+    told(&mut inbound, "that it was taken then", durable(5)).await;
+    host.summary(8.0);
+    told(&mut inbound, "the last", durable(6)).await;
+    fake.with(|state| {
+        assert!(state.hellos[0].capabilities.iter().any(|one| one == "brief"));
+        let values: Vec<_> = state.summaries.iter().map(|(seq, summary)| (*seq, summary.points[0].1)).collect();
+        let same = |value: f64| Point::Gauge { last: value, min: value, max: value, mean: value };
+        assert_eq!(values, [(1, 1.5), (2, 2.25), (3, 1.0 / 3.0), (5, 7.0), (6, 8.0)].map(|(seq, v)| (seq, same(v))));
+        // The first named its series; what was not taken came again with its number.
+        assert_eq!((state.hellos.len(), state.duplicates, state.gaps.len(), state.briefs), (1, 0, 0, 100 + 2 + 2));
+    });
+}
+
+#[tokio::test]
 async fn recordings_and_scenes_go_to_a_collector_that_takes_them_and_to_no_other() {
     let fake = Fake::start().await;
     let host = Host::enrolled(&fake).await;

@@ -36,6 +36,8 @@ pub const GAPS_MAX: usize = 256;
 const SCENE_BYTES_MAX: usize = 128 * 1024;
 /// The capability of agents that keep what they are given no credit for, and go on in the same session.
 const WAITS: &str = "waits";
+/// The capability of agents that remember the acknowledgement before.
+const BRIEF: &str = "brief";
 /// zstd's window: what a frame may ask for in memory.
 const WINDOW_LOG_MAX: u32 = 23;
 
@@ -51,6 +53,11 @@ pub struct Ingest {
     waits: bool,
     /// It was given none: what it sends is read and not taken, until it is given some again.
     paused: bool,
+    /// The number of the last item that was read.
+    last_seq: Option<u64>,
+    /// Whether the agent remembers the acknowledgement before, and what that said but for its number.
+    remembers: bool,
+    told: Option<(Option<v1::LedgerHead>, u32)>,
 }
 
 /// What one push comes to before it is durable.
@@ -73,8 +80,11 @@ impl Ingest {
     #[must_use]
     pub fn new(hub: Arc<Hub>, host: HostId, session: u64, epoch: u64) -> Self {
         let live = |hub: &Hub| hub.state().hosts.get(&host).and_then(|host| host.live.clone());
-        let waits = live(&hub).is_some_and(|live| live.capabilities.contains(WAITS));
-        Self { hub, host, session, epoch, book: SeriesBook::default(), waits, paused: false }
+        let live = live(&hub);
+        let says = |word| live.as_ref().is_some_and(|live| live.capabilities.contains(word));
+        let (waits, remembers) = (says(WAITS), says(BRIEF));
+        let book = SeriesBook::default();
+        Self { hub, host, session, epoch, book, waits, paused: false, last_seq: None, remembers, told: None }
     }
 
     /// Takes one push.
@@ -84,7 +94,8 @@ impl Ingest {
     pub async fn push(&mut self, push: v1::Push) -> Result<v1::Ack, v1::Reject> {
         let started = Instant::now();
         let bytes = push.encoded_len().max(push.zstd.len());
-        let push = unpack(push)?;
+        let push = if push.next.is_empty() { unpack(push)? } else { self.follow(push)? };
+        self.last_seq = push.items.last().map(|item| item.seq).or(self.last_seq);
         if push.epoch != self.epoch {
             return Err(malformed(format!("a push of epoch {:016x} in a session of {:016x}", push.epoch, self.epoch)));
         }
@@ -112,6 +123,31 @@ impl Ingest {
         ack.map(|ack| v1::Ack { credit_bytes: credit(started.elapsed()), ..ack })
     }
 
+    /// A push that is nothing but the summary after the last item.
+    fn follow(&self, push: v1::Push) -> Result<v1::Push, v1::Reject> {
+        let columns = push.next;
+        if !(push.items.is_empty() && push.define.is_empty() && push.zstd.is_empty()) {
+            return Err(malformed("a push is a next summary or something else, but not both".to_owned()));
+        }
+        let Some(seq) = self.last_seq.and_then(|last| last.checked_add(1)) else {
+            return Err(malformed("a next summary comes after no item of this session".to_owned()));
+        };
+        let summary = v1::Summary { columns, ..v1::Summary::default() };
+        let items = vec![v1::Item { seq, of: Some(v1::item::Of::Summary(summary)) }];
+        let epoch = if push.epoch == 0 { self.epoch } else { push.epoch };
+        Ok(v1::Push { epoch, items, ..v1::Push::default() })
+    }
+
+    /// An acknowledgement as it is said to this agent: without what stood in the one before, if it remembers that.
+    pub fn brief(&mut self, ack: v1::Ack) -> v1::Ack {
+        let told = Some((ack.ledger.clone(), ack.credit_bytes));
+        if self.remembers && self.told == told {
+            return v1::Ack { durable_seq: ack.durable_seq, same: true, ..v1::Ack::default() };
+        }
+        self.told = told;
+        ack
+    }
+
     /// Credit again for an agent that was given none, once there is room.
     pub fn resume(&mut self) -> Option<v1::Ack> {
         if !self.paused || self.hub.store.room().check().is_err() {
@@ -137,7 +173,7 @@ impl Ingest {
         let state = self.hub.state();
         let host = state.hosts.get(&self.host).ok_or_else(not_enrolled)?;
         let durable_seq = host.mark.marks().acknowledged(Epoch(self.epoch)).0;
-        Ok(v1::Ack { epoch: self.epoch, durable_seq, ledger: host.mark.ledger.clone(), credit_bytes })
+        Ok(v1::Ack { epoch: self.epoch, durable_seq, ledger: host.mark.ledger.clone(), credit_bytes, same: false })
     }
 
     fn lock(&self) -> Result<Arc<tokio::sync::Mutex<()>>, v1::Reject> {
@@ -301,6 +337,7 @@ impl Ingest {
             durable_seq: marks.acknowledged(Epoch(self.epoch)).0,
             ledger: mark.ledger.clone(),
             credit_bytes: CREDIT_MAX,
+            same: false,
         };
         if let Some(host) = hub.state().hosts.get_mut(&self.host) {
             // What other messages of this session changed meanwhile stays.

@@ -33,14 +33,14 @@ use crate::store::keys::{LeaseKey, MarkKey, OrderKey};
 /// Most messages that wait to be sent to one agent. Answers wait; offers and orders are given up
 /// and come again with the next session.
 pub(super) const OUTBOX_MAX: usize = 64;
-/// How often an agent that has nothing to say should say so.
-pub const PING_EVERY: Duration = Duration::from_secs(10);
-/// A session without a word for this long is over.
+/// How often an agent that has nothing to say should say so: less often than summaries come, which say as much.
+pub const PING_EVERY: Duration = Duration::from_secs(15);
+/// A session without a word for this long is over: two pings and some.
 const QUIET_MAX: Duration = Duration::from_secs(35);
 /// Longest wait for Hello.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// What this build can do beyond version 1.
-pub const CAPABILITIES: [&str; 6] = ["zstd", "columns", "units", "recordings", "scenes", "changes"];
+pub const CAPABILITIES: [&str; 7] = ["zstd", "columns", "units", "coded", "recordings", "scenes", "changes"];
 
 /// The service for agents.
 #[derive(Debug, Clone)]
@@ -214,7 +214,7 @@ impl Session {
         match message.of {
             Some(FromAgent::Push(push)) => {
                 let ack = ingest.push(push).await?;
-                self.out.send(ToAgent::Ack(ack)).await;
+                self.out.send(ToAgent::Ack(ingest.brief(ack))).await;
             }
             Some(FromAgent::Ping(ping)) => {
                 let now_ms = clock::wall_ms();
@@ -224,7 +224,7 @@ impl Session {
                 });
                 self.out.send(ToAgent::Pong(v1::Pong { wall_ms: now_ms })).await;
                 if let Some(ack) = ingest.resume() {
-                    self.out.send(ToAgent::Ack(ack)).await;
+                    self.out.send(ToAgent::Ack(ingest.brief(ack))).await;
                 }
             }
             Some(FromAgent::Lease(request)) => {

@@ -1,9 +1,14 @@
 //! Sessions: exactly once, in spite of lost acknowledgements, restarts and liars.
 
+use std::sync::Arc;
+
 use mainstay_collector::clock;
 use mainstay_collector::ingest::HANDOVER_MS;
 use mainstay_collector::store::keys::{DecisionKey, LedgerKey};
 use mainstay_core::id::HostId;
+use mainstay_core::series::{Point, SeriesKey, Summary};
+use mainstay_core::time::Now;
+use mainstay_proto::convert::{Form, SummaryWriter};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Of as Say;
 use mainstay_proto::v1::collector_message::Of as Hear;
@@ -121,6 +126,8 @@ async fn what_no_honest_agent_says_is_refused_with_the_reason_and_harms_nobody_e
         ),
         ("malformed", push(v1::Push { items: vec![item(1, v1::item::Of::Gap(lying_gap))], ..Default::default() })),
         ("malformed", push(v1::Push { items: vec![item(1, v1::item::Of::Ledger(entry))], ..Default::default() })),
+        ("malformed", push(v1::Push { next: vec![8], ..Default::default() })),
+        ("malformed", push(v1::Push { next: vec![8], define: definitions(), ..Default::default() })),
         ("malformed", Say::Push(v1::Push { epoch: EPOCH + 1, ..Default::default() })),
         ("malformed", Say::Hello(hello("web-1"))),
         ("too_large", push(v1::Push { zstd: vec![7; 9 * 1024 * 1024], ..Default::default() })),
@@ -137,6 +144,51 @@ async fn what_no_honest_agent_says_is_refused_with_the_reason_and_harms_nobody_e
     drop(agent);
     let fine = item(1, v1::item::Of::Finding(finding(1, "a.service", "open", WALL)));
     assert_eq!(honest.acked(vec![fine]).await.durable_seq, 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_next_summary_follows_the_last_item_and_an_acknowledgement_the_one_before() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let remembers = v1::Hello { capabilities: vec!["brief".to_owned()], ..hello("web-1") };
+    let (mut agent, welcome) = Agent::open(&world.address(), &papers, remembers).await;
+    assert!(welcome.capabilities.iter().any(|word| word == "coded"));
+    let key = Arc::new(SeriesKey::new("node_load1", &[]));
+    let summary = |n: u32| Summary {
+        at: Now { boot_ns: u64::from(n) * 1_000_000_000, wall_ms: WALL + i64::from(n) * 1_000 },
+        window_ms: 1_000,
+        samples: 1,
+        points: vec![(key.clone(), Point::Counter(f64::from(n)))],
+    };
+    let mut writer = SummaryWriter::new(Form::of(&welcome.capabilities));
+    let mut written = |n: u32| {
+        let mut define = Vec::new();
+        let of = v1::item::Of::Summary(writer.write(&summary(n), &mut define));
+        let push = v1::Push { epoch: EPOCH, define, items: vec![item(n.into(), of)], ..Default::default() };
+        writer.brief(push, Some(u64::from(n) - 1)).unwrap_or_else(|push| push)
+    };
+    let mut acks = Vec::new();
+    for n in 1..=3 {
+        let push = written(n);
+        assert_eq!(push.next.is_empty(), n == 1, "the first names its series");
+        agent.say(Say::Push(push)).await;
+        let Some(Hear::Ack(ack)) = agent.hear().await else { panic!("{n} is acknowledged") };
+        acks.push(ack);
+    }
+    assert_eq!((acks[0].epoch, acks[0].durable_seq, acks[0].same), (EPOCH, 1, false));
+    for (seq, ack) in (2..).zip(&acks[1..]) {
+        assert_eq!(*ack, v1::Ack { durable_seq: seq, same: true, ..Default::default() });
+    }
+    // One that says more than it should is refused with the place, and what was taken stays.
+    let mut longer = written(4);
+    longer.next.extend([0, 0]);
+    agent.say(Say::Push(longer)).await;
+    let refusal = agent.rejected().await;
+    assert_eq!(refusal.reason, "malformed");
+    assert!(refusal.text.contains("item 4") && refusal.text.contains("2 bytes follow"), "{refusal:?}");
+    let (_agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    assert_eq!(welcome.durable_seq, 3);
     world.stop().await;
 }
 

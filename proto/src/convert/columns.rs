@@ -19,35 +19,51 @@
 //! before unless `forms` says otherwise. Counters are second differences where flag 2 is set, else first ones. A mean is
 //! the sum of the window over its samples; what rounding left of it are the ulps, none where flag 4 is not set. A series
 //! that did not change has the value it had at the end of the summary before, a gauge throughout the window.
+//!
+//! Where flag 8 is set what follows the edits is *coded* instead (`coded.rs`), for readers with the capability `coded`:
+//!
+//! ```text
+//! summary = flags u8 | [edits] | bits: clocks, then for each series whether it changed [form] [step] [how a gauge went]
+//! bits    = decisions of an arithmetic coder, each at the price of its chance, which both sides learn (`chance.rs`)
+//! ```
 
+mod chance;
 mod clocks;
+mod coded;
 mod entry;
+mod odds;
 mod reader;
 mod rows;
+mod seen;
+mod way;
 
 use std::sync::Arc;
 
 use mainstay_core::series::Summary;
 use prost::encoding::encode_varint;
 
+use self::chance::{BitReader, BitWriter};
 use self::clocks::Clocks;
 pub(super) use self::entry::Entry;
-use self::entry::{GAUGE, PLACES, RAW};
-use self::reader::{Reader, bad};
+use self::entry::{NOWHERE, form_of};
+use self::odds::Odds;
+use self::reader::{Reader, bad, short};
 use self::rows::Rows;
-use super::series::{Definitions, Dictionary};
+use super::series::{Definitions, Dictionary, Form};
 use super::{ConvertError, Problem};
 use crate::v1;
 
 const EDITED: u8 = 1;
 const SECOND: u8 = 2;
 const ULPS: u8 = 4;
+const CODED: u8 = 8;
 
 /// The state of one side. Both begin with an empty one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Columns {
     entries: Vec<Entry>,
     clocks: Clocks,
+    odds: Odds,
 }
 
 impl Columns {
@@ -56,12 +72,12 @@ impl Columns {
         &self.entries
     }
 
-    /// Writes a summary, whose points are sorted by their series, with units if its reader knows them. Definitions that the
-    /// reader needs first are added to `define`.
+    /// Writes a summary, whose points are sorted by their series, in a form other than lists. Definitions that the reader needs
+    /// first are added to `define`.
     pub(super) fn write(
         &mut self,
         summary: &Summary,
-        units: bool,
+        form: Form,
         dictionary: &mut Dictionary,
         define: &mut Vec<v1::SeriesDef>,
     ) -> Vec<u8> {
@@ -71,6 +87,13 @@ impl Columns {
             flags |= EDITED;
             self.edit(summary, dictionary, define, &mut edits);
         }
+        if form == Form::Coded {
+            let mut bits = BitWriter::behind([&[flags | CODED][..], &edits].concat());
+            // Only a reader finds anything wrong.
+            let _ = self.code(&mut bits, Some(summary), |_, _| {});
+            return bits.end();
+        }
+        let units = form == Form::Units;
         let mut body = Vec::new();
         let (mut bitmap, mut forms, mut rows) = (vec![0; self.entries.len().div_ceil(8)], Vec::new(), Rows::default());
         let mut gap = 0;
@@ -142,6 +165,7 @@ impl Columns {
             removed.push(old);
             old = 0;
         }
+        self.renumber();
         encode_varint(removed.len() as u64, out);
         removed.into_iter().for_each(|gap| encode_varint(gap, out));
         encode_varint(inserted.len() as u64, out);
@@ -158,12 +182,17 @@ impl Columns {
     pub(super) fn read(&mut self, bytes: &[u8], definitions: &Definitions) -> Result<Summary, ConvertError> {
         let mut reader = Reader { rest: bytes };
         let flags = reader.byte("flags")?;
-        if flags & !(EDITED | SECOND | ULPS) != 0 {
+        if flags & !(EDITED | SECOND | ULPS | CODED) != 0 || flags & CODED != 0 && flags & (SECOND | ULPS) != 0 {
             return Err(bad("flags", format!("{flags:#x} has bits that this build does not know")));
         }
-        self.clocks.read(&mut reader)?;
+        if flags & CODED == 0 {
+            self.clocks.read(&mut reader)?;
+        }
         if flags & EDITED != 0 {
             self.read_edits(&mut reader, definitions)?;
+        }
+        if flags & CODED != 0 {
+            return self.read_coded(reader.rest);
         }
         self.read_changes(&mut reader)?;
         let samples = self.clocks.samples;
@@ -182,6 +211,34 @@ impl Columns {
             points.push((Arc::clone(&entry.key), point));
         }
         Ok(Summary { at: self.clocks.at, window_ms: self.clocks.window_ms, samples, points })
+    }
+
+    fn read_coded(&mut self, bytes: &[u8]) -> Result<Summary, ConvertError> {
+        let (mut bits, mut points) = (BitReader::new(bytes), Vec::with_capacity(self.entries.len()));
+        self.code(&mut bits, None, |key, point| points.push((Arc::clone(key), point)))?;
+        bits.end().map_err(|over| match over {
+            1.. => bad("columns", format!("{over} bytes follow the summary")),
+            0 => bad("columns", "its last byte is another than a writer's".to_owned()),
+            _ => short("columns"),
+        })?;
+        Ok(Summary { at: self.clocks.at, window_ms: self.clocks.window_ms, samples: self.clocks.samples, points })
+    }
+
+    /// Says of each series where it is now, and where its twin is, if that is still there.
+    fn renumber(&mut self) {
+        let known =
+            self.entries.iter().filter(|entry| entry.at != NOWHERE).map(|entry| usize::from(entry.at) + 1).max();
+        let mut moved = vec![NOWHERE; known.unwrap_or(0)];
+        for (at, entry) in (0..NOWHERE).zip(&self.entries).filter(|(_, entry)| entry.at != NOWHERE) {
+            moved[usize::from(entry.at)] = at;
+        }
+        for (at, entry) in (0..).zip(&mut self.entries) {
+            entry.at = u16::try_from(at).unwrap_or(NOWHERE);
+            entry.twin = moved.get(usize::from(entry.twin)).copied().unwrap_or(NOWHERE);
+            if entry.twin == NOWHERE {
+                entry.score = 0;
+            }
+        }
     }
 
     fn read_edits(&mut self, reader: &mut Reader<'_>, definitions: &Definitions) -> Result<(), ConvertError> {
@@ -208,6 +265,7 @@ impl Columns {
         }
         // They change rarely, and a collector has them of ten thousand sessions.
         self.entries.shrink_to_fit();
+        self.renumber();
         Ok(())
     }
 
@@ -220,9 +278,7 @@ impl Columns {
         for _ in 0..reader.count("forms")? {
             let gap = reader.gap("forms", entries.len())?;
             let form = reader.byte("forms")?;
-            if form & !(GAUGE | RAW) != 0 || (form & RAW != RAW && usize::from(form & RAW) >= PLACES.len()) {
-                return Err(bad("forms", format!("{form:#x} is no form")));
-            }
+            let form = form_of(form).ok_or_else(|| bad("forms", format!("{form:#x} is no form")))?;
             let entry = entries.nth(gap).filter(|entry| entry.changed);
             entry.ok_or_else(|| bad("forms", "the form of a series that did not change".to_owned()))?.reform(form);
         }

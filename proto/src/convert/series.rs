@@ -167,6 +167,8 @@ pub enum Form {
     Columns,
     /// The same, and what is a number of pages in pages: what a collector with the capability `units` reads too.
     Units,
+    /// The same numbers at the price that was to be expected: what a collector with the capability `coded` reads too.
+    Coded,
 }
 
 impl Form {
@@ -174,10 +176,11 @@ impl Form {
     #[must_use]
     pub fn of(capabilities: &[String]) -> Self {
         let says = |word: &str| capabilities.iter().any(|one| one == word);
-        match (says("columns"), says("units")) {
-            (false, _) => Self::Lists,
-            (true, false) => Self::Columns,
-            (true, true) => Self::Units,
+        match (says("columns"), says("units"), says("coded")) {
+            (false, ..) => Self::Lists,
+            (true, _, true) => Self::Coded,
+            (true, false, false) => Self::Columns,
+            (true, true, false) => Self::Units,
         }
     }
 }
@@ -209,10 +212,27 @@ impl SummaryWriter {
     pub fn write(&mut self, summary: &Summary, define: &mut Vec<v1::SeriesDef>) -> v1::Summary {
         match self.form {
             Form::Lists => self.dictionary.summary(summary, define),
-            Form::Columns | Form::Units => v1::Summary {
-                columns: self.columns.write(summary, self.form == Form::Units, &mut self.dictionary, define),
+            form => v1::Summary {
+                columns: self.columns.write(summary, form, &mut self.dictionary, define),
                 ..v1::Summary::default()
             },
+        }
+    }
+
+    /// A push in as few bytes as it takes, if it is nothing but a coded summary that follows the item which was sent last in
+    /// this session; else the push as it was.
+    ///
+    /// # Errors
+    /// With the push that it is not.
+    pub fn brief(&self, mut push: v1::Push, last_seq: Option<u64>) -> Result<v1::Push, v1::Push> {
+        let follows = |seq: u64| last_seq.is_some_and(|last| last.checked_add(1) == Some(seq));
+        match &mut push.items[..] {
+            [v1::Item { seq, of: Some(v1::item::Of::Summary(summary)) }]
+                if self.form == Form::Coded && push.define.is_empty() && follows(*seq) =>
+            {
+                Ok(v1::Push { next: std::mem::take(&mut summary.columns), ..v1::Push::default() })
+            }
+            _ => Err(push),
         }
     }
 }

@@ -5,18 +5,27 @@ use std::sync::Arc;
 use mainstay_core::series::{Point, SeriesKey};
 
 /// What a form says of its kind.
-pub(super) const GAUGE: u8 = 16;
+const GAUGE: u8 = 16;
 /// The places of what is no whole number of anything.
-pub(super) const RAW: u8 = 15;
+const RAW: u8 = 15;
 /// What a value is multiplied with, by form: decimal places, of which a clock's offset has most, and then units.
-pub(super) const PLACES: [f64; 13] =
+const PLACES: [f64; 13] =
     [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1.0 / 512.0, 1.0 / 1024.0, 1.0 / 4096.0];
 /// The first form that is a unit.
-pub(super) const UNITS: usize = 10;
+const UNITS: usize = 10;
 /// Whole numbers up to here are exact as `f64`.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 /// A mean that is further from its sum than this is no mean of so many samples.
 const ULPS_MAX: u64 = 64;
+
+/// The place of no series.
+pub(super) const NOWHERE: u16 = u16::MAX;
+
+/// A form that was read, if it is one.
+pub(super) fn form_of(byte: u8) -> Option<u8> {
+    let is_form = byte & !(GAUGE | RAW) == 0 && (byte & RAW == RAW || usize::from(byte & RAW) < PLACES.len());
+    is_form.then_some(byte)
+}
 
 /// What both sides remember of one series.
 #[derive(Debug, Clone)]
@@ -27,16 +36,48 @@ pub(in crate::convert) struct Entry {
     /// Whether it was written before, by a writer.
     pub(super) settled: bool,
     pub(super) changed: bool,
-    /// The value at the end of the summary before: its bits, and times ten to the power of its places.
+    /// The bits of its value at the end of the summary before.
     pub(super) bits: u64,
-    pub(super) whole: i64,
-    /// By how much `whole` changed then.
+    /// By how much that changed, as a whole number: then, or where summaries are coded, when it last changed.
     pub(super) step: i64,
+    /// Its place among the series, and that of the one that moves as it does, of which `odds.rs` learns.
+    pub(super) at: u16,
+    pub(super) twin: u16,
+    /// How much better the twin foretells it than its own last step, and how often it did exactly, lately.
+    pub(super) score: i8,
+    pub(super) exact: u8,
+    /// Expected lengths, in quarters of a bit: of what is left of its steps, of that beside the twin, and of how far extremes
+    /// lie from where they were expected.
+    pub(super) length: u8,
+    pub(super) twin_length: u8,
+    pub(super) side_length: u8,
+    /// How often its windows had two values only.
+    pub(super) twos: u8,
+    /// How often it changes, in parts of 256, and whether it did, the last eight times.
+    pub(super) often: u8,
+    pub(super) lately: u8,
 }
 
 impl Entry {
     pub(super) fn new(key: Arc<SeriesKey>) -> Self {
-        Self { key, form: 0, settled: false, changed: false, bits: 0, whole: 0, step: 0 }
+        Self {
+            key,
+            form: 0,
+            settled: false,
+            changed: false,
+            bits: 0,
+            step: 0,
+            at: NOWHERE,
+            twin: NOWHERE,
+            score: 0,
+            exact: 0,
+            length: 0,
+            twin_length: 0,
+            side_length: 0,
+            twos: 0,
+            often: 0,
+            lately: 0,
+        }
     }
 
     /// The series.
@@ -54,13 +95,12 @@ impl Entry {
 
     pub(super) fn reform(&mut self, form: u8) {
         self.form = form;
-        self.whole = self.places().and_then(|places| whole(f64::from_bits(self.bits), places)).unwrap_or(0);
         self.step = 0;
     }
 
-    pub(super) fn moved_to(&mut self, whole: i64) {
-        self.step = whole.wrapping_sub(self.whole);
-        self.whole = whole;
+    /// The value before as a whole number, if it is one in the form.
+    pub(super) fn whole(&self) -> i64 {
+        self.places().and_then(|places| whole(f64::from_bits(self.bits), places)).unwrap_or(0)
     }
 
     /// The point of a series that did not change.

@@ -40,15 +40,15 @@ impl Rows {
     fn add_decimal(&mut self, entry: &mut Entry, point: &Point, places: f64, samples: u32) -> Option<()> {
         match point {
             Point::Counter(value) => {
-                let before = entry.step;
-                entry.moved_to(whole(*value, places)?);
-                self.steps.push(entry.step);
-                self.turns.push(entry.step.wrapping_sub(before));
+                let step = whole(*value, places)?.wrapping_sub(entry.whole());
+                self.steps.push(step);
+                self.turns.push(step.wrapping_sub(entry.step));
+                entry.step = step;
             }
             Point::Gauge { last, min, max, mean } => {
                 let (last, min, max) = (whole(*last, places)?, whole(*min, places)?, whole(*max, places)?);
                 let mean = Mean::of(*mean, places, samples)?;
-                entry.moved_to(last);
+                entry.step = last.wrapping_sub(entry.whole());
                 self.last.push(entry.step);
                 self.below.push(last.wrapping_sub(min));
                 self.above.push(max.wrapping_sub(last));
@@ -106,8 +106,8 @@ impl Rows {
         let point = match entry.places() {
             None => self.take_raw(entry),
             Some(places) if entry.is_gauge() => {
-                entry.moved_to(entry.whole.wrapping_add(next(&mut self.last)));
-                let last = entry.whole;
+                entry.step = next(&mut self.last);
+                let last = entry.whole().wrapping_add(entry.step);
                 let value = |whole: i64| whole as f64 / places;
                 let sum = next(&mut self.sums).wrapping_add(last.wrapping_mul(samples.into()));
                 Point::Gauge {
@@ -119,8 +119,8 @@ impl Rows {
             }
             Some(places) => {
                 let step = self.steps.pop().unwrap_or_else(|| entry.step.wrapping_add(next(&mut self.turns)));
-                entry.moved_to(entry.whole.wrapping_add(step));
-                Point::Counter(entry.whole as f64 / places)
+                entry.step = step;
+                Point::Counter(entry.whole().wrapping_add(step) as f64 / places)
             }
         };
         let (Point::Counter(last) | Point::Gauge { last, .. }) = point;

@@ -69,8 +69,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn summaries_come_back_bit_by_bit(summaries in prop::collection::vec(summary(), 1..8), units in any::<bool>()) {
-        let form = if units { Form::Units } else { Form::Columns };
+    fn summaries_come_back_bit_by_bit(
+        summaries in prop::collection::vec(summary(), 1..8),
+        form in prop::sample::select(vec![Form::Columns, Form::Units, Form::Coded]),
+    ) {
         let (mut writer, mut reader) = (SummaryWriter::new(form), SummaryReader::default());
         for summary in summaries {
             let columns = sent(&mut writer, &mut reader, &summary);
@@ -84,8 +86,9 @@ proptest! {
     #[test]
     fn bytes_that_were_cut_or_changed_are_an_error_or_another_summary(
         summaries in prop::collection::vec(summary(), 2..4), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        form in prop::sample::select(vec![Form::Units, Form::Coded]),
     ) {
-        let (mut writer, mut reader) = (SummaryWriter::new(Form::Units), SummaryReader::default());
+        let (mut writer, mut reader) = (SummaryWriter::new(form), SummaryReader::default());
         for summary in summaries {
             let columns = sent(&mut writer, &mut reader, &summary);
             let mut changed = columns.clone();
@@ -102,8 +105,17 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_an_error_or_a_summary(bytes in prop::collection::vec(any::<u8>(), 1..200)) {
-        let _ = SummaryReader::default().columns_of(&bytes);
+    fn any_bytes_are_an_error_or_a_summary(
+        bytes in prop::collection::vec(any::<u8>(), 1..200), first in prop::sample::select(vec![0, 8, 9, 0x80]),
+        before in summary(), form in prop::sample::select(vec![Form::Units, Form::Coded]),
+    ) {
+        let (mut writer, mut reader) = (SummaryWriter::new(form), SummaryReader::default());
+        let columns = sent(&mut writer, &mut reader, &before);
+        reader.columns_of(&columns).unwrap();
+        let bytes = [&[first], &bytes[..]].concat();
+        if let Ok(read) = reader.columns_of(&bytes) {
+            prop_assert!(read.points.len() <= reader.definitions.len());
+        }
     }
 }
 
@@ -157,7 +169,7 @@ fn memory_is_written_in_pages_to_a_reader_that_knows_them() {
 
 #[test]
 fn series_that_come_and_go_take_no_more_numbers_than_are_in_use_and_some() {
-    for form in [Form::Columns, Form::Units] {
+    for form in [Form::Columns, Form::Units, Form::Coded] {
         come_and_go(form);
     }
 }
@@ -195,9 +207,77 @@ fn a_lying_message_is_refused_with_the_place() {
     let refusal = |columns: &[u8]| reader.clone().columns_of(columns).unwrap_err().to_string();
     let unknown = SummaryReader::default().columns_of(&columns).unwrap_err().to_string();
     assert!(unknown.contains("columns.inserted") || unknown.contains("inserted"), "{unknown}");
-    assert!(refusal(&[0x80]).contains("flags"), "{}", refusal(&[0x80]));
+    for flags in [0x80, 8 | 2, 8 | 4] {
+        assert!(refusal(&[flags]).contains("flags"), "{}", refusal(&[flags]));
+    }
     let mut longer = columns.clone();
     longer.push(0);
     assert!(refusal(&longer).contains("1 bytes follow"), "{}", refusal(&longer));
     assert!(refusal(&columns[..columns.len() - 1]).contains("the bytes end in it"));
+}
+
+#[test]
+fn a_lying_coded_message_is_refused_with_the_place() {
+    let (mut writer, mut reader) = (SummaryWriter::new(Form::Coded), SummaryReader::default());
+    let key = |n: u32| Arc::new(SeriesKey::new("x_total", &[("n", &format!("{n:02}"))]));
+    let summary = |second: u64| {
+        let value = |n: u32| f64::from(n * 40_503 % 977) * second as f64 * second as f64;
+        summary_of(second, &(0..20).map(|n| (key(n), Point::Counter(value(n)))).collect())
+    };
+    let first = sent(&mut writer, &mut reader, &summary(10));
+    reader.columns_of(&first).unwrap();
+    let columns = sent(&mut writer, &mut reader, &summary(20));
+    let refusal = |columns: &[u8]| reader.clone().columns_of(columns).unwrap_err().to_string();
+    let longer = [&columns[..], &[0, 0]].concat();
+    assert!(refusal(&longer).contains("2 bytes follow"), "{}", refusal(&longer));
+    let shorter = &columns[..columns.len() / 2];
+    assert!(refusal(shorter).contains("the bytes end in it"), "{}", refusal(shorter));
+    assert!(reader.columns_of(&columns).is_ok());
+}
+
+#[test]
+fn series_that_move_alike_cost_little_more_than_one() {
+    let taken = |count: u32| {
+        let (mut writer, mut reader) = (SummaryWriter::new(Form::Coded), SummaryReader::default());
+        let mut seed = 1u64;
+        let mut value = 0u64;
+        let mut bytes = Vec::new();
+        for round in 0..40u64 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            value += seed >> 44;
+            let points = (0..count)
+                .map(|n| (Arc::new(SeriesKey::new("x_total", &[("n", &n.to_string())])), Point::Counter(value as f64)))
+                .collect();
+            let summary = summary_of(round * 10, &points);
+            let columns = sent(&mut writer, &mut reader, &summary);
+            assert_eq!(bits(&reader.columns_of(&columns).unwrap()), bits(&summary));
+            bytes.push(columns.len());
+        }
+        bytes[20..].iter().sum::<usize>()
+    };
+    let (one, ten) = (taken(1), taken(10));
+    assert!(ten < one + 20 * 3, "{one} bytes for one and {ten} for ten");
+}
+
+#[test]
+fn a_twin_that_goes_takes_no_other_with_it() {
+    let (mut writer, mut reader) = (SummaryWriter::new(Form::Coded), SummaryReader::default());
+    let key = |name: &str| Arc::new(SeriesKey::new(name, &[]));
+    for round in 0..60u32 {
+        let alike = f64::from(round * round * 37);
+        let mut points = BTreeMap::from([
+            (key("b"), Point::Counter(alike)),
+            (key("d"), Point::Counter(alike)),
+            (key("e"), gauge(alike, &[alike + 9.0])),
+        ]);
+        // Others come and go between and before them, and the twin goes as well.
+        points.extend((round % 3 == 0).then(|| (key("a"), Point::Counter(f64::from(round)))));
+        points.extend((round % 4 == 1).then(|| (key("c"), gauge(alike, &[alike + 9.0]))));
+        if round % 20 == 19 {
+            points.remove(&key("b"));
+        }
+        let summary = Summary { samples: 2, ..summary_of(u64::from(round) * 10, &points) };
+        let columns = sent(&mut writer, &mut reader, &summary);
+        assert_eq!(bits(&reader.columns_of(&columns).unwrap()), bits(&summary), "round {round}");
+    }
 }
