@@ -25,6 +25,7 @@ use crate::config::{Settings, hostname};
 use crate::enrol::authority::Authority;
 use crate::ingest::admission::Admission;
 use crate::ingest::intern::Interner;
+use crate::ingest::session::Letter;
 use crate::ingest::summary::Stored;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
@@ -44,7 +45,7 @@ pub struct Live {
     /// Tells sessions of one host apart.
     pub id: u64,
     /// What is sent to the agent besides answers.
-    pub sender: mpsc::Sender<v1::CollectorMessage>,
+    pub sender: mpsc::Sender<Letter>,
     /// The boot that the agent named.
     pub boot: Vec<u8>,
     /// What the agent said that it can do beyond version 1.
@@ -309,7 +310,7 @@ impl Hub {
     /// Sends something to a host if it is connected; says whether it was taken.
     pub fn send(&self, host: HostId, of: v1::collector_message::Of) -> bool {
         let sender = self.state().hosts.get(&host).and_then(|h| h.live.as_ref()).map(|live| live.sender.clone());
-        sender.is_some_and(|sender| sender.try_send(v1::CollectorMessage { of: Some(of) }).is_ok())
+        sender.is_some_and(|sender| sender.try_send(Box::new(v1::CollectorMessage { of: Some(of) })).is_ok())
     }
 
     /// Every host that has a session.

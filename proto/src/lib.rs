@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backup_key;
+pub mod codec;
 pub mod convert;
 pub mod otlp;
 

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::chain;
 use super::credit::CREDIT_MAX;
 use super::push::{broken, malformed, note, reject};
-use super::session::{CAPABILITIES, OUTBOX_MAX, PING_EVERY, Session, stopping};
+use super::session::{CAPABILITIES, Letter, OUTBOX_MAX, PING_EVERY, Session, stopping};
 use crate::clock;
 use crate::hub::Live;
 use crate::metrics::count;
@@ -41,7 +41,7 @@ impl Session {
     pub(super) async fn open(
         &mut self,
         hello: v1::Hello,
-    ) -> Result<(mpsc::Receiver<v1::CollectorMessage>, watch::Receiver<Option<v1::Reject>>), v1::Reject> {
+    ) -> Result<(mpsc::Receiver<Letter>, watch::Receiver<Option<v1::Reject>>), v1::Reject> {
         let version = SESSION_VERSION_MAX.min(hello.version_max);
         if version < SESSION_VERSION_MIN.max(hello.version_min) {
             let text = format!(

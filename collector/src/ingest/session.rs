@@ -16,6 +16,8 @@ use mainstay_proto::v1::agent_service_server::AgentService;
 use mainstay_proto::v1::collector_message::Of as ToAgent;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
+use tokio_stream::adapters::Map;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -56,9 +58,15 @@ impl Agents {
     }
 }
 
+/// A message on its way to an agent. A queue has places for many, of which mostly none is taken: so they are small.
+pub type Letter = Box<v1::CollectorMessage>;
+
+/// What a session says, as it is sent.
+pub type Letters = Map<ReceiverStream<Letter>, fn(Letter) -> Result<v1::CollectorMessage, Status>>;
+
 #[tonic::async_trait]
 impl AgentService for Agents {
-    type SessionStream = ReceiverStream<Result<v1::CollectorMessage, Status>>;
+    type SessionStream = Letters;
 
     async fn session(
         &self,
@@ -69,7 +77,8 @@ impl AgentService for Agents {
         let session =
             Session { hub: self.hub.clone(), host, id: 0, boot: Vec::new(), is_counted: false, out: Outbox(out) };
         tokio::spawn(session.run(request.into_inner()));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let opened: fn(Letter) -> Result<v1::CollectorMessage, Status> = |letter| Ok(*letter);
+        Ok(Response::new(ReceiverStream::new(stream).map(opened)))
     }
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
@@ -91,12 +100,12 @@ impl AgentService for Agents {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Outbox(mpsc::Sender<Result<v1::CollectorMessage, Status>>);
+pub(super) struct Outbox(mpsc::Sender<Letter>);
 
 impl Outbox {
     /// Sends, and waits if the agent reads slowly. False when it is gone.
     pub(super) async fn send(&self, of: ToAgent) -> bool {
-        self.0.send(Ok(v1::CollectorMessage { of: Some(of) })).await.is_ok()
+        self.0.send(Box::new(v1::CollectorMessage { of: Some(of) })).await.is_ok()
     }
 }
 
@@ -124,7 +133,7 @@ impl Drop for Session {
 enum Event {
     Said(v1::AgentMessage),
     Ended(Result<(), String>),
-    Send(v1::CollectorMessage),
+    Send(Letter),
     Close(v1::Reject),
 }
 
@@ -163,7 +172,7 @@ impl Session {
         &mut self,
         stream: &mut Streaming<v1::AgentMessage>,
         epoch: u64,
-        mut orders: mpsc::Receiver<v1::CollectorMessage>,
+        mut orders: mpsc::Receiver<Letter>,
         mut end: watch::Receiver<Option<v1::Reject>>,
     ) -> Option<v1::Reject> {
         let mut ingest = Ingest::new(self.hub.clone(), self.host, self.id, epoch);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mainstay_core::series::{Point, SeriesKey, Summary};
+use mainstay_core::series::{Point, SERIES_MAX, SeriesKey, Summary};
 
 use super::columns::{Columns, Entry};
 use super::{ConvertError, Problem, required};
@@ -117,42 +117,56 @@ fn in_lists(summary: &Summary, mut id: impl FnMut(u32, &Arc<SeriesKey>) -> u32) 
     wire
 }
 
+/// The largest number that a series may have: numbers are given from one on, and to others when they are free again.
+const SERIES_ID_MAX: u32 = 40_000;
+const _: () = assert!(SERIES_ID_MAX as usize == 2 * SERIES_MAX);
+
 /// The series that a reader has been told of, by their numbers.
 #[derive(Debug, Clone, Default)]
 pub struct Definitions {
-    keys: BTreeMap<u32, Arc<SeriesKey>>,
+    keys: Vec<Option<Arc<SeriesKey>>>,
+    known: usize,
 }
 
 impl Definitions {
     /// How many series have a number.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.known
     }
 
     /// Whether none has.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.known == 0
     }
 
     /// The series of a number.
     #[must_use]
     pub fn key(&self, id: u32) -> Option<&Arc<SeriesKey>> {
-        self.keys.get(&id)
+        self.keys.get(id as usize)?.as_ref()
     }
 
     /// Takes a definition that was received. The same number for another series replaces it. `keep` makes of the key what
     /// is kept: a reader of many sessions keeps each key once.
     ///
     /// # Errors
-    /// If it has no usable key.
+    /// If it has no usable key, or its number is too large.
     pub fn define(
         &mut self,
         def: v1::SeriesDef,
         keep: impl FnOnce(SeriesKey) -> Arc<SeriesKey>,
     ) -> Result<(), ConvertError> {
-        self.keys.insert(def.id, keep(required("key", def.key)?));
+        if def.id > SERIES_ID_MAX {
+            return Err(ConvertError::invalid("id", "larger than any number of a series"));
+        }
+        let key = keep(required("key", def.key)?);
+        let at = def.id as usize;
+        if at >= self.keys.len() {
+            self.keys.reserve_exact((at + 1 - self.keys.len()).max(self.keys.len() / 8));
+            self.keys.resize(at + 1, None);
+        }
+        self.known += usize::from(self.keys[at].replace(key).is_none());
         Ok(())
     }
 }
