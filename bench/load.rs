@@ -170,17 +170,26 @@ async fn wire(plan: &Plan) -> Result<()> {
     // The first summary names the series, and the next is the first with differences of differences.
     trials::live(&world.process, &world.fleet, Duration::from_millis(5), Duration::from_millis(50)).await?;
     let every = Duration::from_millis(20);
-    let Taken { points, changed, up, down, .. } =
+    let Taken { points, changed, changed_values, up, down, messages, bodies, acks, .. } =
         trials::live(&world.process, &world.fleet, every, every * u32::try_from(WIRE_SUMMARIES)?).await?;
     world.end().await;
     let each = |bytes: u64| format!("{:.2} bytes", bytes as f64 / changed as f64);
+    let a_push = |bytes: u64| format!("{:.1} bytes", bytes as f64 / acks.count() as f64);
+    let summaries = (points / series.len() as u64).max(1);
     heading(&format!(
-        "On the wire: one host of {} series, {} of them changing in the mean summary; TLS, HTTP/2 and gRPC counted",
+        "On the wire: one host of {} series, {} of them changing in the mean summary, {} values; TLS, HTTP/2, gRPC counted",
         series.len(),
-        changed / (points / series.len() as u64).max(1),
+        changed / summaries,
+        changed_values / summaries,
     ));
-    row("a changing sample, from the host", each(up), "1.8");
-    row("the same, acknowledgements too", each(up + down), "");
+    row("a series that changed, from the host", each(up), "1.8");
+    row("a value that changed, from the host", format!("{:.2} bytes", up as f64 / changed_values as f64), "1.8");
+    row("a series that changed, acknowledgements too", each(up + down), "");
+    row("a push", a_push(up), "");
+    row("of that, what it is there for", a_push(bodies), "");
+    row("around that in its message", a_push(messages - bodies), "");
+    row("around the message: TLS, HTTP/2, gRPC", a_push(up - messages), "");
+    row("an acknowledgement", a_push(down), "");
     let sizes = remote_write::sizes(&mut Values::of(&series, 0), WIRE_SUMMARIES);
     row(
         "remote write 1.0 of the last values, from the host",
@@ -196,6 +205,9 @@ fn print_taken(taken: &Taken) {
     row("in", shown(taken.took), "");
     row("samples a second and core of the collector", format!("{:.0}", taken.points_per_core_second()), "500,000");
     row("CPU seconds of it for a million samples", format!("{:.2}", taken.cpu_seconds_per_million()), "");
+    let cores = |cpu_seconds: f64| format!("{:.2}", cpu_seconds / taken.took.as_secs_f64());
+    row("cores that it kept busy", cores(taken.cpu_seconds), "");
+    row("cores that the hosts kept busy", cores(taken.own_cpu_seconds), "");
     row("acknowledgements", taken.acks.count(), "");
     for (percent, goal) in [(50, ""), (99, "1 s"), (100, "")] {
         row(&format!("acknowledged within, {percent} of 100"), shown(taken.acks.percentile(percent)), goal);

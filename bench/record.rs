@@ -4,8 +4,10 @@
 //! that come later than the first second are left out, and counted.
 //!
 //! ```text
-//! cargo run -p mainstay-agent --example record -- FILE SECONDS
+//! cargo run -p mainstay-agent --example record -- FILE SECONDS [ADDRESS]
 //! ```
+//!
+//! With an ADDRESS, such as 127.0.0.1:9100, it records what an exporter shows there instead (`bench/exposed.rs`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,9 +22,16 @@ use mainstay_agent::host::{Host, clock};
 use mainstay_core::readings::{SeriesKind, readings};
 use mainstay_core::series::SeriesKey;
 
+#[path = "exposed.rs"]
+mod exposed;
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [file, seconds] = &arguments[..] else { bail!("usage: record FILE SECONDS") };
+    let (file, seconds, address) = match &arguments[..] {
+        [file, seconds] => (file, seconds, None),
+        [file, seconds, address] => (file, seconds, Some(address)),
+        _ => bail!("usage: record FILE SECONDS [ADDRESS]"),
+    };
     let seconds: u32 = seconds.parse().with_context(|| format!("`{seconds}` is no number of seconds"))?;
     let mut out = BufWriter::new(File::create(file).with_context(|| format!("cannot write {file}"))?);
     let mut host = Host::at(Path::new("/"), FilesystemSettings::default());
@@ -35,9 +44,12 @@ fn main() -> Result<()> {
         sleep((started + Duration::from_secs(u64::from(second))).saturating_duration_since(Instant::now()));
         let now = clock::now();
         let mut values: BTreeMap<SeriesKey, (SeriesKind, f64)> = BTreeMap::new();
-        readings(&host.sample(now), &mut |reading| {
-            values.insert(SeriesKey::new(reading.name, reading.labels), (reading.kind, reading.value));
-        });
+        match address {
+            Some(address) => values = exposed::fetch(address)?,
+            None => readings(&host.sample(now), &mut |reading| {
+                values.insert(SeriesKey::new(reading.name, reading.labels), (reading.kind, reading.value));
+            }),
+        }
         let columns = match &columns {
             Some(columns) => columns,
             None => {

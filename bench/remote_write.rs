@@ -94,7 +94,7 @@ pub(crate) fn sizes(values: &mut Values, summaries: u64) -> Sizes {
             );
             sizes.up += sealed(head.len() + body.len());
             sizes.down += sealed("HTTP/1.1 204 No Content\r\nDate: Sat, 28 Nov 2026 13:00:00 GMT\r\n\r\n".len());
-            sizes.changed += changed;
+            sizes.changed += changed.series;
         }
     }
     sizes

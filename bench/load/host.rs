@@ -27,7 +27,7 @@ use super::backoff::Backoff;
 use super::connect::connect;
 use super::papers::Papers;
 use super::tally::Tally;
-use super::values::Values;
+use super::values::{Changed, Values};
 
 /// As an agent waits: for Welcome, and for an acknowledgement.
 const WELCOME_MAX: Duration = Duration::from_secs(15);
@@ -91,6 +91,10 @@ struct Live {
     say: mpsc::Sender<v1::AgentMessage>,
     hear: Streaming<v1::CollectorMessage>,
     writer: SummaryWriter,
+    /// The item that was sent last, and when; and the last acknowledgement that said all.
+    last_seq: Option<u64>,
+    pushed: Instant,
+    told: v1::Ack,
     in_flight: VecDeque<InFlight>,
     credit: usize,
     ping_every: Duration,
@@ -210,6 +214,9 @@ impl Host {
             say,
             hear,
             writer: SummaryWriter::new(Form::of(&welcome.capabilities)),
+            last_seq: None,
+            pushed: Instant::now(),
+            told: v1::Ack::default(),
             in_flight: VecDeque::new(),
             credit: usize::try_from(welcome.credit_bytes).unwrap_or(usize::MAX),
             ping_every: Duration::from_millis(welcome.ping_every_ms.max(1_000).into()),
@@ -224,7 +231,7 @@ impl Host {
         v1::Hello {
             version_min: SESSION_VERSION_MIN,
             version_max: SESSION_VERSION_MAX,
-            capabilities: ["zstd", "columns", "waits"].map(str::to_owned).to_vec(),
+            capabilities: ["zstd", "columns", "waits", "brief"].map(str::to_owned).to_vec(),
             facts: Some(facts),
             epoch: self.epoch(),
             seq_first: self.acked + 1,
@@ -298,7 +305,7 @@ impl Host {
                 }
                 self.push(live).await
             }
-            () = sleep_until(live.heard.max(live.pinged) + live.ping_every) => {
+            () = sleep_until(live.heard.max(live.pinged).max(live.pushed) + live.ping_every) => {
                 live.pinged = Instant::now();
                 live.say(Say::Ping(v1::Ping { wall_ms: clock::wall_ms() })).await
             }
@@ -306,12 +313,14 @@ impl Host {
     }
 
     fn make(&mut self, at: Now, every: Duration) {
-        let (summary, changed) = self.values.next(at, u32::try_from(every.as_millis()).unwrap_or(u32::MAX));
+        let (summary, Changed { series, values }) =
+            self.values.next(at, u32::try_from(every.as_millis()).unwrap_or(u32::MAX));
         self.spool.push_back((self.next_seq, summary));
         self.next_seq += 1;
         self.made += 1;
         Tally::add(&self.ground.tally.made, 1);
-        Tally::add(&self.ground.tally.changed, changed);
+        Tally::add(&self.ground.tally.changed, series);
+        Tally::add(&self.ground.tally.changed_values, values);
     }
 
     fn make_past(&mut self, from_ms: i64, summaries: u64) {
@@ -332,17 +341,32 @@ impl Host {
             upto = *seq;
         }
         self.sent += inner.items.len();
-        let packed = zstd::bulk::compress(&inner.encode_to_vec(), ZSTD_LEVEL);
-        let zstd = packed.map_err(|_| End::Broken(Duration::ZERO))?;
-        let push = v1::Push { epoch: self.epoch(), zstd, ..v1::Push::default() };
-        live.in_flight.push_back(InFlight { upto, bytes: push.encoded_len(), sent: Instant::now() });
+        let push = match live.writer.brief(inner, live.last_seq) {
+            Ok(push) => push,
+            Err(inner) => {
+                let packed = zstd::bulk::compress(&inner.encode_to_vec(), ZSTD_LEVEL);
+                let zstd = packed.map_err(|_| End::Broken(Duration::ZERO))?;
+                v1::Push { epoch: self.epoch(), zstd, ..v1::Push::default() }
+            }
+        };
+        (live.last_seq, live.pushed) = (Some(upto), Instant::now());
+        let tally = &self.ground.tally;
+        let (body, bytes) = (push.next.len().max(push.zstd.len()), push.encoded_len());
+        Tally::add(&tally.bodies, body as u64);
+        Tally::add(&tally.messages, (1 + prost::length_delimiter_len(bytes) + bytes) as u64);
+        live.in_flight.push_back(InFlight { upto, bytes, sent: live.pushed });
         live.say(Say::Push(push)).await
     }
 
     async fn heard(&mut self, live: &mut Live, message: v1::CollectorMessage) -> Result<(), End> {
         live.heard = Instant::now();
         match message.of {
-            Some(Hear::Ack(ack)) => {
+            Some(Hear::Ack(mut ack)) => {
+                if ack.same {
+                    ack = v1::Ack { durable_seq: ack.durable_seq, ..live.told.clone() };
+                } else {
+                    live.told = ack.clone();
+                }
                 self.backoff.reset();
                 live.credit = usize::try_from(ack.credit_bytes).unwrap_or(usize::MAX);
                 while let Some(push) = live.in_flight.front().filter(|push| push.upto <= ack.durable_seq) {

@@ -23,6 +23,11 @@ pub(crate) struct Tally {
     pub(crate) points: AtomicU64,
     /// Points whose value is another one than in the summary before.
     pub(crate) changed: AtomicU64,
+    /// Values of such points that are others.
+    pub(crate) changed_values: AtomicU64,
+    /// Bytes of pushes as messages, and of what they are there for.
+    pub(crate) messages: AtomicU64,
+    pub(crate) bodies: AtomicU64,
     /// Summaries that were acknowledged and that a later session did not know of.
     pub(crate) forgotten: AtomicU64,
     /// Hosts where an offer has come into force, and why the last one that was not believed was not.

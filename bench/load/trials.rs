@@ -11,7 +11,7 @@ use mainstay_proto::v1::query_service_client::QueryServiceClient;
 
 use super::fleet::Fleet;
 use super::host::Phase;
-use super::process::{Process, Usage};
+use super::process::{Process, Usage, usage_of};
 use super::tally::{Tally, Times};
 
 /// A policy that any host takes.
@@ -26,10 +26,16 @@ pub(crate) struct Taken {
     pub(crate) cpu_seconds: f64,
     pub(crate) acks: Times,
     pub(crate) usage: Usage,
-    /// Bytes of TCP's payload from the hosts and to them, and points that changed.
+    /// CPU seconds of the hosts' process: of the hosts themselves, mostly.
+    pub(crate) own_cpu_seconds: f64,
+    /// Bytes of TCP's payload from the hosts and to them; of that, of messages and of what they are there for.
     pub(crate) up: u64,
     pub(crate) down: u64,
+    pub(crate) messages: u64,
+    pub(crate) bodies: u64,
+    /// Points that changed, and values of them.
     pub(crate) changed: u64,
+    pub(crate) changed_values: u64,
 }
 
 impl Taken {
@@ -76,9 +82,11 @@ async fn taking(
     made: impl AsyncFn() -> Result<()>,
 ) -> Result<Taken> {
     let tally = fleet.tally();
-    let (before, points) = (process.usage()?, Tally::get(&tally.points));
-    let (up, down) = (Tally::get(&tally.traffic.up), Tally::get(&tally.traffic.down));
-    let changed = Tally::get(&tally.changed);
+    let (before, own, points) =
+        (process.usage()?, usage_of(std::process::id())?.cpu_seconds, Tally::get(&tally.points));
+    let counters =
+        [&tally.traffic.up, &tally.traffic.down, &tally.messages, &tally.bodies, &tally.changed, &tally.changed_values];
+    let counted = counters.map(Tally::get);
     tally.take_acks();
     let started = Instant::now();
     fleet.enter(phase);
@@ -87,15 +95,21 @@ async fn taking(
     fleet.until_acknowledged(limit).await?;
     let took = started.elapsed();
     let usage = process.usage()?;
+    let [up, down, messages, bodies, changed, changed_values] =
+        std::array::from_fn(|n| Tally::get(counters[n]) - counted[n]);
     Ok(Taken {
         took,
         points: Tally::get(&tally.points) - points,
         cpu_seconds: usage.cpu_seconds - before.cpu_seconds,
         acks: tally.take_acks(),
         usage,
-        up: Tally::get(&tally.traffic.up) - up,
-        down: Tally::get(&tally.traffic.down) - down,
-        changed: Tally::get(&tally.changed) - changed,
+        own_cpu_seconds: usage_of(std::process::id())?.cpu_seconds - own,
+        up,
+        down,
+        messages,
+        bodies,
+        changed,
+        changed_values,
     })
 }
 

@@ -58,6 +58,20 @@ fn key(column: &str) -> SeriesKey {
     SeriesKey::new(name, &labels)
 }
 
+/// How many series, and how many of their values, differ from the summary before. A gauge has four.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Changed {
+    pub(crate) series: u64,
+    pub(crate) values: u64,
+}
+
+fn values(point: Point) -> [f64; 4] {
+    match point {
+        Point::Counter(last) => [last; 4],
+        Point::Gauge { last, min, max, mean } => [last, min, max, mean],
+    }
+}
+
 /// The values of one host, summary by summary.
 pub(crate) struct Values {
     series: Arc<Series>,
@@ -76,15 +90,26 @@ impl Values {
         Self { series: series.clone(), shapes, at, last: Vec::new() }
     }
 
-    /// The next summary, and how many of its points differ from the one before.
-    pub(crate) fn next(&mut self, at: Now, window_ms: u32) -> (Summary, u64) {
+    /// The next summary, and how much of it differs from the one before.
+    pub(crate) fn next(&mut self, at: Now, window_ms: u32) -> (Summary, Changed) {
         let series = &self.series;
         let cells: Vec<Option<Point>> = match &mut self.shapes {
             Some(shapes) => shapes.summary(SAMPLES, &series.gauge).into_iter().map(Some).collect(),
             None => series.recorded[self.at % series.recorded.len()].clone(),
         };
         self.at += 1;
-        let changed = cells.iter().zip(&self.last).filter(|(now, before)| now != before).count() as u64;
+        let mut changed = Changed::default();
+        for (now, before) in cells.iter().zip(&self.last).filter(|(now, before)| now != before) {
+            changed.series += 1;
+            changed.values += match (now, before) {
+                (Some(Point::Gauge { .. }), Some(Point::Gauge { .. })) => {
+                    let (now, before) = (now.map(values), before.map(values));
+                    now.iter().flatten().zip(before.iter().flatten()).filter(|(now, before)| now != before).count()
+                        as u64
+                }
+                _ => 1,
+            };
+        }
         let points = series.keys.iter().zip(&cells).filter_map(|(key, cell)| Some((key.clone(), (*cell)?))).collect();
         self.last = cells;
         (Summary { at, window_ms, samples: SAMPLES, points }, changed)
