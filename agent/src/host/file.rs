@@ -92,7 +92,7 @@ impl KeptFile {
 ///
 /// # Errors
 /// What the kernel says, other than that there is no such file.
-pub fn read_below<'b>(folder: impl AsFd, name: impl Arg, buffer: &'b mut Vec<u8>) -> io::Result<Option<&'b [u8]>> {
+pub fn read_below(folder: impl AsFd, name: impl Arg, buffer: &mut Vec<u8>) -> io::Result<Option<&[u8]>> {
     let opened = rustix::fs::openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let file = match opened.map_err(io::Error::from) {
         Ok(fd) => File::from(fd),

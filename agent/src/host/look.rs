@@ -72,7 +72,7 @@ impl Looker {
     }
 
     fn one(&mut self, pid: u32) -> Option<ProcessSeen> {
-        let bytes = read_below(&self.proc, &format!("{pid}/stat"), &mut self.buffer).ok()??;
+        let bytes = read_below(&self.proc, format!("{pid}/stat"), &mut self.buffer).ok()??;
         let stat = pid_stat::parse(bytes).ok()?;
         let mut process = ProcessSeen {
             pid,
@@ -86,7 +86,7 @@ impl Looker {
             rss_bytes: stat.rss_pages.saturating_mul(rustix::param::page_size() as u64),
             ..ProcessSeen::default()
         };
-        let cgroup = read_below(&self.proc, &format!("{pid}/cgroup"), &mut self.buffer).ok().flatten();
+        let cgroup = read_below(&self.proc, format!("{pid}/cgroup"), &mut self.buffer).ok().flatten();
         if let Some(path) = cgroup.and_then(cgroup_path::v2) {
             process.cgroup = String::from_utf8_lossy(&path[..path.len().min(CGROUP_BYTES_MAX)]).into_owned();
         }

@@ -98,7 +98,7 @@ impl Odds {
         let began_at_extreme = way.step == way.below || way.step == way.above.wrapping_neg();
         let two = range == 1 || {
             let chance = &mut self.two[usize::from(began_at_extreme)][usize::from(entry.twos.div_ceil(4).min(2))];
-            let two = bits.bit(chance, way.sum.cast_unsigned() % range == 0);
+            let two = bits.bit(chance, way.sum.cast_unsigned().is_multiple_of(range));
             entry.twos = if two { (entry.twos + 1).min(8) } else { entry.twos.saturating_sub(1) };
             two
         };
