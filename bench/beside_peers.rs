@@ -225,11 +225,12 @@ fn folder_bytes(folder: &Path) -> Result<u64> {
 }
 
 fn questions(plan: Plan, rounds: u32, sides: &[Side]) -> Result<()> {
-    print!("\n| question, p50 / p99 in ms |");
+    print!("\n| question, first / p50 / p99 in ms |");
     sides.iter().for_each(|side| print!(" {} |", side.name));
     println!(" p50 over the better peer's |\n|---|---|---|---|---|");
     let seconds = |ms: i64| format!("{}.{:03}", ms / 1000, ms % 1000);
-    let at = format!("&time={}", seconds(plan.to_ms));
+    // Answers that were kept from before are no answers to these questions.
+    let at = format!("&time={}&nocache=1", seconds(plan.to_ms));
     let span = format!("&start={}&end={}", seconds(plan.to_ms - HOUR_MS), seconds(plan.to_ms));
     let range = |step: u32| format!("{span}&step={step}&nocache=1");
     for (query, how) in [
@@ -248,21 +249,20 @@ fn questions(plan: Plan, rounds: u32, sides: &[Side]) -> Result<()> {
             let host = name(1 + round * 7_919 % plan.hosts);
             format!("{path}?query={}{how}", escaped(&query.replace("HOST", &host)))
         };
-        let mut words = String::new();
-        if !same(sides, &url(0))? {
-            words = " (mainstay and prometheus differ)".to_owned();
-        }
-        row(&format!("`{query}`{}{words}", if how.contains("step") { " over 1 h" } else { "" }), rounds, sides, url)?;
+        let (took, ratio) = row(rounds, sides, url)?;
+        let words = if same(sides, &url(0))? { "" } else { " (mainstay and prometheus differ)" };
+        println!("| `{query}`{}{words} |{took} {ratio:.2} |", if how.contains("step") { " over 1 h" } else { "" });
     }
     for label in ["__name__", "instance"] {
-        row(&format!("values of `{label}`"), rounds, sides, |_| {
-            format!("/api/v1/label/{label}/values?{}", &span[1..])
-        })?;
+        let url = |_| format!("/api/v1/label/{label}/values?{}", &span[1..]);
+        let (took, ratio) = row(rounds, sides, url)?;
+        println!("| values of `{label}` |{took} {ratio:.2} |");
     }
     Ok(())
 }
 
-fn row(question: &str, rounds: u32, sides: &[Side], url: impl Fn(u32) -> String) -> Result<()> {
+/// What a question took on each side as columns of a table, and the median of the first over that of the better other one.
+fn row(rounds: u32, sides: &[Side], url: impl Fn(u32) -> String) -> Result<(String, f64)> {
     let mut took = vec![Vec::new(); sides.len()];
     for round in 0..rounds {
         for (side, took) in sides.iter().zip(&mut took) {
@@ -272,13 +272,13 @@ fn row(question: &str, rounds: u32, sides: &[Side], url: impl Fn(u32) -> String)
             took.push(started.elapsed().as_secs_f64() * 1e3);
         }
     }
+    let first: Vec<f64> = took.iter().map(|took| took[0]).collect();
     took.iter_mut().for_each(|took| took.sort_by(f64::total_cmp));
     let at = |took: &[f64], percent: usize| took[((took.len() - 1) * percent).div_ceil(100)];
-    print!("| {question} |");
-    took.iter().for_each(|took| print!(" {:.1} / {:.1} |", at(took, 50), at(took, 99)));
+    let column = |(took, first): (&Vec<f64>, f64)| format!(" {first:.1} / {:.1} / {:.1} |", at(took, 50), at(took, 99));
+    let columns = took.iter().zip(first).map(column).collect();
     let peers = took[1..].iter().map(|took| at(took, 50)).fold(f64::INFINITY, f64::min);
-    println!(" {:.2} |", at(&took[0], 50) / peers);
-    Ok(())
+    Ok((columns, at(&took[0], 50) / peers))
 }
 
 /// Whether mainstay and prometheus answer the same, up to the order in which decimals are added.

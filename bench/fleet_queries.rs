@@ -60,7 +60,7 @@ async fn measure(plan: Plan, rounds: u32, folder: PathBuf) -> Result<()> {
     let store = Arc::new(Store::open(&path, settings.cache_bytes, 0)?);
     let hosts = store.scan::<HostKey>(&HostKey::all(), &HostKey::all()).count();
     let started = Instant::now();
-    let rows = if hosts == 0 { fleet::write(&store, plan).await? } else { Vec::new() };
+    let rows = if hosts == 0 { fleet::write(&store, plan).await? } else { last_rows(&store, plan)? };
     let stored = i64::from(plan.hosts) * (plan.to_ms - plan.from_ms) / STEP_MS * i64::try_from(plan.series)?;
     if hosts == 0 {
         let took = started.elapsed().as_secs_f64();
@@ -97,6 +97,15 @@ async fn measure(plan: Plan, rounds: u32, folder: PathBuf) -> Result<()> {
     asked
 }
 
+/// The last rows of hosts that were written before.
+fn last_rows(store: &Store, plan: Plan) -> Result<Vec<(u32, Row)>> {
+    let mut rows = Vec::new();
+    for host in 1..=plan.hosts {
+        rows.extend(store.last_row(host)?.map(|(_, row)| (host, row)));
+    }
+    Ok(rows)
+}
+
 /// Goes on sending: every host a summary each ten seconds.
 async fn send(
     hub: Arc<Hub>,
@@ -122,16 +131,13 @@ async fn send(
                 break;
             }
         }
-        if rows.is_empty() {
-            ticks.tick().await;
-        }
     }
     Ok(())
 }
 
 fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
     println!(
-        "\n| question | p50, ms | p99, ms | goal, ms | parts unpacked | open rows read |\n|---|---|---|---|---|---|"
+        "\n| question | first, ms | p50, ms | p99, ms | goal, ms | parts unpacked and open rows read, first | and last |\n|---|---|---|---|---|---|---|"
     );
     let at = Span::Instant { at_ms: plan.to_ms };
     let hour = Span::Range { start_ms: plan.to_ms - 3_600_000, end_ms: plan.to_ms, step_ms: 15_000 };
@@ -163,9 +169,14 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
         let selectors = if text.is_empty() { Vec::new() } else { vec![mainstay_promql::parse_selector(text)?] };
         Ok(Names { selectors, span: (plan.to_ms - 3_600_000, plan.to_ms), limit: 100_000 })
     };
-    for (label, selector) in
-        [("__name__", ""), ("host", ""), ("role", ""), ("unit", ""), ("unit", "{host=\"host-00001\"}")]
-    {
+    for (label, selector) in [
+        ("__name__", ""),
+        ("host", ""),
+        ("role", ""),
+        ("unit", ""),
+        ("unit", "{host=\"host-00001\"}"),
+        ("device", "{role=~\"web|db\",rack!=\"r7\",__name__=~\"node_network_.*\"}"),
+    ] {
         let names = all(selector)?;
         ask(&format!("values of label `{label}` {selector}"), "20", rounds, |_| {
             names::values(hub, label, &names, &Stop::after(TIMEOUT))?;
@@ -176,16 +187,18 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
 }
 
 fn ask(name: &str, goal: &str, rounds: u32, mut one: impl FnMut(u32) -> Result<Read>) -> Result<()> {
-    let mut took = Vec::new();
-    let mut read = Read::default();
+    let (mut took, mut reads) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let started = Instant::now();
-        read = one(round)?;
+        reads.push(one(round)?);
         took.push(started.elapsed().as_secs_f64() * 1e3);
     }
+    let first = took[0];
     took.sort_by(f64::total_cmp);
     let at = |percent: usize| took[((took.len() - 1) * percent).div_ceil(100)];
-    println!("| `{name}` | {:.1} | {:.1} | {goal} | {} | {} |", at(50), at(99), read.parts, read.rows);
+    let read = |read: Read| format!("{}, {}", read.parts, read.rows);
+    let (begin, end) = (read(reads[0]), read(reads[reads.len() - 1]));
+    println!("| `{name}` | {first:.1} | {:.1} | {:.1} | {goal} | {begin} | {end} |", at(50), at(99));
     Ok(())
 }
 

@@ -24,6 +24,8 @@ use ed25519_dalek::SigningKey;
 mod load;
 #[path = "remote_peers.rs"]
 mod peers;
+#[path = "peers.rs"]
+mod programs;
 #[path = "recording.rs"]
 mod recording;
 #[path = "remote_write.rs"]

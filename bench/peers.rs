@@ -27,6 +27,12 @@ impl Drop for Peer {
 }
 
 impl Peer {
+    /// The number of its process.
+    #[allow(dead_code)] // not everyone counts what it uses
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Starts one, which is not ready yet.
     pub(crate) fn spawn(
         program: &Path,

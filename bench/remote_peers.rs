@@ -1,27 +1,26 @@
 //! Prometheus and VictoriaMetrics of Debian, taking the same samples over remote write: what they use for them.
 //!
-//! Their packages are unpacked, not installed (`tests/scripts/unpacked`). They take plain HTTP, so that TLS costs them
+//! `bench/peers.rs` starts them. They take plain HTTP, so that TLS costs them
 //! nothing, and answer before what they took is synced to the disk.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use mainstay_collector::clock;
 use mainstay_core::time::Now;
-use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::load::process::{Usage, folder_bytes, usage_of};
 use super::load::values::{Series, Values};
+use super::programs;
 use super::remote_write::{WriteRequest, body};
 
 /// Longest until it takes samples.
@@ -38,32 +37,13 @@ const STEP_MS: i64 = 10_000;
 pub(crate) struct Peer {
     /// Of Debian's package, and of the program in it.
     pub(crate) name: &'static str,
-    arguments: fn(data: &str, address: &str, config: &str) -> Vec<String>,
+    start: fn(&Path) -> std::io::Result<programs::Peer>,
 }
 
 /// Both.
 pub(crate) const PEERS: [Peer; 2] = [
-    Peer {
-        name: "prometheus",
-        arguments: |data, address, config| {
-            vec![
-                format!("--config.file={config}"),
-                format!("--storage.tsdb.path={data}"),
-                format!("--web.listen-address={address}"),
-                "--web.enable-remote-write-receiver".to_owned(),
-            ]
-        },
-    },
-    Peer {
-        name: "victoria-metrics",
-        arguments: |data, address, _| {
-            vec![
-                format!("-storageDataPath={data}"),
-                format!("-httpListenAddr={address}"),
-                "-retentionPeriod=1".to_owned(),
-            ]
-        },
-    },
+    Peer { name: "prometheus", start: |program| programs::Peer::prometheus(program, |_| "global: {}\n".to_owned()) },
+    Peer { name: "victoria-metrics", start: programs::Peer::victoria },
 ];
 
 /// What the samples cost it.
@@ -74,66 +54,32 @@ pub(crate) struct Cost {
     pub(crate) disk_bytes: u64,
 }
 
-struct Running {
-    child: Child,
-    folder: TempDir,
-    address: SocketAddr,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Peer {
-    fn start(self) -> Result<Running> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scripts/unpacked");
-        let unpacked = Command::new(script).arg(self.name).stderr(Stdio::inherit()).output()?;
-        ensure!(unpacked.status.success(), "the package {} cannot be had", self.name);
-        let program = Path::new(String::from_utf8(unpacked.stdout)?.trim()).join("usr/bin").join(self.name);
-        let folder = tempfile::tempdir()?;
-        let config = folder.path().join("config.yml");
-        std::fs::write(&config, "global: {}\n")?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let data = folder.path().join("data");
-        let arguments =
-            (self.arguments)(&data.display().to_string(), &address.to_string(), &config.display().to_string());
-        let child = Command::new(&program)
-            .args(arguments)
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Running { child, folder, address })
-    }
-
     /// Feeds it so many summaries of so many hosts, in the order of time.
     ///
     /// # Errors
     /// If it does not take them.
     pub(crate) async fn feed(self, series: &Arc<Series>, hosts: u32, summaries: u64) -> Result<Cost> {
-        let running = self.start()?;
-        connect(running.address).await?;
-        let before = usage_of(running.child.id())?;
+        let program = programs::program(self.name).with_context(|| format!("Debian's {} cannot be had", self.name))?;
+        let running = (self.start)(&program)?;
+        connect(running.at).await?;
+        let before = usage_of(running.pid())?;
         let started = Instant::now();
         let from_ms = clock::wall_ms() - i64::try_from(summaries)? * STEP_MS;
         let mut lanes = JoinSet::new();
         for lane in 0..LANES {
             let values: Vec<_> =
                 (lane..hosts).step_by(LANES as usize).map(|host| (host, Values::of(series, host))).collect();
-            lanes.spawn(send(running.address, values, from_ms, summaries));
+            lanes.spawn(send(running.at, values, from_ms, summaries));
         }
         let mut samples = 0;
         while let Some(lane) = lanes.join_next().await {
             samples += lane??;
         }
         let took = started.elapsed();
-        let usage = usage_of(running.child.id())?;
+        let usage = usage_of(running.pid())?;
         let usage = Usage { cpu_seconds: usage.cpu_seconds - before.cpu_seconds, ..usage };
-        Ok(Cost { samples, took, usage, disk_bytes: folder_bytes(&running.folder.path().join("data")) })
+        Ok(Cost { samples, took, usage, disk_bytes: folder_bytes(&running.data.path().join("data")) })
     }
 }
 
