@@ -22,7 +22,17 @@ pub fn write_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Reads what [`write_varint`] wrote, and moves on behind it.
+#[inline]
 pub fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
+    // Most are small.
+    if let Some((byte @ 0..0x80, rest)) = bytes.split_first() {
+        *bytes = rest;
+        return Some(u64::from(*byte));
+    }
+    read_long(bytes)
+}
+
+fn read_long(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
@@ -43,6 +53,7 @@ pub fn zigzag(value: i64) -> u64 {
 
 /// Undoes [`zigzag`].
 #[must_use]
+#[inline]
 pub fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }

@@ -140,7 +140,7 @@ impl<'b> Loose<'b> {
         let part = usize::from(self.split.part_of(at));
         let mut cells = self.cells_of(part)?;
         for _ in self.split.range(part).start..at {
-            self.read_cell(&mut cells)?;
+            skip_cell(&mut cells)?;
         }
         self.read_cell(&mut cells)
     }
@@ -202,6 +202,26 @@ impl<'b> Loose<'b> {
         }
         Ok(Row { at_ms: self.at_ms, window_ms: self.window_ms, samples: self.samples, cells })
     }
+}
+
+/// Moves behind a cell.
+fn skip_cell(bytes: &mut &[u8]) -> Option<()> {
+    let (head, rest) = bytes.split_first()?;
+    *bytes = rest;
+    let (ints, width) = match head & 0x0f {
+        ABSENT => (0, 0),
+        WHOLE => (1, 0),
+        BITS => (0, 8),
+        NEAR_MEAN => (3, 8),
+        FOUR_BITS => (0, 32),
+        NEAR => (4, 0),
+        _ => return None,
+    };
+    for _ in 0..ints {
+        read_varint(bytes)?;
+    }
+    *bytes = bytes.get(width..)?;
+    Some(())
 }
 
 fn read_int(bytes: &mut &[u8]) -> Option<i64> {
