@@ -95,7 +95,9 @@ fn metric(out: &mut String, labels: &Labels) {
 fn point(out: &mut String, at_ms: i64, value: f64) {
     out.push('[');
     moment(out, at_ms);
-    let _ = write!(out, ",\"{}\"]", number(value));
+    out.push_str(",\"");
+    number(out, value);
+    out.push_str("\"]");
 }
 
 /// Seconds, with milliseconds only where there are any.
@@ -109,15 +111,22 @@ fn moment(out: &mut String, at_ms: i64) {
 }
 
 /// A value as Go prints it, with an exponent where it would be long.
-fn number(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
-    }
-    let is_plain = value == 0.0 || (1e-6..1e21).contains(&value.abs());
-    if is_plain { value.to_string() } else { format!("{value:e}") }
+fn number(out: &mut String, value: f64) {
+    /// Whole numbers up to here are exact, and quickest as such.
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    let is_whole = value.abs() < WHOLE_MAX && value.trunc().to_bits() == value.to_bits();
+    #[allow(clippy::cast_possible_truncation, reason = "a whole number below 2^53")]
+    let _ = if value.is_nan() {
+        out.write_str("NaN")
+    } else if value.is_infinite() {
+        out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
+    } else if is_whole && value.to_bits() != (-0.0_f64).to_bits() {
+        write!(out, "{}", value as i64)
+    } else if value == 0.0 || (1e-6..1e21).contains(&value.abs()) {
+        write!(out, "{value}")
+    } else {
+        write!(out, "{value:e}")
+    };
 }
 
 /// A list of names.
@@ -157,10 +166,22 @@ mod tests {
 
     #[test]
     fn numbers_and_moments_are_written_as_prometheus_does() {
-        for (value, text) in
-            [(1.0, "1"), (0.1, "0.1"), (1e21, "1e21"), (1e-7, "1e-7"), (-0.0, "-0"), (f64::INFINITY, "+Inf")]
-        {
-            assert_eq!(number(value), text);
+        for (value, text) in [
+            (1.0, "1"),
+            (-25.0, "-25"),
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (0.1, "0.1"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (2e16, "20000000000000000"),
+            (1e21, "1e21"),
+            (1e-7, "1e-7"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+        ] {
+            let mut out = String::new();
+            number(&mut out, value);
+            assert_eq!(out, text);
         }
         for (ms, text) in [(0, "0"), (1_500, "1.500"), (1_700_000_000_000, "1700000000"), (-1, "-0.001")] {
             let mut out = String::new();
