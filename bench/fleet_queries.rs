@@ -146,6 +146,7 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
         "sum by (role) (rate(node_network_receive_bytes_total{device=\"00\"}[5m]))",
     ] {
         for lanes in [1, 2] {
+            hub.store.warm.forget();
             ask(&format!("{query}` read by `{lanes}"), "500", rounds, |_| {
                 let stop = Stop::after(TIMEOUT);
                 let fleet = Fleet::of(hub, &stop).in_lanes(lanes);

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mainstay_core::id::HostId;
 use mainstay_fleet::rollup::Tier;
@@ -19,6 +20,7 @@ use super::lanes::Lanes;
 use super::question::Question;
 use crate::clock;
 use crate::hub::Hub;
+use crate::store::piece::Piece;
 use crate::store::read::Read;
 use crate::store::retention::Retention;
 use crate::store::view::View;
@@ -70,6 +72,8 @@ pub(crate) type After<'t> = dyn FnMut(u32, bool, Option<i64>) -> bool + 't;
 const LANES: usize = 2;
 /// Fewer hosts than this are read where the query is evaluated.
 const FEW: usize = 64;
+/// So are as many as can be in this time: hosts of which all is kept take microseconds, less than waking a thread.
+const ALONE: Duration = Duration::from_millis(3);
 
 /// The hosts as they were when the query came.
 pub struct Fleet<'h> {
@@ -78,6 +82,8 @@ pub struct Fleet<'h> {
     hosts: Vec<Host>,
     stop: &'h Stop,
     lanes: usize,
+    /// For so long they are read where the query is evaluated.
+    alone: Duration,
     retention: Retention,
     now_ms: i64,
     seen: RefCell<Seen>,
@@ -116,24 +122,26 @@ impl<'h> Fleet<'h> {
             hosts,
             stop,
             lanes: LANES,
+            alone: ALONE,
             retention: hub.settings().retention,
             now_ms: clock::wall_ms(),
             seen: RefCell::default(),
         }
     }
 
-    /// The same, with many hosts read by so many threads: for measurements. One is the thread that evaluates.
+    /// The same, with many hosts read by so many threads from the first on: for measurements. One is the thread that
+    /// evaluates.
     #[must_use]
     pub fn in_lanes(self, lanes: usize) -> Self {
-        Self { lanes, ..self }
+        Self { lanes, alone: Duration::ZERO, ..self }
     }
 
     /// The same as a fleet of each host alone, with the number by which the store knows it.
     pub fn each(self) -> impl Iterator<Item = (u32, Self)> {
-        let Self { view, hosts, stop, lanes, retention, now_ms, .. } = self;
+        let Self { view, hosts, stop, lanes, alone, retention, now_ms, .. } = self;
         hosts.into_iter().map(move |host| {
             let (short, hosts, seen) = (host.short, vec![host], RefCell::default());
-            (short, Self { view: view.clone(), hosts, stop, lanes, retention, now_ms, seen })
+            (short, Self { view: view.clone(), hosts, stop, lanes, alone, retention, now_ms, seen })
         })
     }
 
@@ -161,11 +169,20 @@ impl<'h> Fleet<'h> {
             self.check()?;
             let holds = question.holds(host);
             let mut slots = BTreeSet::new();
-            let read = reader.host(host.short, tier, (wanted.from_ms, wanted.to_ms), &mut |piece| {
-                let meant = question.candidates(&piece.schema);
-                slots.extend(meant.iter().filter(|candidate| candidate.is_of(&holds)).map(|candidate| candidate.slot));
+            let span = (wanted.from_ms, wanted.to_ms);
+            let mut take_piece = |piece: &mut Piece<'_, '_>| {
+                if piece.times.iter().any(|at| (span.0..=span.1).contains(at)) {
+                    let meant = question.candidates(&piece.schema);
+                    let meant = meant.iter().filter(|candidate| candidate.is_of(&holds));
+                    slots.extend(meant.map(|candidate| candidate.slot));
+                }
                 Ok(())
-            });
+            };
+            let read = match tier {
+                // What stands in the heads of blocks and in rows is enough.
+                None => reader.host_again(host.short, span, &mut |_, _| {}, &mut take_piece),
+                tier => reader.host(host.short, tier, span, &mut take_piece),
+            };
             read.map_err(|error| failed(&error))?;
             self.note(host, reader.damaged());
             slots.into_iter().try_for_each(|slot| take(question.labels(slot, host)))?;
@@ -242,18 +259,25 @@ impl<'h> Fleet<'h> {
 impl Source for Fleet<'_> {
     fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError> {
         let meant: Vec<&Host> = self.hosts.iter().filter(|host| host.may_be_meant(wanted)).collect();
-        if meant.len() < FEW || self.lanes < 2 {
-            let mut lane = Lane::of(&self.view, wanted);
-            return meant.into_iter().try_for_each(|host| {
-                self.check()?;
-                let found = lane.host(host, take)?;
-                self.receive(host, found);
-                Ok(())
-            });
+        let (mut rest, began) = (&meant[..], Instant::now());
+        let mut lane = Lane::of(&self.view, wanted);
+        while let Some((host, after)) = rest.split_first() {
+            let are_many = self.lanes > 1 && rest.len() >= FEW;
+            if are_many && began.elapsed() >= self.alone {
+                break;
+            }
+            self.check()?;
+            let found = lane.host(host, take)?;
+            self.receive(host, found);
+            rest = after;
+        }
+        drop(lane);
+        if rest.is_empty() {
+            return Ok(());
         }
         let (view, stop, pace) = (&*self.view, self.stop, Pace::default());
         Lanes { count: self.lanes, ahead: || pace.ahead() }.each(
-            pace.pieces(&meant),
+            pace.pieces(rest),
             || Lane::of(view, wanted),
             |lane, hosts| lane.hosts(hosts, stop),
             |held: Held<'_>| {

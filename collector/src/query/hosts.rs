@@ -1,6 +1,6 @@
 //! Hosts, read one after the other: of each the series that a selector means, and how much of what should be there was.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use crate::hub::HostState;
 use crate::remote::sources::Source;
 use crate::services::range::coverage;
 use crate::store::StoreError;
-use crate::store::read::{Piece, Read, Reader};
+use crate::store::piece::Piece;
+use crate::store::read::{Read, Reader};
+use crate::store::schema::Schema;
 use crate::store::view::View;
 
 /// A host as it was when the query came.
@@ -144,7 +146,9 @@ impl<'v, 'q> Lane<'v, 'q> {
         let before = reader.read();
         let holds = question.holds(host);
         windows.clear();
-        let read = reader.host(host.short, *tier, (from_ms, to_ms), &mut |piece| {
+        let asking = RefCell::new(&mut *question);
+        let mut take_piece = |piece: &mut Piece<'_, '_>| {
+            let mut question = asking.borrow_mut();
             let meant = question.candidates(&piece.schema);
             columns.resize_with(question.slots(), Column::default);
             let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
@@ -159,7 +163,18 @@ impl<'v, 'q> Lane<'v, 'q> {
                 }
             }
             Ok(())
-        });
+        };
+        let read = match *tier {
+            None => {
+                let mut ask = |schema: &Arc<Schema>, asked: &mut Vec<(usize, Which)>| {
+                    let meant = asking.borrow_mut().candidates(schema);
+                    let meant = meant.iter().filter(|candidate| candidate.is_of(&holds));
+                    asked.extend(meant.map(|candidate| (candidate.at, candidate.which)));
+                };
+                reader.host_again(host.short, (from_ms, to_ms), &mut ask, &mut take_piece)
+            }
+            tier => reader.host(host.short, tier, (from_ms, to_ms), &mut take_piece),
+        };
         read.map_err(|error| failed(&error))?;
         let mut any = false;
         for (slot, column) in columns.iter_mut().enumerate().filter(|(_, column)| !column.at.is_empty()) {
@@ -195,6 +210,14 @@ impl Column {
         (cell, which): (usize, Which),
         span: &RangeInclusive<i64>,
     ) -> Result<(), StoreError> {
+        if let Some(values) = piece.whole_column(cell, which) {
+            // Rows of a piece are in the order of their times.
+            let from = piece.times.partition_point(|at| at < span.start());
+            let to = piece.times.partition_point(|at| at <= span.end()).max(from);
+            self.at.extend_from_slice(&piece.times[from..to]);
+            self.values.extend_from_slice(&values[from..to]);
+            return Ok(());
+        }
         piece.each_value(cell, which, &mut |at, value| {
             if span.contains(&at) {
                 self.at.push(at);

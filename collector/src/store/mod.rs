@@ -3,13 +3,16 @@
 //! Reads go to the database from any thread; every write goes through the one [`Writer`], and is
 //! answered when it is on disk. Nothing else in the collector knows RocksDB.
 
+pub mod again;
 pub mod arrived;
 mod block1;
 pub mod checkpoint;
 pub mod columns;
 mod cursor;
 pub mod forget;
+mod kept;
 pub mod keys;
+pub mod piece;
 pub mod read;
 pub mod restored;
 pub mod retention;
@@ -20,6 +23,7 @@ pub mod seal;
 pub mod series;
 pub mod values;
 pub mod view;
+pub mod warm;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +37,10 @@ pub use self::keys::{BadKey, Key};
 pub use self::writer::{Batch, Writer, WriterCounts};
 use columns::Column;
 use room::Room;
+use warm::Warm;
+
+/// The share of the cache that is for what questions read lately: the rest is RocksDB's.
+const WARM_SHARE: usize = 6;
 
 /// A group that is written for longer hangs: a slow disk takes seconds.
 const WRITING_MAX: std::time::Duration = std::time::Duration::from_secs(10);
@@ -99,18 +107,22 @@ pub struct Store {
     pub unjoined: seal::Unjoined,
     /// When what is kept in hours begins.
     beginning: view::Beginning,
+    /// What questions read lately.
+    pub warm: Arc<Warm>,
 }
 
 impl Store {
-    /// Opens the store in a folder, or makes it. `cache_bytes` bounds what RocksDB keeps in memory; see
-    /// [`Room`] for `min_free`.
+    /// Opens the store in a folder, or makes it. `cache_bytes` bounds what it keeps in memory, RocksDB and [`Warm`]
+    /// together; see [`Room`] for `min_free`.
     ///
     /// # Errors
     /// If it cannot be opened: another process has it, or it is damaged.
     pub fn open(path: &Path, cache_bytes: usize, min_free: u64) -> Result<Self, StoreError> {
-        let (options, cache) = columns::database_options(cache_bytes);
+        let warm = Arc::new(Warm::new(cache_bytes / WARM_SHARE));
+        let (options, cache) = columns::database_options(cache_bytes - cache_bytes / WARM_SHARE);
         let db = Arc::new(DB::open_cf_descriptors(&options, path, columns::descriptors(&cache))?);
-        let (writer, thread) = Writer::start(db.clone()).map_err(|error| StoreError::Database(error.to_string()))?;
+        let started = Writer::start(db.clone(), warm.clone());
+        let (writer, thread) = started.map_err(|error| StoreError::Database(error.to_string()))?;
         Ok(Self {
             db,
             path: path.to_owned(),
@@ -121,6 +133,7 @@ impl Store {
             arrived: arrived::Arrived::default(),
             unjoined: seal::Unjoined::default(),
             beginning: view::Beginning::default(),
+            warm,
         })
     }
 

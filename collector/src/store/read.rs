@@ -7,21 +7,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mainstay_fleet::block::{BadBlock, Head, Loose, Part, Unpacker, Which};
+use mainstay_fleet::block::{BadBlock, Head, Loose, Unpacker};
 use mainstay_fleet::rollup::Tier;
 
 use super::block1::{self, Block};
 use super::columns::Column;
 use super::cursor::{Cursor, Pieces, Where};
+use super::kept::{Asked, Blocks, Few, Gathered, Kept};
 use super::keys::{BlockKey, Key, OpenRowKey, PieceKey, RollupKey};
+use super::piece::{Body, HeadKey, Piece, Place, Sealed, Seen, overlaps};
 use super::rollup::{number, stretch_of};
 use super::schema::Schema;
-use super::series::{HOUR_MS, SLOT_MS, hour_of, slot_of};
+use super::series::{hour_of, slot_of};
 use super::view::View;
 use super::{Store, StoreError};
-
-/// Damaged pieces that are named; the rest is counted.
-const DAMAGED_MAX: usize = 100;
 
 impl View<'_> {
     /// Something that reads of it.
@@ -34,6 +33,8 @@ impl View<'_> {
             pieces: Pieces::default(),
             rows: Cursor::new(self, Column::Head),
             unpacker: Unpacker::default(),
+            schema: None,
+            asked: Vec::new(),
             seen: Seen::default(),
         }
     }
@@ -50,6 +51,8 @@ pub struct Read {
     pub unpacked_bytes: u64,
     /// Open rows.
     pub rows: u64,
+    /// Blocks, and open rows of a host together, that were still there from a question before.
+    pub kept: u64,
 }
 
 impl Read {
@@ -61,6 +64,7 @@ impl Read {
             parts: self.parts - before.parts,
             unpacked_bytes: self.unpacked_bytes - before.unpacked_bytes,
             rows: self.rows - before.rows,
+            kept: self.kept - before.kept,
         }
     }
 
@@ -70,92 +74,24 @@ impl Read {
         self.parts += other.parts;
         self.unpacked_bytes += other.unpacked_bytes;
         self.rows += other.rows;
-    }
-}
-
-/// What has been read so far, and what of the host could not be.
-#[derive(Default)]
-struct Seen {
-    read: Read,
-    damaged: Vec<String>,
-    damaged_more: usize,
-}
-
-impl Seen {
-    fn damaged(&mut self, name: String) {
-        if self.damaged.len() < DAMAGED_MAX { self.damaged.push(name) } else { self.damaged_more += 1 }
+        self.kept += other.kept;
     }
 }
 
 /// Takes a piece of a host.
 pub type Take<'t, 'v> = dyn FnMut(&mut Piece<'_, 'v>) -> Result<(), StoreError> + 't;
 
-/// Where something was read.
-enum Place<'p> {
-    Old(&'p BlockKey),
-    Sealed(&'p HeadKey),
-    Row(&'p OpenRowKey),
-}
-
-impl std::fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Old(key) => write!(f, "block of hour {}, slot {}", key.hour, key.slot),
-            Self::Sealed(HeadKey::Piece(key)) if key.slot == PieceKey::WHOLE => write!(f, "block of hour {}", key.hour),
-            Self::Sealed(HeadKey::Piece(key)) => write!(f, "block of hour {}, slot {}", key.hour, key.slot),
-            Self::Sealed(HeadKey::Rolled(Tier::Minutes5, key)) => write!(f, "rollup of hour {}", key.stretch),
-            Self::Sealed(HeadKey::Rolled(Tier::Hour, key)) => write!(f, "rollup of day {}", key.stretch),
-            Self::Row(key) => write!(f, "open row at {}", key.at_ms),
-        }
-    }
-}
-
-/// The key of the head of a block.
-enum HeadKey {
-    Piece(PieceKey),
-    Rolled(Tier, RollupKey),
-}
-
-impl HeadKey {
-    fn decode(bytes: &[u8], tier: Option<Tier>) -> Result<Self, StoreError> {
-        Ok(match tier {
-            None => Self::Piece(PieceKey::decode(bytes)?),
-            Some(tier) => Self::Rolled(tier, RollupKey::decode(bytes)?),
-        })
-    }
-
-    /// Whether it may have moments of a span.
-    fn overlaps(&self, span: (i64, i64)) -> bool {
-        match self {
-            Self::Piece(key) => overlaps(key.hour, key.slot, span),
-            // Only stretches of the span are looked at.
-            Self::Rolled(..) => true,
-        }
-    }
-
-    /// The key of a part, and where it is found.
-    fn part(&self, no: u8) -> (Vec<u8>, Where) {
-        match self {
-            Self::Piece(key) => {
-                let key = key.part(no);
-                (key.encode(), (None, key.hour, key.piece))
-            }
-            Self::Rolled(tier, key) => {
-                let key = key.part(no);
-                (key.encode(), (Some(*tier), key.stretch, key.piece))
-            }
-        }
-    }
-}
-
 /// Reads hosts.
 pub struct Reader<'v> {
-    view: &'v View<'v>,
+    pub(super) view: &'v View<'v>,
     old: Option<Cursor<'v>>,
     pieces: Pieces<'v>,
     rows: Cursor<'v>,
     unpacker: Unpacker,
-    seen: Seen,
+    /// The schema that was met last: most are of it.
+    schema: Option<Arc<Schema>>,
+    pub(super) asked: Vec<Asked>,
+    pub(super) seen: Seen,
 }
 
 impl std::fmt::Debug for Reader<'_> {
@@ -187,11 +123,23 @@ impl<'v> Reader<'v> {
             })?;
         }
         for hour in self.view.hours(span.0, span.1).filter(|hour| !rolled.contains(hour)) {
-            self.old_blocks(hour, host, span, take)?;
-            let prefix = PieceKey::of(hour, PieceKey::HEAD, host);
-            self.blocks((None, hour, PieceKey::HEAD), &prefix, span, take)?;
+            self.hour(host, hour, span, None, take)?;
         }
-        self.open_rows(host, span, take)
+        self.open_rows(host, span, None, take)
+    }
+
+    /// The blocks of an hour of a host, which are added to `kept` if there is one.
+    pub(super) fn hour(
+        &mut self,
+        host: u32,
+        hour: u32,
+        span: (i64, i64),
+        kept: Option<&mut Blocks>,
+        take: &mut Take<'_, 'v>,
+    ) -> Result<(), StoreError> {
+        self.old_blocks(hour, host, span, take)?;
+        let prefix = PieceKey::of(hour, PieceKey::HEAD, host);
+        self.blocks((None, hour, PieceKey::HEAD), &prefix, span, kept, take)
     }
 
     /// What a tier has of a host.
@@ -201,7 +149,7 @@ impl<'v> Reader<'v> {
         let stretch = |ms: i64| stretch_of(tier, hour_of(ms));
         for stretch in stretch(span.0).max(first)..=stretch(span.1).min(last) {
             let prefix = RollupKey::of(number, stretch, PieceKey::HEAD, host);
-            self.blocks((Some(tier), stretch, PieceKey::HEAD), &prefix, span, take)?;
+            self.blocks((Some(tier), stretch, PieceKey::HEAD), &prefix, span, None, take)?;
         }
         Ok(())
     }
@@ -214,12 +162,7 @@ impl<'v> Reader<'v> {
 
     /// What could not be read since this was asked last, in words.
     pub fn damaged(&mut self) -> Vec<String> {
-        let more = std::mem::take(&mut self.seen.damaged_more);
-        let mut damaged = std::mem::take(&mut self.seen.damaged);
-        if more > 0 {
-            damaged.push(format!("{more} pieces more"));
-        }
-        damaged
+        self.seen.take_damaged()
     }
 
     fn old_blocks(
@@ -249,6 +192,7 @@ impl<'v> Reader<'v> {
         place: Where,
         prefix: &[u8],
         span: (i64, i64),
+        mut kept: Option<&mut Blocks>,
         take: &mut Take<'_, 'v>,
     ) -> Result<(), StoreError> {
         let mut from = prefix.to_vec();
@@ -256,17 +200,34 @@ impl<'v> Reader<'v> {
             let cursor = self.pieces.cursor(self.view, place);
             let Some((key, bytes)) = cursor.find(&from, prefix)? else { return Ok(()) };
             let key = HeadKey::decode(key, place.0)?;
-            let head = key.overlaps(span).then(|| Head::open(bytes));
+            // Of what is kept all blocks have to be known.
+            let is_meant = key.overlaps(span);
+            let head = (is_meant || kept.is_some()).then(|| Head::open(bytes));
+            let stored = kept.is_some().then(|| Box::from(bytes));
             cursor.pass(&mut from);
             let Some(head) = head else { continue };
-            self.seen.read.blocks += 1;
-            let (schema, head) = match named(self.view.store, head, |head| head.schema)? {
+            self.seen.read.blocks += u64::from(is_meant);
+            let (schema, head) = match named(self.view.store, &mut self.schema, head, |head| head.schema)? {
                 Ok(named) => named,
-                Err(why) => {
+                Err(why) if is_meant => {
                     self.seen.damaged(format!("{}: {why}", Place::Sealed(&key)));
                     continue;
                 }
+                // Whoever asks for it is told.
+                Err(_) => {
+                    if let Some(kept) = &mut kept {
+                        kept.is_spoiled = true;
+                    }
+                    continue;
+                }
             };
+            if let (Some(kept), Some(head), HeadKey::Piece(key)) = (&mut kept, stored, &key) {
+                let (slot, sibling, schema) = (key.slot, key.sibling, schema.clone());
+                kept.blocks.push(Kept { slot, sibling, schema, head, series: Few::default() });
+            }
+            if !is_meant {
+                continue;
+            }
             let sealed = Sealed {
                 view: self.view,
                 pieces: &mut self.pieces,
@@ -274,6 +235,7 @@ impl<'v> Reader<'v> {
                 head: &head,
                 unpacker: &mut self.unpacker,
                 open: None,
+                kept: kept.as_mut().and_then(|kept| kept.blocks.last_mut()),
             };
             take(&mut Piece {
                 schema,
@@ -287,24 +249,33 @@ impl<'v> Reader<'v> {
         }
     }
 
-    fn open_rows(
+    pub(super) fn open_rows(
         &mut self,
         host: u32,
         (from_ms, to_ms): (i64, i64),
+        mut gathered: Option<&mut Gathered>,
         take: &mut Take<'_, 'v>,
     ) -> Result<(), StoreError> {
         let prefix = OpenRowKey::of(host);
-        let mut from = OpenRowKey { host, slot: slot_of(from_ms), at_ms: from_ms }.encode();
+        let mut from = match gathered {
+            // All of them, or what is kept would not be the whole of it.
+            Some(_) => prefix.clone(),
+            None => OpenRowKey { host, slot: slot_of(from_ms), at_ms: from_ms }.encode(),
+        };
         while let Some((key, bytes)) = self.rows.find(&from, &prefix)? {
             let key = OpenRowKey::decode(key)?;
-            if key.at_ms > to_ms {
+            if key.at_ms > to_ms && gathered.is_none() {
                 break;
             }
             self.seen.read.rows += 1;
+            let (store, known, seen) = (self.view.store, &mut self.schema, &mut self.seen);
             if bytes.first() == Some(&block1::VERSION) {
-                old(self.view.store, Block::open(bytes), Place::Row(&key), &mut self.seen, take)?;
+                if let Some(gathered) = &mut gathered {
+                    gathered.spoil();
+                }
+                old(store, Block::open(bytes), Place::Row(&key), seen, take)?;
             } else {
-                row(self.view.store, bytes, &key, &mut self.seen, take)?;
+                row((store, known), bytes, &key, (seen, gathered.as_deref_mut()), take)?;
             }
             self.rows.pass(&mut from);
         }
@@ -315,6 +286,7 @@ impl<'v> Reader<'v> {
 /// What was read, with the names of its series; or why it cannot be used.
 fn named<T>(
     store: &Store,
+    known: &mut Option<Arc<Schema>>,
     read: Result<T, BadBlock>,
     schema: impl FnOnce(&T) -> [u8; 16],
 ) -> Result<Result<(Arc<Schema>, T), String>, StoreError> {
@@ -322,8 +294,11 @@ fn named<T>(
         Ok(read) => read,
         Err(bad) => return Ok(Err(bad.to_string())),
     };
-    let named = store.schema(schema(&read))?;
-    Ok(named.map(|schema| (schema, read)).ok_or_else(|| "its series names are missing".to_owned()))
+    let id = schema(&read);
+    if known.as_ref().is_none_or(|known| known.id != id) {
+        *known = store.schema(id)?;
+    }
+    Ok(known.clone().map(|schema| (schema, read)).ok_or_else(|| "its series names are missing".to_owned()))
 }
 
 fn old<'v>(
@@ -333,7 +308,7 @@ fn old<'v>(
     seen: &mut Seen,
     take: &mut Take<'_, 'v>,
 ) -> Result<(), StoreError> {
-    match named(store, block, |block| block.schema)? {
+    match named(store, &mut None, block, |block| block.schema)? {
         Ok((schema, block)) => {
             let (times, windows) = (block.times(), block.windows());
             take(&mut Piece { schema, tier: None, times, windows, body: Body::Old(&block), place, seen })
@@ -346,22 +321,25 @@ fn old<'v>(
 }
 
 fn row<'v>(
-    store: &Store,
+    (store, known): (&Store, &mut Option<Arc<Schema>>),
     bytes: &[u8],
     key: &OpenRowKey,
-    seen: &mut Seen,
+    (seen, mut gathered): (&mut Seen, Option<&mut Gathered>),
     take: &mut Take<'_, 'v>,
 ) -> Result<(), StoreError> {
     let place = Place::Row(key);
-    match named(store, Loose::open(bytes), |row| row.schema)? {
+    match named(store, known, Loose::open(bytes), |row| row.schema)? {
         Ok((schema, row)) => {
             let (times, windows) = ([row.at_ms], [i64::from(row.window_ms)]);
+            if let Some(gathered) = &mut gathered {
+                gathered.begin(&schema, &row);
+            }
             take(&mut Piece {
                 schema,
                 tier: None,
                 times: &times,
                 windows: &windows,
-                body: Body::Row(&row),
+                body: Body::Row(&row, gathered),
                 place,
                 seen,
             })
@@ -370,101 +348,5 @@ fn row<'v>(
             seen.damaged(format!("{place}: {why}"));
             Ok(())
         }
-    }
-}
-
-/// Whether a slot of an hour, or the whole hour, has moments of a span.
-fn overlaps(hour: u32, slot: u8, (from_ms, to_ms): (i64, i64)) -> bool {
-    let hour_ms = i64::from(hour) * HOUR_MS;
-    let (begin, length) =
-        if slot == PieceKey::WHOLE { (hour_ms, HOUR_MS) } else { (hour_ms + i64::from(slot) * SLOT_MS, SLOT_MS) };
-    begin <= to_ms && begin + length > from_ms
-}
-
-/// A block or an open row.
-pub struct Piece<'p, 'v> {
-    /// The names of its series.
-    pub schema: Arc<Schema>,
-    /// Of what its rows are rolled up: then every series has two cells ([`mainstay_fleet::rollup`]).
-    pub tier: Option<Tier>,
-    /// Ends of the windows of its rows.
-    pub times: &'p [i64],
-    /// Their lengths, in milliseconds.
-    pub windows: &'p [i64],
-    body: Body<'p, 'v>,
-    place: Place<'p>,
-    seen: &'p mut Seen,
-}
-
-impl std::fmt::Debug for Piece<'_, '_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Piece").field("rows", &self.times.len()).finish_non_exhaustive()
-    }
-}
-
-enum Body<'p, 'v> {
-    Old(&'p Block),
-    Sealed(Sealed<'p, 'v>),
-    Row(&'p Loose<'p>),
-}
-
-/// A sealed block whose parts are read as they are asked for.
-struct Sealed<'p, 'v> {
-    view: &'v View<'v>,
-    pieces: &'p mut Pieces<'v>,
-    key: &'p HeadKey,
-    head: &'p Head,
-    unpacker: &'p mut Unpacker,
-    /// The part that was asked for last, if it could be read.
-    open: Option<(u8, Option<Part>)>,
-}
-
-impl Piece<'_, '_> {
-    /// Hands one value of every row that has the series in place `at` of the schema to `take`, with the row's time. Series
-    /// are quickest in their order. A part that cannot be read is named in what the reader has seen, and has no rows.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn each_value(&mut self, at: usize, which: Which, take: &mut dyn FnMut(i64, f64)) -> Result<(), StoreError> {
-        let times = self.times;
-        let mut of_row = |row: usize, value: f64| take(times[row], value);
-        let read = match &mut self.body {
-            Body::Old(block) => block.each_value(at, self.schema.gauge[at], which, &mut of_row),
-            Body::Row(row) => row.value(at, which).map(|value| value.into_iter().for_each(|value| of_row(0, value))),
-            Body::Sealed(sealed) => {
-                let head = sealed.head;
-                match sealed.part(at, self.seen)? {
-                    Ok(Some(part)) => part.each_value(head, at, which, &mut of_row),
-                    Ok(None) => Ok(()),
-                    Err(bad) => Err(bad),
-                }
-            }
-        };
-        if let Err(bad) = read {
-            self.seen.damaged(format!("{}: {bad}", self.place));
-        }
-        Ok(())
-    }
-}
-
-impl Sealed<'_, '_> {
-    /// The part that a series is in; `None` if it could not be read before.
-    fn part(&mut self, at: usize, seen: &mut Seen) -> Result<Result<Option<&Part>, BadBlock>, StoreError> {
-        let no = self.head.split.part_of(at);
-        if self.open.as_ref().is_none_or(|(open, _)| *open != no) {
-            self.open = Some((no, None));
-            let (bytes, place) = self.key.part(no);
-            let found = self.pieces.cursor(self.view, place).find(&bytes, &bytes)?;
-            let Some((_, found)) = found else { return Ok(Err(BadBlock::Malformed("a part, which is missing"))) };
-            match Part::open(found, self.head, no, self.unpacker) {
-                Ok(part) => {
-                    seen.read.parts += 1;
-                    seen.read.unpacked_bytes += part.unpacked_bytes() as u64;
-                    self.open = Some((no, Some(part)));
-                }
-                Err(bad) => return Ok(Err(bad)),
-            }
-        }
-        Ok(Ok(self.open.as_ref().and_then(|(_, part)| part.as_ref())))
     }
 }

@@ -16,6 +16,8 @@ use super::*;
 mod rollups;
 #[path = "../../../bench/shapes.rs"]
 mod shapes;
+#[path = "tests/warm.rs"]
+mod warm;
 
 /// The beginning of an hour.
 const WALL: i64 = 1_800_000_000_000;

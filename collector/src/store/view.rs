@@ -33,6 +33,8 @@ pub struct View<'s> {
     pub(super) rolled: [Option<(u32, u32)>; 2],
     /// Whether there are blocks of version 1.
     pub(super) has_old: bool,
+    /// Groups that were surely written when the snapshot was taken.
+    pub(super) written: u64,
 }
 
 impl std::fmt::Debug for View<'_> {
@@ -45,6 +47,7 @@ impl Store {
     /// The store as it is now.
     #[must_use]
     pub fn view(&self) -> View<'_> {
+        let written = self.warm.written();
         let snapshot = self.db().snapshot();
         let stretches = |prefix: &[u8]| stretches_of(self, &snapshot, prefix);
         let (old, new) = (stretches(&[BlockKey::ORDINAL]), stretches(&[PieceKey::ORDINAL]));
@@ -53,7 +56,7 @@ impl Store {
             (Some(old), Some(new)) => (old.0.min(new.0), old.1.max(new.1)),
             (one, other) => one.or(other).unwrap_or((1, 0)),
         };
-        View { store: self, snapshot, hours, rolled, has_old: old.is_some() }
+        View { store: self, snapshot, hours, rolled, has_old: old.is_some(), written }
     }
 }
 

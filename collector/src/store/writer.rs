@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::StoreError;
 use super::columns::Column;
 use super::keys::Key;
+use super::warm::{Change, Warm};
 
 /// Most batches that wait; sessions wait beyond that, and so do their agents.
 const QUEUE_MAX: usize = 4096;
@@ -118,12 +119,12 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the writer thread. It ends when the last [`Writer`] is gone.
-    pub(super) fn start(db: Arc<DB>) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub(super) fn start(db: Arc<DB>, warm: Arc<Warm>) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let counts = Arc::new(WriterCounts::default());
         let mine = counts.clone();
         let thread =
-            std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || run(&db, queue, &mine))?;
+            std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || run(&db, queue, &mine, &warm))?;
         Ok((Self { jobs, counts }, thread))
     }
 
@@ -156,15 +157,15 @@ impl Writer {
     }
 }
 
-fn run(db: &DB, mut queue: mpsc::Receiver<Job>, counts: &WriterCounts) {
+fn run(db: &DB, mut queue: mpsc::Receiver<Job>, counts: &WriterCounts, warm: &Warm) {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
     while let Some(first) = queue.blocking_recv() {
         let mut group = WriteBatch::default();
-        let mut answers = Vec::new();
+        let (mut answers, mut changes) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(job) = next {
-            fill(db, &mut group, job.batch);
+            fill(db, &mut group, job.batch, &mut changes);
             answers.push(job.answer);
             next = if group.size_in_bytes() < GROUP_BYTES_MAX { queue.try_recv().ok() } else { None };
         }
@@ -173,7 +174,9 @@ fn run(db: &DB, mut queue: mpsc::Receiver<Job>, counts: &WriterCounts) {
         counts.bytes.fetch_add(group.size_in_bytes() as u64, Ordering::Relaxed);
         let now_ms = u64::try_from(counts.clock().as_millis()).unwrap_or(u64::MAX);
         counts.writing_since_ms.store(now_ms, Ordering::Relaxed);
+        let rows = warm.before(changes);
         let written = db.write_opt(group, &synced).map_err(StoreError::from);
+        warm.after(rows, written.is_ok());
         counts.writing_since_ms.store(0, Ordering::Relaxed);
         counts.is_failing.store(written.is_err(), Ordering::Relaxed);
         if let Err(error) = &written {
@@ -187,12 +190,23 @@ fn run(db: &DB, mut queue: mpsc::Receiver<Job>, counts: &WriterCounts) {
     }
 }
 
-fn fill(db: &DB, group: &mut WriteBatch, batch: Batch) {
+fn fill(db: &DB, group: &mut WriteBatch, batch: Batch, changes: &mut Vec<Change>) {
     for op in batch.ops {
-        match op {
-            Op::Put(column, key, value) => group.put_cf(super::family(db, column), key, value),
-            Op::Delete(column, key) => group.delete_cf(super::family(db, column), key),
-            Op::DeleteRange(column, from, to) => group.delete_range_cf(super::family(db, column), from, to),
-        }
+        let change = match op {
+            Op::Put(column, key, value) => {
+                group.put_cf(super::family(db, column), &key, &value);
+                Change::of(column, &key, Some(value))
+            }
+            Op::Delete(column, key) => {
+                group.delete_cf(super::family(db, column), &key);
+                Change::of(column, &key, None)
+            }
+            Op::DeleteRange(column, from, to) => {
+                group.delete_range_cf(super::family(db, column), from, to);
+                matches!(column, Column::Series | Column::Head).then_some(Change::All)
+            }
+        };
+        // The pieces of a block come one after the other, and so do rows that go.
+        changes.extend(change.filter(|change| changes.last() != Some(change)));
     }
 }

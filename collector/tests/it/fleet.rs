@@ -89,7 +89,9 @@ async fn a_question_about_the_fleet_reads_one_part_of_a_host_and_is_right() {
         assert!((value - mean).abs() < 1e-9, "{name}: {value}, not {mean}");
     }
 
-    let one = ask(&hub, "avg_over_time(node_load1{host=\"host-00007\"}[1h])");
+    let again = ask(&hub, "avg by (host) (avg_over_time(node_load1[1h]))").seen.read;
+    assert_eq!((again.blocks, again.parts, again.rows, again.kept), (0, 0, 0, 4 * hosts), "nothing is read again");
+    let one = ask(&hub, "avg_over_time(node_load5{host=\"host-00007\"}[1h])");
     assert_eq!((one.seen.read.blocks, one.seen.read.parts), (3, 3), "no other host is read");
     let none = ask(&hub, "node_load1{role=\"nothing\"}");
     assert_eq!(none.seen.read.parts, 0, "the labels of hosts decide before a part is unpacked");
@@ -117,12 +119,17 @@ async fn answers_are_the_same_however_many_threads_read() {
         ("count by (rack) (node_load1:max > 0)", range),
         ("node_load1{host=~\"host-0000.\"}", range),
     ] {
+        hub.store.warm.forget();
         let one = ask(text, span, 1, Limits::default());
         assert!(one.1.read.rows > 0, "{text}: {:?}", one.1.read);
         for lanes in [2, 5] {
+            hub.store.warm.forget();
             let many = ask(text, span, lanes, Limits::default());
             // Every value, and how complete it is and what was read for it.
             assert_eq!(format!("{many:?}"), format!("{one:?}"), "{text} in {lanes} lanes");
+            let again = ask(text, span, lanes, Limits::default());
+            assert_eq!(format!("{:?}", again.0), format!("{:?}", one.0), "{text} in {lanes} lanes, asked again");
+            assert_eq!(again.1.completeness().to_bits(), one.1.completeness().to_bits());
         }
     }
 

@@ -13,7 +13,7 @@ use mainstay_agent::uplink::{self, Inbound, OutMessage, PolicyStanding, Sources,
 use mainstay_collector::clock::now;
 use mainstay_collector::collector::Collector;
 use mainstay_collector::store::keys::{FindingByTimeKey, FindingKey, LedgerKey, TokenKey};
-use mainstay_collector::store::read::Piece;
+use mainstay_collector::store::piece::Piece;
 use mainstay_core::decision::PolicyRef;
 use mainstay_core::finding::{Finding, FindingKind, FindingState, Severity};
 use mainstay_core::id::{BootId, DecisionId, Epoch, FindingId};

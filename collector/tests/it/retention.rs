@@ -7,7 +7,7 @@ use mainstay_collector::store::keys::{
     ChangeByTimeKey, ChangeKey, DecisionKey, FindingKey, Key, LedgerKey, OpenRowKey, PieceKey, RecordingKey, SceneKey,
     SchemaKey,
 };
-use mainstay_collector::store::read::Piece;
+use mainstay_collector::store::piece::Piece;
 use mainstay_collector::store::retention::Retention;
 use mainstay_core::id::HostId;
 use mainstay_proto::v1;

@@ -130,6 +130,21 @@ pub fn rows(head: &Head, gauge: &[bool], parts: &[Part]) -> Result<Vec<Row>, Bad
     Ok(rows)
 }
 
+/// Hands one value of every row that has a series to `take`, with the number of the row: of the series' own bytes, out of
+/// a part of the block that the head is of.
+///
+/// # Errors
+/// If the bytes are wrong.
+pub fn each_value(head: &Head, bytes: &[u8], which: Which, take: &mut dyn FnMut(usize, f64)) -> Result<(), BadBlock> {
+    series::each_value(bytes, &head.samples, which, take).ok_or(BadBlock::Malformed("a series"))
+}
+
+/// The same values in one piece, if every row has the series and the bytes are right.
+#[must_use]
+pub fn whole_column(head: &Head, bytes: &[u8], which: Which) -> Option<Vec<f64>> {
+    series::whole_column(bytes, &head.samples, which).filter(|values| values.len() == head.times.len())
+}
+
 fn checksum(seed: &[u8], bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(seed), bytes)
 }

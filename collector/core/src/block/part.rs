@@ -86,7 +86,11 @@ impl Part {
         self.frame.len()
     }
 
-    fn bytes(&self, at: usize) -> Result<&[u8], BadBlock> {
+    /// The bytes of a series, as [`each_value`](super::each_value) reads them.
+    ///
+    /// # Errors
+    /// If the series is not in this part.
+    pub fn bytes(&self, at: usize) -> Result<&[u8], BadBlock> {
         let place = at.checked_sub(self.from).and_then(|at| self.places.get(at));
         place.map(|(from, to)| &self.frame[*from..*to]).ok_or(BadBlock::Malformed("a series that is not there"))
     }
@@ -102,7 +106,7 @@ impl Part {
         which: Which,
         take: &mut dyn FnMut(usize, f64),
     ) -> Result<(), BadBlock> {
-        series::each_value(self.bytes(at)?, &head.samples, which, take).ok_or(BadBlock::Malformed("a series"))
+        super::each_value(head, self.bytes(at)?, which, take)
     }
 
     /// All cells of a series.

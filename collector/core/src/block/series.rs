@@ -146,9 +146,23 @@ fn has(bitmap: &[u8], row: usize) -> bool {
 /// Hands one value of every row that has the series to `take`, with the number of the row. Only the columns that it takes
 /// are read.
 pub(super) fn each_value(bytes: &[u8], samples: &[i64], which: Which, take: &mut dyn FnMut(usize, f64)) -> Option<()> {
-    let rows = samples.len();
-    let mut series = open(bytes, rows)?;
-    let rows_of = (0..rows).filter(|row| series.bitmap.is_none_or(|bitmap| has(bitmap, *row)));
+    let (values, bitmap) = read_values(bytes, samples, which)?;
+    rows_of(samples.len(), bitmap).zip(values).for_each(|(row, value)| take(row, value));
+    Some(())
+}
+
+/// The value of every row, if every row has the series.
+pub(super) fn whole_column(bytes: &[u8], samples: &[i64], which: Which) -> Option<Vec<f64>> {
+    read_values(bytes, samples, which).filter(|(_, bitmap)| bitmap.is_none()).map(|(values, _)| values)
+}
+
+fn rows_of(rows: usize, bitmap: Option<&[u8]>) -> impl Iterator<Item = usize> {
+    (0..rows).filter(move |row| bitmap.is_none_or(|bitmap| has(bitmap, *row)))
+}
+
+/// A value of each row that has the series, and the rows that have it if not all do.
+fn read_values<'b>(bytes: &'b [u8], samples: &[i64], which: Which) -> Option<(Vec<f64>, Option<&'b [u8]>)> {
+    let mut series = open(bytes, samples.len())?;
     let values = match (series.form, which) {
         (ONE, _) | (FOUR, Which::Last) => column::read(&mut series.rest, series.count)?,
         (FOUR, _) => {
@@ -165,13 +179,12 @@ pub(super) fn each_value(bytes: &[u8], samples: &[i64], which: Which, take: &mut
             column::read(&mut series.rest, series.count)?
         }
         (NEAR, _) => {
-            let of_rows: Vec<i64> = rows_of.clone().map(|row| samples[row]).collect();
+            let of_rows: Vec<i64> = rows_of(samples.len(), series.bitmap).map(|row| samples[row]).collect();
             read_near(&mut series.rest, series.count, &of_rows, which)?
         }
         _ => return None,
     };
-    rows_of.zip(values).for_each(|(row, value)| take(row, value));
-    Some(())
+    Some((values, series.bitmap))
 }
 
 #[allow(clippy::cast_precision_loss)] // whole numbers are within 2^53 where they were written

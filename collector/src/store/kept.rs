@@ -1,0 +1,229 @@
+//! Columns that are kept: of the open rows of a host, and of the blocks of one of its hours.
+
+use std::sync::Arc;
+
+use mainstay_fleet::block::{Loose, Which};
+
+use super::schema::Schema;
+
+/// Most columns that are kept of an hour of a host, or of its open rows: who asks for more is not helped by it.
+pub(super) const COLUMNS_MAX: usize = 64;
+/// What a kept thing takes besides its columns, about.
+const ENTRY_BYTES: usize = 200;
+
+/// A series by its place in the schema, and which of its values.
+pub(super) type Asked = (usize, Which);
+
+/// Few things in the order of their keys: a tree would have room for eleven from the first on.
+#[derive(Debug, Clone)]
+pub(super) struct Few<K, V>(Vec<(K, V)>);
+
+impl<K, V> Default for Few<K, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Ord + Copy, V> Few<K, V> {
+    fn place(&self, key: K) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&key, |(key, _)| *key)
+    }
+
+    pub(super) fn get(&self, key: K) -> Option<&V> {
+        self.place(key).ok().map(|place| &self.0[place].1)
+    }
+
+    pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+        self.place(key).ok().map(|place| &mut self.0[place].1)
+    }
+
+    /// Adds one if there is none.
+    pub(super) fn add_with(&mut self, key: K, value: impl FnOnce() -> V) {
+        if let Err(place) = self.place(key) {
+            self.0.insert(place, (key, value()));
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+        self.0.iter().map(|(key, value)| (*key, value))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Columns of the open rows of a host.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rows {
+    /// The names of their series; `None` where there are no rows.
+    pub(super) schema: Option<Arc<Schema>>,
+    pub(super) times: Vec<i64>,
+    pub(super) windows: Vec<i64>,
+    pub(super) columns: Few<Asked, Values>,
+    /// The last group that was written before this was read.
+    pub(super) since: u64,
+}
+
+/// A value of each row, and the rows that have none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Values {
+    values: Vec<f64>,
+    absent: Vec<usize>,
+}
+
+impl Values {
+    fn push(&mut self, value: Option<f64>) {
+        if value.is_none() {
+            self.absent.push(self.values.len());
+        }
+        self.values.push(value.unwrap_or_default());
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        (self.values.len() + self.absent.len() + 8) * 8
+    }
+}
+
+impl Rows {
+    /// Whether all that is asked for is here.
+    pub(super) fn have(&self, asked: &[Asked]) -> bool {
+        asked.iter().all(|asked| self.columns.get(*asked).is_some())
+    }
+
+    /// Hands a value of every row that has one to `take`, with the number of the row.
+    pub(super) fn each_value(&self, asked: Asked, take: &mut dyn FnMut(usize, f64)) {
+        let Some(column) = self.columns.get(asked) else { return };
+        let mut absent = column.absent.iter().peekable();
+        for (row, value) in column.values.iter().enumerate() {
+            if absent.next_if(|absent| **absent == row).is_none() {
+                take(row, *value);
+            }
+        }
+    }
+
+    /// A value of every row, if every row has one.
+    pub(super) fn whole_column(&self, asked: Asked) -> Option<&[f64]> {
+        self.columns.get(asked).filter(|column| column.absent.is_empty()).map(|column| &column.values[..])
+    }
+
+    /// Adds the newest row; says whether it fits to those that are here.
+    pub(super) fn push(&mut self, row: &Loose<'_>) -> bool {
+        let is_next = self.times.last().is_some_and(|newest| *newest < row.at_ms);
+        if !is_next || self.schema.as_ref().is_none_or(|schema| schema.id != row.schema) {
+            return false;
+        }
+        for ((at, which), column) in &mut self.columns.0 {
+            let Ok(value) = row.value(*at, *which) else { return false };
+            column.push(value);
+        }
+        self.times.push(row.at_ms);
+        self.windows.push(i64::from(row.window_ms));
+        true
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.times.len() * 16 + self.columns.iter().map(|(_, column)| column.bytes()).sum::<usize>()
+    }
+}
+
+/// Gathers the open rows of a host as they are read, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    rows: Rows,
+    /// Whether they are not to be kept: rows of several schemas, or of which not the same was asked.
+    is_mixed: bool,
+}
+
+impl Gathered {
+    /// A row whose values follow.
+    pub(super) fn begin(&mut self, schema: &Arc<Schema>, row: &Loose<'_>) {
+        let known = self.rows.schema.get_or_insert_with(|| schema.clone());
+        self.is_mixed |= known.id != schema.id;
+        self.rows.times.push(row.at_ms);
+        self.rows.windows.push(i64::from(row.window_ms));
+    }
+
+    /// A value of the row that was begun last.
+    pub(super) fn add(&mut self, asked: Asked, value: Option<f64>) {
+        let before = self.rows.times.len() - 1;
+        let columns = &mut self.rows.columns;
+        if before == 0 && columns.len() < COLUMNS_MAX {
+            columns.add_with(asked, Values::default);
+        }
+        match columns.get_mut(asked) {
+            Some(column) if column.values.len() == before => column.push(value),
+            // Asked twice of one row.
+            Some(_) => {}
+            None => self.is_mixed = true,
+        }
+    }
+
+    /// What cannot be read has to be told whenever it is asked for.
+    pub(super) fn spoil(&mut self) {
+        self.is_mixed = true;
+    }
+
+    pub(super) fn done(self) -> Option<Rows> {
+        let count = self.rows.times.len();
+        let is_whole = self.rows.columns.iter().all(|(_, column)| column.values.len() == count);
+        (is_whole && !self.is_mixed).then_some(self.rows)
+    }
+}
+
+/// Gathers the blocks of an hour of a host as they are read.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    pub(super) blocks: Vec<Kept>,
+    /// Whether one cannot be read.
+    pub(super) is_spoiled: bool,
+}
+
+/// The blocks of an hour of a host.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hour {
+    pub(super) blocks: Vec<Kept>,
+    pub(super) since: u64,
+}
+
+/// A block: its head as it is stored, and series as they were unpacked.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) slot: u8,
+    pub(super) sibling: u8,
+    pub(super) schema: Arc<Schema>,
+    pub(super) head: Box<[u8]>,
+    pub(super) series: Few<usize, Arc<[u8]>>,
+}
+
+impl Kept {
+    /// Keeps a series; one more than may be shows that there were too many.
+    pub(super) fn add(&mut self, at: usize, bytes: &[u8]) {
+        if self.series.len() <= COLUMNS_MAX {
+            self.series.add_with(at, || bytes.into());
+        }
+    }
+}
+
+impl Hour {
+    /// Takes over what was kept of the same blocks.
+    pub(super) fn add(&mut self, other: &Self) {
+        for block in &mut self.blocks {
+            let place = (block.slot, block.sibling);
+            let Some(known) = other.blocks.iter().find(|known| (known.slot, known.sibling) == place) else { continue };
+            for (at, bytes) in known.series.iter() {
+                if block.series.len() < COLUMNS_MAX {
+                    block.series.add_with(at, || bytes.clone());
+                }
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let of = |block: &Kept| {
+            let series = block.series.iter().map(|(_, bytes)| bytes.len() + 40).sum::<usize>();
+            ENTRY_BYTES + block.head.len() + series
+        };
+        ENTRY_BYTES + self.blocks.iter().map(of).sum::<usize>()
+    }
+}

@@ -1,0 +1,271 @@
+//! What questions read lately, kept for those that ask again: columns of sealed blocks as they were unpacked, and columns of
+//! open rows, which grow with every row that comes.
+//!
+//! In: what a reader has read of a host, and every group of changes as it is written. Out: the same to whoever asks for it
+//! again, without a look into the store. Whatever changes anything else of a host than adding its newest row makes what
+//! was kept of that go, before it is written. So a kept column is what the asker's snapshot holds; of open rows there may be
+//! newer ones too, which came since.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mainstay_fleet::block::Loose;
+
+use super::columns::Column;
+use super::kept::{Blocks, COLUMNS_MAX, Gathered, Hour, Rows};
+use super::keys::{Key, OpenRowKey, PieceKey};
+
+/// Places that are locked by themselves, so that who asks and who writes seldom meet.
+const SHARDS: u32 = 64;
+/// What a change is of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A row that came: of whom, when, and its bytes.
+    Row(u32, i64, Vec<u8>),
+    /// Open rows that go.
+    Gone(u32),
+    /// Blocks of an hour.
+    Hour(u32, u32),
+    /// More than is told.
+    All,
+}
+
+impl Change {
+    /// What writing a value under a key changes, or removing it where there is none.
+    pub(super) fn of(column: Column, key: &[u8], value: Option<Vec<u8>>) -> Option<Self> {
+        match (column, key.first().copied()) {
+            (Column::Head, Some(OpenRowKey::ORDINAL)) => OpenRowKey::decode(key).ok().map(|key| match value {
+                Some(value) => Self::Row(key.host, key.at_ms, value),
+                None => Self::Gone(key.host),
+            }),
+            (Column::Series, Some(PieceKey::ORDINAL)) => {
+                PieceKey::decode(key).ok().map(|key| Self::Hour(key.host, key.hour))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What is kept of a host.
+#[derive(Debug, Default)]
+struct Of {
+    /// The last groups that change its rows, and its blocks.
+    rows_changed: u64,
+    blocks_changed: u64,
+    rows: Option<Arc<Rows>>,
+    hours: BTreeMap<u32, Arc<Hour>>,
+    /// Whether anybody asked for it since it was last looked for what nobody asks for.
+    is_used: bool,
+}
+
+impl Of {
+    fn bytes(&self) -> usize {
+        let rows = self.rows.as_ref().map_or(0, |rows| rows.bytes());
+        rows + self.hours.values().map(|hour| hour.bytes()).sum::<usize>()
+    }
+
+    fn forget(&mut self) {
+        self.rows = None;
+        self.hours.clear();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    hosts: HashMap<u32, Of>,
+    bytes: usize,
+    /// The last group that changes more than is told.
+    changed: u64,
+}
+
+impl Shard {
+    /// Changes what is kept of a host, and counts what it takes then.
+    fn set(&mut self, host: u32, change: impl FnOnce(&mut Of)) {
+        let of = self.hosts.entry(host).or_default();
+        let before = of.bytes();
+        change(of);
+        self.bytes = (self.bytes + of.bytes()).saturating_sub(before);
+    }
+
+    /// Lets go what nobody asked for lately, or, where that is less than half, everything.
+    fn make_room(&mut self, bytes_max: usize) {
+        for of in self.hosts.values_mut() {
+            if !std::mem::take(&mut of.is_used) {
+                of.forget();
+            }
+        }
+        self.bytes = self.hosts.values().map(Of::bytes).sum();
+        if self.bytes > bytes_max / 2 {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.hosts.values_mut().for_each(Of::forget);
+        self.bytes = 0;
+    }
+}
+
+/// What is kept of all hosts.
+#[derive(Debug)]
+pub struct Warm {
+    shards: Vec<Mutex<Shard>>,
+    shard_bytes_max: usize,
+    /// Groups that are written.
+    written: AtomicU64,
+}
+
+impl Warm {
+    /// Of so many bytes, about.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, shard_bytes_max: bytes_max / SHARDS as usize, written: AtomicU64::new(0) }
+    }
+
+    /// Groups that are written: a snapshot that is taken afterwards holds them all.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// Bytes of what is kept.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).bytes).sum()
+    }
+
+    /// Lets everything go, as after a start: for measurements.
+    pub fn forget(&self) {
+        self.shards.iter().for_each(|shard| lock(shard).forget());
+    }
+
+    /// The open rows of a host as a snapshot has them that was taken when so many groups were written.
+    pub(super) fn rows(&self, host: u32, written: u64) -> Option<Arc<Rows>> {
+        let mut shard = self.shard(host);
+        let of = shard.hosts.get_mut(&host)?;
+        of.is_used = true;
+        of.rows.as_ref().filter(|rows| rows.since <= written).cloned()
+    }
+
+    /// The blocks of an hour of a host as such a snapshot has them.
+    pub(super) fn hour(&self, host: u32, hour: u32, written: u64) -> Option<Arc<Hour>> {
+        let mut shard = self.shard(host);
+        let of = shard.hosts.get_mut(&host)?;
+        of.is_used = true;
+        of.hours.get(&hour).filter(|hour| hour.since <= written).cloned()
+    }
+
+    /// Keeps open rows that such a snapshot has: all of the host's.
+    pub(super) fn keep_rows(&self, host: u32, gathered: Gathered, written: u64) {
+        let Some(mut rows) = gathered.done() else { return };
+        rows.since = written;
+        self.keep(
+            host,
+            written,
+            |of| of.rows_changed,
+            |of| {
+                if let Some(known) = of.rows.take().filter(|known| known.times == rows.times) {
+                    let room = COLUMNS_MAX.saturating_sub(rows.columns.len());
+                    for (asked, column) in known.columns.iter().take(room) {
+                        rows.columns.add_with(asked, || column.clone());
+                    }
+                }
+                of.rows = Some(Arc::new(rows));
+            },
+        );
+    }
+
+    /// Keeps blocks that such a snapshot has: all of an hour of the host.
+    pub(super) fn keep_hour(&self, host: u32, hour: u32, blocks: Blocks, written: u64) {
+        let are_many = blocks.blocks.iter().any(|block| block.series.len() > COLUMNS_MAX);
+        if blocks.is_spoiled || are_many {
+            return;
+        }
+        let mut kept = Hour { blocks: blocks.blocks, since: written };
+        self.keep(
+            host,
+            written,
+            |of| of.blocks_changed,
+            |of| {
+                if let Some(known) = of.hours.remove(&hour) {
+                    kept.add(&known);
+                }
+                of.hours.insert(hour, Arc::new(kept));
+            },
+        );
+    }
+
+    fn keep(&self, host: u32, written: u64, changed: impl Fn(&Of) -> u64, change: impl FnOnce(&mut Of)) {
+        let mut shard = self.shard(host);
+        let is_as_it_was = shard.hosts.get(&host).is_none_or(|of| changed(of) <= written);
+        // What was read may have changed since.
+        if is_as_it_was && shard.changed <= written {
+            shard.set(host, change);
+            if shard.bytes > self.shard_bytes_max {
+                shard.make_room(self.shard_bytes_max);
+            }
+        }
+    }
+
+    /// Lets go what a group will change. Gives back those of its rows that are to be added to what is kept; the rest is
+    /// of no use any more.
+    pub(super) fn before(&self, mut changes: Vec<Change>) -> Vec<Change> {
+        let group = self.written() + 1;
+        changes.retain(|change| {
+            let host = match change {
+                Change::All => {
+                    for shard in &self.shards {
+                        let mut shard = lock(shard);
+                        shard.forget();
+                        shard.changed = group;
+                    }
+                    return false;
+                }
+                Change::Row(host, ..) | Change::Gone(host) | Change::Hour(host, _) => *host,
+            };
+            let mut is_wanted = false;
+            self.shard(host).set(host, |of| {
+                match change {
+                    Change::Hour(..) => of.blocks_changed = group,
+                    _ => of.rows_changed = group,
+                }
+                match change {
+                    Change::Row(_, at_ms, _) => {
+                        is_wanted = of.rows.as_ref().is_some_and(|rows| rows.times.last() < Some(at_ms));
+                        if !is_wanted {
+                            of.rows = None;
+                        }
+                    }
+                    Change::Gone(_) => of.rows = None,
+                    Change::Hour(_, hour) => drop(of.hours.remove(hour)),
+                    Change::All => {}
+                }
+            });
+            is_wanted
+        });
+        changes
+    }
+
+    /// Notes that a group is written, or could not be, with what [`Self::before`] gave back.
+    pub(super) fn after(&self, rows: Vec<Change>, is_written: bool) {
+        for change in rows {
+            let Change::Row(host, _, bytes) = change else { continue };
+            let row = Loose::open(&bytes).ok().filter(|_| is_written);
+            self.shard(host).set(host, |of| {
+                let fits = |(rows, row): (&mut Arc<Rows>, &Loose<'_>)| Arc::make_mut(rows).push(row);
+                if !of.rows.as_mut().zip(row.as_ref()).is_some_and(fits) {
+                    of.rows = None;
+                }
+            });
+        }
+        self.written.fetch_add(1, Ordering::Release);
+    }
+
+    fn shard(&self, host: u32) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[(host % SHARDS) as usize])
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
