@@ -194,8 +194,13 @@ impl SeriesTable {
     /// Puts a series into the order where we are.
     fn put(&mut self, place: Place) {
         // An order that changes all the time is not worth keeping.
-        if self.order.len() > 2 * self.keys.len() + AHEAD {
+        let most = 2 * self.keys.len() + AHEAD;
+        if self.order.len() > most {
             self.order.truncate(self.cursor);
+        }
+        if self.order.len() > most {
+            self.order.clear();
+            self.cursor = 0;
         }
         self.order.insert(self.cursor, place);
         self.compare_with_before(self.cursor);
@@ -320,7 +325,8 @@ mod tests {
                 }
                 asks(&mut table, pass);
                 proptest::prop_assert!(table.sorted().map(|slot| &**table.key(slot)).is_sorted());
-                proptest::prop_assert!(table.order.len() <= 2 * table.len() + AHEAD + 1);
+                // Until something comes after some were forgotten, there are as many places as before.
+                proptest::prop_assert!(table.order.len() <= 2 * table.room + AHEAD + 1);
             }
         }
     }
