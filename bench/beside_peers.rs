@@ -2,8 +2,8 @@
 //! same questions to each over HTTP, and the bytes that the same samples take, as docs/performance.md shows.
 //!
 //! FLEET_HOSTS, FLEET_SERIES and FLEET_MINUTES set the fleet (default 1,000 hosts, 300 series, 120 minutes at 10 s),
-//! FLEET_ROUNDS how often each question is asked (default 30). Questions are asked of one after the other in turn, so that
-//! what else the machine does falls on all three.
+//! FLEET_ROUNDS how often each question is asked (default 30), FLEET_ONLY which (those that hold this text). Questions are
+//! asked of one after the other in turn, so that what else the machine does falls on all three.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -233,7 +233,8 @@ fn questions(plan: Plan, rounds: u32, sides: &[Side]) -> Result<()> {
     let at = format!("&time={}&nocache=1", seconds(plan.to_ms));
     let span = format!("&start={}&end={}", seconds(plan.to_ms - HOUR_MS), seconds(plan.to_ms));
     let range = |step: u32| format!("{span}&step={step}&nocache=1");
-    for (query, how) in [
+    let only = std::env::var("FLEET_ONLY").unwrap_or_default();
+    let all = [
         ("topk(10, avg_over_time(node_load1[1h]))", at.clone()),
         ("sum by (role) (rate(node_network_receive_bytes_total{device=\"00\"}[5m]))", at.clone()),
         ("count(node_load1 > 0.5)", at.clone()),
@@ -243,7 +244,8 @@ fn questions(plan: Plan, rounds: u32, sides: &[Side]) -> Result<()> {
         ("avg_over_time(node_load1{instance=\"HOST:9100\"}[1h])", at),
         ("sum by (cpu) (rate(node_cpu_seconds_total{instance=\"HOST:9100\"}[5m]))", range(15)),
         ("{instance=\"HOST:9100\",__name__=~\"node_memory.*\"}", range(15)),
-    ] {
+    ];
+    for (query, how) in all.into_iter().filter(|(query, _)| query.contains(&only)) {
         let path = if how.contains("step") { "/api/v1/query_range" } else { "/api/v1/query" };
         let url = |round: u32| {
             let host = name(1 + round * 7_919 % plan.hosts);

@@ -5,12 +5,18 @@
 //! (`\d` and the like know only ASCII in RE2, `.` stands for a line's end too since Prometheus 3)
 //! they are rewritten.
 
+use std::sync::{Mutex, PoisonError};
+
 use regex::{Regex, RegexBuilder};
 
 use crate::labels::{Labels, NAME};
 
 /// Most bytes that a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+/// Most compiled patterns that are kept for who asks again: dashboards ask the same all day.
+const KEPT_MAX: usize = 16;
+/// The patterns that were asked for last, the newest last.
+static KEPT: Mutex<Vec<(String, Regex)>> = Mutex::new(Vec::new());
 
 /// What a label has to be.
 #[derive(Debug, Clone)]
@@ -69,6 +75,27 @@ pub fn all_hold(matchers: &[Matcher], labels: &Labels) -> bool {
 /// # Errors
 /// If it is none, or too large, with the reason.
 pub fn whole(pattern: &str) -> Result<Regex, String> {
+    let known = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = {
+        let mut kept = known();
+        kept.iter().position(|(text, _)| text == pattern).map(|place| kept.remove(place))
+    };
+    let entry = match found {
+        Some(entry) => entry,
+        None => (pattern.to_owned(), compiled(pattern)?),
+    };
+    let compiled = entry.1.clone();
+    let mut kept = known();
+    // Two may have compiled it at the same time.
+    kept.retain(|(text, _)| *text != entry.0);
+    if kept.len() >= KEPT_MAX {
+        kept.remove(0);
+    }
+    kept.push(entry);
+    Ok(compiled)
+}
+
+fn compiled(pattern: &str) -> Result<Regex, String> {
     let compile = |text: &str| RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build();
     // The pattern has to stand by itself: in parentheses `a)|(b` would be one.
     compile(&as_re2(pattern))
@@ -171,6 +198,18 @@ mod tests {
             ("", "", true),
         ] {
             assert_eq!(whole(pattern).unwrap().is_match(value), matches, "{pattern} on {value:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_are_kept_are_bounded_and_stay_what_they_were() {
+        for round in 0..2 {
+            for n in 0..2 * KEPT_MAX {
+                let pattern = whole(&format!("kept-{n}|a{{{n}}}")).unwrap();
+                assert!(pattern.is_match(&format!("kept-{n}")) && pattern.is_match(&"a".repeat(n)), "{round}: {n}");
+                assert!(!pattern.is_match(&"a".repeat(n + 1)));
+                assert!(KEPT.lock().unwrap().len() <= KEPT_MAX);
+            }
         }
     }
 

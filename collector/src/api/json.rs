@@ -11,6 +11,9 @@ use crate::query::Outcome;
 
 /// The version of Prometheus whose API this is: dashboards ask it to know what they may use.
 const API_VERSION: &str = "3.5.0";
+/// What a series and a point of it take, about: room for a large answer is made once.
+const SERIES_BYTES: usize = 200;
+const POINT_BYTES: usize = 32;
 
 /// Something that could not be answered.
 pub(super) fn error(kind: &str, text: &str) -> String {
@@ -43,6 +46,7 @@ pub(super) fn outcome(outcome: &Outcome, at_ms: i64) -> String {
         }
         Value::Matrix(all) => {
             out.push_str(r#""matrix","result":["#);
+            out.reserve(all.iter().map(|(_, points)| SERIES_BYTES + points.len() * POINT_BYTES).sum());
             separated(&mut out, all, |out, (labels, points)| {
                 out.push_str(r#"{"metric":"#);
                 metric(out, labels);
@@ -103,11 +107,13 @@ fn point(out: &mut String, at_ms: i64, value: f64) {
 /// Seconds, with milliseconds only where there are any.
 fn moment(out: &mut String, at_ms: i64) {
     let (seconds, ms) = (at_ms.abs() / 1000, at_ms.abs() % 1000);
-    let sign = if at_ms < 0 { "-" } else { "" };
-    let _ = match ms {
-        0 => write!(out, "{sign}{seconds}"),
-        _ => write!(out, "{sign}{seconds}.{ms:03}"),
-    };
+    if at_ms < 0 {
+        out.push('-');
+    }
+    out.push_str(itoa::Buffer::new().format(seconds));
+    if ms > 0 {
+        let _ = write!(out, ".{ms:03}");
+    }
 }
 
 /// A value as Go prints it, with an exponent where it would be long.
@@ -115,13 +121,15 @@ fn number(out: &mut String, value: f64) {
     /// Whole numbers up to here are exact, and quickest as such.
     const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
     let is_whole = value.abs() < WHOLE_MAX && value.trunc().to_bits() == value.to_bits();
-    #[allow(clippy::cast_possible_truncation, reason = "a whole number below 2^53")]
+    if is_whole && value.to_bits() != (-0.0_f64).to_bits() {
+        #[allow(clippy::cast_possible_truncation, reason = "a whole number below 2^53")]
+        out.push_str(itoa::Buffer::new().format(value as i64));
+        return;
+    }
     let _ = if value.is_nan() {
         out.write_str("NaN")
     } else if value.is_infinite() {
         out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
-    } else if is_whole && value.to_bits() != (-0.0_f64).to_bits() {
-        write!(out, "{}", value as i64)
     } else if value == 0.0 || (1e-6..1e21).contains(&value.abs()) {
         write!(out, "{value}")
     } else {
