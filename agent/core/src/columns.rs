@@ -95,8 +95,16 @@ fn read_ints_of(bytes: &mut &[u8], mode: u8, count: usize) -> Option<Vec<i64>> {
         return None;
     }
     let mut values = Vec::with_capacity(count);
-    for _ in 0..count {
-        values.push(unzigzag(read_varint(bytes)?));
+    loop {
+        // Most are a byte long, and come in runs.
+        let run = bytes.iter().take(count - values.len()).take_while(|byte| **byte < 0x80).count();
+        let (short, rest) = bytes.split_at(run);
+        values.extend(short.iter().map(|byte| unzigzag(u64::from(*byte))));
+        *bytes = rest;
+        if values.len() == count {
+            break;
+        }
+        values.push(unzigzag(read_long(bytes)?));
     }
     match mode {
         MODE_DELTA => sum_up(&mut values),

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use mainstay_fleet::block::Which;
@@ -151,8 +151,9 @@ impl<'v, 'q> Lane<'v, 'q> {
             let mut question = asking.borrow_mut();
             let meant = question.candidates(&piece.schema);
             columns.resize_with(question.slots(), Column::default);
-            let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
-            windows.extend(rows.filter(|(at, _)| span.contains(at)));
+            let rows = rows_of(piece, &span);
+            let ends = piece.times[rows.clone()].iter().copied();
+            windows.extend(ends.zip(piece.windows[rows].iter().copied()));
             for candidate in meant.iter().filter(|candidate| candidate.is_of(&holds)) {
                 let column = &mut columns[candidate.slot];
                 if piece.tier.is_some() {
@@ -193,6 +194,12 @@ impl<'v, 'q> Lane<'v, 'q> {
     }
 }
 
+/// The rows of a piece in a span: they are in the order of their times.
+fn rows_of(piece: &Piece<'_, '_>, span: &RangeInclusive<i64>) -> Range<usize> {
+    let from = piece.times.partition_point(|at| at < span.start());
+    from..piece.times.partition_point(|at| at <= span.end()).max(from)
+}
+
 /// Points of one series of one host.
 #[derive(Default)]
 struct Column {
@@ -211,11 +218,9 @@ impl Column {
         span: &RangeInclusive<i64>,
     ) -> Result<(), StoreError> {
         if let Some(values) = piece.whole_column(cell, which) {
-            // Rows of a piece are in the order of their times.
-            let from = piece.times.partition_point(|at| at < span.start());
-            let to = piece.times.partition_point(|at| at <= span.end()).max(from);
-            self.at.extend_from_slice(&piece.times[from..to]);
-            self.values.extend_from_slice(&values[from..to]);
+            let rows = rows_of(piece, span);
+            self.at.extend_from_slice(&piece.times[rows.clone()]);
+            self.values.extend_from_slice(&values[rows]);
             return Ok(());
         }
         piece.each_value(cell, which, &mut |at, value| {

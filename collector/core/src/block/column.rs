@@ -114,24 +114,32 @@ fn write_planes(out: &mut Vec<u8>, values: &[i64]) {
     }
 }
 
-fn read_planes(bytes: &mut &[u8], count: usize) -> Option<Vec<u64>> {
-    let first = bytes.get(..count)?;
-    *bytes = &bytes[count..];
-    let mut values: Vec<u64> = first.iter().map(|byte| u64::from(byte & 0x7f)).collect();
-    let mut rest: Vec<usize> = (0..count).filter(|at| first[*at] >= 0x80).collect();
-    let mut shift = 7;
-    while !rest.is_empty() {
-        let plane = bytes.get(..rest.len()).filter(|_| shift < 64)?;
-        *bytes = &bytes[plane.len()..];
-        let mut next = plane.iter();
-        rest.retain(|at| {
-            let byte = next.next().copied().unwrap_or(0);
-            values[*at] |= u64::from(byte & 0x7f) << shift;
-            byte >= 0x80
-        });
-        shift += 7;
+/// Bytes of the longest number.
+const PLANES: usize = 10;
+
+fn read_planes(bytes: &mut &[u8], count: usize) -> Option<Vec<i64>> {
+    // Of each plane, what was not taken yet; a plane is as long as the one before says.
+    let mut planes = [&[][..]; PLANES];
+    let mut rest = count;
+    for plane in &mut planes {
+        *plane = bytes.get(..rest)?;
+        *bytes = &bytes[rest..];
+        rest = plane.iter().filter(|byte| **byte >= 0x80).count();
     }
-    Some(values)
+    let (first, planes) = planes.split_first_mut().filter(|_| rest == 0)?;
+    let number = |byte: &u8| {
+        let (mut byte, mut value, mut shift) = (*byte, 0, 0);
+        for plane in &mut *planes {
+            if byte < 0x80 {
+                break;
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            (byte, *plane) = plane.split_first().map_or((0, *plane), |(byte, rest)| (*byte, rest));
+        }
+        unzigzag(value | u64::from(byte) << shift)
+    };
+    Some(first.iter().map(number).collect())
 }
 
 /// What [`write_wholes`] wrote, read back.
@@ -158,7 +166,7 @@ fn read_ints(bytes: &mut &[u8], mode: u8, count: usize) -> Option<Vec<i64>> {
     if mode == SAME {
         return Some(vec![unzigzag(read_varint(bytes)?); count]);
     }
-    let mut values: Vec<i64> = read_planes(bytes, count)?.into_iter().map(unzigzag).collect();
+    let mut values = read_planes(bytes, count)?;
     match mode {
         PLAIN => {}
         DELTA => sum_up(&mut values),

@@ -22,6 +22,8 @@ struct Window<'w> {
     /// The moment of evaluation; not the window's end if it is shifted.
     step: i64,
     parameters: [f64; 2],
+    /// Whether the series falls anywhere, as a counter does where it begins anew.
+    falls: bool,
 }
 
 /// A function with what it is to be evaluated of.
@@ -138,6 +140,7 @@ impl Evaluation<'_> {
         self.windows(over.of, over.fold, over.reach, grid, &mut |labels, samples| {
             let mut column = vec![ABSENT; grid.count];
             let mut windows = Windows::default();
+            let falls = samples.values.windows(2).any(|pair| pair[1] < pair[0]);
             let mut any = false;
             for (n, slot) in column.iter_mut().enumerate() {
                 let end = moments.at(n);
@@ -153,6 +156,7 @@ impl Evaluation<'_> {
                     end,
                     step: grid.at(n),
                     parameters: [0, 1].map(|p| over.parameters.get(p).map_or(0.0, |values| values[n])),
+                    falls,
                 };
                 if let Some(value) = apply(over.function, &window, &mut scratch)? {
                     *slot = share.map_or(value, |share| value * share);
@@ -224,7 +228,7 @@ fn extrapolated(w: &Window<'_>, is_counter: bool) -> Option<f64> {
     }
     let (first, last) = (values[0], values[n - 1]);
     let mut difference = last - first;
-    if is_counter {
+    if is_counter && w.falls {
         difference += values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
     }
     let covered = seconds(w.at[n - 1] - w.at[0]);
