@@ -3,6 +3,7 @@
 mod agent;
 mod ask;
 mod backup;
+mod beside;
 mod capacity;
 mod cardinality;
 mod changes;

@@ -1,6 +1,6 @@
 //! Remote write over loopback: what is posted is what is answered, durable, bounded and once.
 
-mod peers;
+pub(crate) mod peers;
 mod receive;
 mod send;
 

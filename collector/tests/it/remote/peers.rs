@@ -12,12 +12,12 @@ use crate::agent::{Agent, hello};
 use crate::world::until;
 
 #[path = "../../../../bench/peers.rs"]
-mod programs;
+pub(crate) mod programs;
 
 use programs::Peer;
 
 /// A program that these tests ask for; `None` where it cannot be had.
-fn program(package: &str) -> Option<PathBuf> {
+pub(crate) fn program(package: &str) -> Option<PathBuf> {
     let program = programs::program(package);
     if program.is_none() {
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{package} cannot be had");

@@ -1,0 +1,124 @@
+//! The same samples, written to all over remote write, and the bytes that they take.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use mainstay_collector::collector::Collector;
+use mainstay_collector::config::Settings;
+use mainstay_collector::remote::message::{Label, Sample, TimeSeries, WriteRequest};
+use mainstay_collector::store::series::hour_of;
+use mainstay_collector::store::{Batch, Store};
+use mainstay_core::series::{Point, SeriesKey};
+use prost::Message as _;
+
+use super::super::peers::Peer;
+use super::super::shapes::{Described, Shapes, describe};
+use super::ask::http;
+use super::{Plan, READY_MAX, STEP, STEP_MS, Side, name};
+
+/// A request holds so much of one host: prometheus takes what is up to an hour behind the newest.
+const REQUEST_MS: i64 = 600_000;
+
+/// Writes the same requests to all; says how many samples they held.
+pub(super) fn write(plan: Plan, sides: &mut [Side]) -> Result<u64> {
+    let Described { keys, gauge } = describe(plan.series);
+    let mut hosts: Vec<(u32, Shapes)> = (1..=plan.hosts).map(|n| (n, Shapes::of(u64::from(n), plan.series))).collect();
+    let (mut from, mut samples) = (plan.from_ms, 0);
+    while from < plan.to_ms {
+        let to = (from + REQUEST_MS).min(plan.to_ms);
+        for (host, shapes) in &mut hosts {
+            let mut timeseries: Vec<TimeSeries> = keys.iter().map(|key| named(*host, key)).collect();
+            for at in (from + STEP_MS..=to).step_by(STEP) {
+                // Scrapes are a few milliseconds late, and never at the very moment that a question is of: what lies at the
+                // beginning of a range counts for prometheus 2 and does not for us, as for prometheus 3.
+                let timestamp = at - STEP_MS / 2 + 1 + at / STEP_MS % 7;
+                for (series, point) in timeseries.iter_mut().zip(shapes.summary(10, &gauge)) {
+                    let (Point::Counter(value) | Point::Gauge { last: value, .. }) = point;
+                    series.samples.push(Sample { value, timestamp });
+                    samples += 1;
+                }
+            }
+            let body = snap::raw::Encoder::new().compress_vec(&WriteRequest { timeseries }.encode_to_vec())?;
+            for side in &mut *sides {
+                let started = Instant::now();
+                let (status, said) = http(side.at, "POST", "/api/v1/write", &body)?;
+                ensure!(status / 100 == 2, "{}: {status} {}", side.name, String::from_utf8_lossy(&said));
+                side.took += started.elapsed();
+            }
+        }
+        eprintln!("{:.0} % written", (to - plan.from_ms) as f64 / (plan.to_ms - plan.from_ms) as f64 * 100.0);
+        from = to;
+    }
+    Ok(samples)
+}
+
+fn named(host: u32, key: &SeriesKey) -> TimeSeries {
+    let mut labels = vec![
+        ("__name__", key.name.clone()),
+        ("instance", format!("{}:9100", name(host))),
+        ("job", "node".to_owned()),
+        ("role", ["web", "db", "cache"][host as usize % 3].to_owned()),
+    ];
+    labels.extend(key.labels.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    labels.sort();
+    let labels = labels.into_iter().map(|(name, value)| Label { name: name.to_owned(), value }).collect();
+    TimeSeries { labels, ..TimeSeries::default() }
+}
+
+/// Joins the hours that are over, as the collector does in the quarter of an hour after each. The last slot stays open, as it
+/// is until a later row comes.
+pub(super) async fn join(collector: &Collector, plan: Plan) -> Result<()> {
+    for source in collector.hub.sources.all() {
+        let _guard = source.lock.lock().await;
+        for hour in hour_of(plan.from_ms)..hour_of(plan.to_ms) {
+            let mut batch = Batch::default();
+            collector.hub.store.join_hour(&mut batch, source.short, hour)?;
+            collector.hub.store.commit(batch).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the store's tables, with its log written into them.
+pub(super) fn live_bytes(settings: &Settings) -> Result<u64> {
+    Ok(Store::open(&settings.data.join("db"), settings.cache_bytes, 0)?.live_bytes())
+}
+
+/// Bytes of a block of all that prometheus has.
+pub(super) fn snapshot_bytes(peer: &Peer) -> Result<u64> {
+    let (status, said) = http(peer.at, "POST", "/api/v1/admin/tsdb/snapshot", &[])?;
+    ensure!(status == 200, "snapshot: {status} {}", String::from_utf8_lossy(&said));
+    folder_bytes(&peer.data.path().join("data/snapshots"))
+}
+
+/// Bytes of what victoria-metrics has, written and merged.
+pub(super) fn merged_bytes(peer: &Peer) -> Result<u64> {
+    for path in ["/internal/force_flush", "/internal/force_merge"] {
+        let (status, said) = http(peer.at, "GET", path, &[])?;
+        ensure!(status == 200, "{path}: {status} {}", String::from_utf8_lossy(&said));
+    }
+    // A merge goes on by itself: it is over when nothing changes any more.
+    let data = peer.data.path().join("data");
+    let (mut before, started) = (0, Instant::now());
+    loop {
+        let now = folder_bytes(&data.join("data"))? + folder_bytes(&data.join("indexdb"))?;
+        if now == before || started.elapsed() > READY_MAX {
+            return Ok(now);
+        }
+        before = now;
+        std::thread::sleep(Duration::from_secs(5));
+    }
+}
+
+fn folder_bytes(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        // What is merged away meanwhile has no size.
+        let Ok(about) = entry.metadata() else { continue };
+        bytes += if about.is_dir() { folder_bytes(&entry.path()).unwrap_or(0) } else { about.len() };
+    }
+    Ok(bytes)
+}
