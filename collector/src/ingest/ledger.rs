@@ -63,7 +63,12 @@ impl<'s> LedgerPass<'s> {
     ) -> Result<Result<(), &'static str>, StoreError> {
         let head = chain::head_of(self.host, mark.ledger.as_ref());
         let key = LedgerKey { host: self.host, index: entry.index };
-        let stored: Option<v1::LedgerEntry> = if entry.index <= head.index { self.store.get(&key)? } else { None };
+        let stored: Option<v1::LedgerEntry> = match self.store.get(&key) {
+            _ if entry.index > head.index => None,
+            // What it was cannot be said any more; it is countersigned.
+            Err(StoreError::Damaged(_)) => None,
+            stored => stored?,
+        };
         let after = match chain::link(head, &entry, stored.as_ref().map(|s| s.hash.as_slice())) {
             Link::Malformed(why) => return Ok(Err(why)),
             Link::Known => return Ok(Ok(())),

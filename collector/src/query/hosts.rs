@@ -151,6 +151,7 @@ impl<'v, 'q> Lane<'v, 'q> {
             let mut question = asking.borrow_mut();
             let meant = question.candidates(&piece.schema);
             columns.resize_with(question.slots(), Column::default);
+            let before = windows.len();
             let rows = rows_of(piece, &span);
             let ends = piece.times[rows.clone()].iter().copied();
             windows.extend(ends.zip(piece.windows[rows].iter().copied()));
@@ -162,6 +163,10 @@ impl<'v, 'q> Lane<'v, 'q> {
                 } else {
                     column.add(piece, (candidate.at, candidate.which), &span)?;
                 }
+            }
+            if piece.is_damaged() {
+                // Rows of which what is asked for cannot be read are missing.
+                windows.truncate(before);
             }
             Ok(())
         };
@@ -188,9 +193,12 @@ impl<'v, 'q> Lane<'v, 'q> {
             column.clear();
         }
         let last_ms = windows.iter().map(|(at, _)| *at).max();
-        let share = any.then(|| coverage(windows, (from_ms, to_ms), host.enrolled_ms, host.heard_ms));
+        let damaged = reader.damaged();
+        // What is damaged may have been all that it had.
+        let is_counted = any || !damaged.is_empty();
+        let share = is_counted.then(|| coverage(windows, (from_ms, to_ms), host.enrolled_ms, host.heard_ms));
         let tier = tier.filter(|_| any);
-        Ok(Found { share, last_ms, tier, damaged: reader.damaged(), read: reader.read().since(before) })
+        Ok(Found { share, last_ms, tier, damaged, read: reader.read().since(before) })
     }
 }
 

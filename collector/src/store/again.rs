@@ -82,6 +82,7 @@ impl<'v> Reader<'v> {
                 body: Body::Kept(&head, block),
                 place: Place::Sealed(&key),
                 seen: &mut self.seen,
+                is_damaged: false,
             })?;
         }
         Ok(true)
@@ -105,6 +106,7 @@ impl<'v> Reader<'v> {
             body: Body::Rows(&rows),
             place: Place::Rows,
             seen: &mut self.seen,
+            is_damaged: false,
         })?;
         Ok(true)
     }

@@ -1,5 +1,6 @@
 //! The store as files: a consistent copy of it while it is written to, and whether such files can be read.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rocksdb::checkpoint::Checkpoint;
@@ -29,7 +30,8 @@ impl Store {
 pub fn read_all(folder: &Path, log: &Path, read: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
     let (mut options, cache) = columns::database_options(CACHE_BYTES);
     options.set_db_log_dir(log);
-    let db = DB::open_cf_descriptors_read_only(&options, folder, columns::descriptors(&cache), false)?;
+    let db =
+        DB::open_cf_descriptors_read_only(&options, folder, columns::descriptors(&cache, &BTreeSet::new()), false)?;
     for column in Column::ALL {
         let mut reading = ReadOptions::default();
         reading.set_verify_checksums(true);

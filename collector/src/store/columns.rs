@@ -3,6 +3,8 @@
 //! Sizes are for a collector on two cores with a budget of 1.5 GiB: one cache for all, write
 //! buffers charged to it, so that what RocksDB uses has one bound.
 
+use std::collections::BTreeSet;
+
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager,
 };
@@ -45,7 +47,14 @@ impl Column {
         }
     }
 
-    fn options(self, cache: &Cache) -> Options {
+    /// Whether what can be read of it is served where not all can be. What a start needs is whole or refused, and a ledger
+    /// with a hole would be no proof.
+    #[must_use]
+    pub fn is_served_in_part(self) -> bool {
+        !matches!(self, Self::Meta | Self::Ledger)
+    }
+
+    fn options(self, cache: &Cache, is_compacted: bool) -> Options {
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(cache);
         table.set_cache_index_and_filter_blocks(true);
@@ -56,6 +65,7 @@ impl Column {
             table.set_bloom_filter(10.0, false);
         }
         let mut options = Options::default();
+        options.set_disable_auto_compactions(!is_compacted);
         options.set_block_based_table_factory(&table);
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_target_file_size_base(64 * MIB as u64);
@@ -77,9 +87,11 @@ impl Column {
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Descriptors of all column families, over one cache.
-pub(super) fn descriptors(cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
-    Column::ALL.iter().map(|c| ColumnFamilyDescriptor::new(c.name(), c.options(cache))).collect()
+/// Descriptors of all column families, over one cache; those of `held` are not compacted.
+pub(super) fn descriptors(cache: &Cache, held: &BTreeSet<Column>) -> Vec<ColumnFamilyDescriptor> {
+    let one =
+        |column: &Column| ColumnFamilyDescriptor::new(column.name(), column.options(cache, !held.contains(column)));
+    Column::ALL.iter().map(one).collect()
 }
 
 /// Options of the database as a whole, with the cache that everything is charged to.

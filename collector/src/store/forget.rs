@@ -157,7 +157,8 @@ impl Store {
     pub fn give_back(&self) {
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
-        for column in Column::ALL {
+        let held = self.damages().columns();
+        for column in Column::ALL.into_iter().filter(|column| !held.contains(column)) {
             self.db().compact_range_cf_opt(family(self.db(), column), None::<&[u8]>, None::<&[u8]>, &options);
         }
     }

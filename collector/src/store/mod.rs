@@ -9,15 +9,19 @@ mod block1;
 pub mod checkpoint;
 pub mod columns;
 mod cursor;
+pub mod damage;
 pub mod forget;
+mod gap;
 mod kept;
 pub mod keys;
+pub mod lost;
 pub mod piece;
 pub mod read;
 pub mod restored;
 pub mod retention;
 pub mod rollup;
 pub mod room;
+mod scan;
 pub mod schema;
 pub mod seal;
 pub mod series;
@@ -31,12 +35,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use prost::Message;
-use rocksdb::{ColumnFamily, DB, Direction, IteratorMode};
+use rocksdb::{ColumnFamily, DB, ErrorKind};
 
 pub use self::keys::{BadKey, Key};
 pub use self::writer::{Batch, Writer, WriterCounts};
 use columns::Column;
+use damage::Damages;
 use room::Room;
+use scan::{Scan, Way};
 use warm::Warm;
 
 /// The share of the cache that is for what questions read lately: the rest is RocksDB's.
@@ -54,6 +60,9 @@ pub enum StoreError {
     /// RocksDB says no.
     #[error("the store failed: {0}")]
     Database(String),
+    /// What is on the disk is not what was written.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
     /// There is no room left on the disk.
     #[error("the disk of the store is full: {0}")]
     Full(String),
@@ -85,7 +94,11 @@ pub enum StoreError {
 
 impl From<rocksdb::Error> for StoreError {
     fn from(error: rocksdb::Error) -> Self {
+        let is_damage = error.kind() == ErrorKind::Corruption;
         let text = error.into_string();
+        if is_damage {
+            return Self::Damaged(text);
+        }
         // RocksDB has a sub-code for it, which the C interface does not give.
         if text.contains("No space left") { Self::Full(text) } else { Self::Database(text) }
     }
@@ -99,6 +112,8 @@ pub struct Store {
     room: Room,
     writer: Writer,
     thread: Option<JoinHandle<()>>,
+    /// Tables that cannot be read.
+    damages: Arc<Damages>,
     /// Schemas that are known to be stored, with their names.
     pub(super) schemas: schema::SchemaCache,
     /// What has come of hosts' series, for those whom it is handed on to.
@@ -116,12 +131,15 @@ impl Store {
     /// together; see [`Room`] for `min_free`.
     ///
     /// # Errors
-    /// If it cannot be opened: another process has it, or it is damaged.
+    /// If it cannot be opened: another process has it, or what it begins with is damaged. Damage within a table is found
+    /// when it is read ([`damage`]).
     pub fn open(path: &Path, cache_bytes: usize, min_free: u64) -> Result<Self, StoreError> {
         let warm = Arc::new(Warm::new(cache_bytes / WARM_SHARE));
         let (options, cache) = columns::database_options(cache_bytes - cache_bytes / WARM_SHARE);
-        let db = Arc::new(DB::open_cf_descriptors(&options, path, columns::descriptors(&cache))?);
-        let started = Writer::start(db.clone(), warm.clone());
+        let damages = Arc::new(Damages::of(path));
+        let db = DB::open_cf_descriptors(&options, path, columns::descriptors(&cache, &damages.columns()))?;
+        let db = Arc::new(db);
+        let started = Writer::start(db.clone(), damages.clone(), warm.clone());
         let (writer, thread) = started.map_err(|error| StoreError::Database(error.to_string()))?;
         Ok(Self {
             db,
@@ -129,6 +147,7 @@ impl Store {
             room: Room::new(path, min_free),
             writer,
             thread: Some(thread),
+            damages,
             schemas: schema::SchemaCache::default(),
             arrived: arrived::Arrived::default(),
             unjoined: seal::Unjoined::default(),
@@ -188,7 +207,8 @@ impl Store {
     /// If the database fails or the value is not such a message.
     pub fn get<K: Key, V: Message + Default>(&self, key: &K) -> Result<Option<V>, StoreError> {
         let bytes = key.encode();
-        let Some(value) = self.db.get_pinned_cf(family(&self.db, K::COLUMN), &bytes)? else { return Ok(None) };
+        let value = self.db.get_pinned_cf(family(&self.db, K::COLUMN), &bytes);
+        let Some(value) = self.found::<K, _>(value)? else { return Ok(None) };
         decode(&bytes, &value).map(Some)
     }
 
@@ -197,16 +217,25 @@ impl Store {
     /// # Errors
     /// If the database fails.
     pub fn get_raw<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.db.get_cf(family(&self.db, K::COLUMN), key.encode())?)
+        self.found::<K, _>(self.db.get_cf(family(&self.db, K::COLUMN), key.encode()))
     }
 
-    /// Every key of one kind that begins with `prefix`, in order, from `from` on.
+    /// Of a column that is served in part, what is damaged is as good as not there.
+    fn found<K: Key, T>(&self, read: Result<Option<T>, rocksdb::Error>) -> Result<Option<T>, StoreError> {
+        match read.map_err(|error| self.failed(error)) {
+            Err(StoreError::Damaged(_)) if K::COLUMN.is_served_in_part() => Ok(None),
+            read => read,
+        }
+    }
+
+    /// Every key of one kind that begins with `prefix`, in order, from `from` on. What cannot be read is passed over where
+    /// its column is served in part.
     pub fn scan<'s, K: Key + 's>(
         &'s self,
         prefix: &[u8],
         from: &[u8],
     ) -> impl Iterator<Item = Result<(K, Box<[u8]>), StoreError>> + use<'s, K> {
-        self.walk(prefix, IteratorMode::From(from, Direction::Forward))
+        self.walk(prefix, from, Way::Forwards)
     }
 
     /// Every key of one kind that begins with `prefix`, last first.
@@ -217,22 +246,19 @@ impl Store {
         let mut end = prefix.to_vec();
         // No field of ours begins with so many ones that this would not lie behind all of them.
         end.extend([0xff; 40]);
-        self.walk(prefix, IteratorMode::From(&end, Direction::Reverse))
+        self.walk(prefix, &end, Way::Backwards)
     }
 
     fn walk<'s, K: Key + 's>(
         &'s self,
         prefix: &[u8],
-        mode: IteratorMode<'_>,
+        from: &[u8],
+        way: Way,
     ) -> impl Iterator<Item = Result<(K, Box<[u8]>), StoreError>> + use<'s, K> {
-        let prefix = prefix.to_vec();
-        self.db
-            .iterator_cf(family(&self.db, K::COLUMN), mode)
-            .take_while(move |item| item.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
-            .map(|item| {
-                let (key, value) = item?;
-                Ok((K::decode(&key)?, value))
-            })
+        Scan::new(self, K::COLUMN, prefix, from, way).map(|item| {
+            let (key, value) = item?;
+            Ok((K::decode(&key)?, value))
+        })
     }
 
     /// Like [`Self::scan`] from the beginning of the prefix, with the values read.

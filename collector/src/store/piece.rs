@@ -129,6 +129,7 @@ pub struct Piece<'p, 'v> {
     pub(super) body: Body<'p, 'v>,
     pub(super) place: Place<'p>,
     pub(super) seen: &'p mut Seen,
+    pub(super) is_damaged: bool,
 }
 
 impl std::fmt::Debug for Piece<'_, '_> {
@@ -202,9 +203,16 @@ impl Piece<'_, '_> {
             }
         };
         if let Err(bad) = read {
+            self.is_damaged = true;
             self.seen.damaged(format!("{}: {bad}", self.place));
         }
         Ok(())
+    }
+
+    /// Whether something of it that was asked for could not be read.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged
     }
 }
 
@@ -227,8 +235,12 @@ impl Sealed<'_, '_> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != no) {
             self.open = Some((no, None));
             let (bytes, place) = self.key.part(no);
-            let found = self.pieces.cursor(self.view, place).find(&bytes, &bytes)?;
-            let Some((_, found)) = found else { return Ok(Err(BadBlock::Malformed("a part, which is missing"))) };
+            let cursor = self.pieces.cursor(self.view, place);
+            let Some((_, found)) = cursor.find(&bytes, &bytes)? else {
+                let is_lost = cursor.is_lost(&bytes);
+                let why = if is_lost { "a part, which a damaged table holds" } else { "a part, which is missing" };
+                return Ok(Err(BadBlock::Malformed(why)));
+            };
             match Part::open(found, self.head, no, self.unpacker) {
                 Ok(part) => {
                     seen.read.parts += 1;

@@ -184,6 +184,9 @@ impl<'v> Reader<'v> {
             self.seen.read.blocks += 1;
             old(self.view.store, block, Place::Old(&key), &mut self.seen, take)?;
         }
+        if self.old.as_ref().is_some_and(|cursor| cursor.is_lost(&from)) {
+            self.seen.damaged(lost((None, hour, PieceKey::HEAD)));
+        }
         Ok(())
     }
 
@@ -198,12 +201,20 @@ impl<'v> Reader<'v> {
         let mut from = prefix.to_vec();
         loop {
             let cursor = self.pieces.cursor(self.view, place);
-            let Some((key, bytes)) = cursor.find(&from, prefix)? else { return Ok(()) };
+            let Some((key, bytes)) = cursor.find(&from, prefix)? else {
+                if cursor.is_lost(&from) {
+                    self.seen.damaged(lost(place));
+                }
+                return Ok(());
+            };
             let key = HeadKey::decode(key, place.0)?;
             // Of what is kept all blocks have to be known.
             let is_meant = key.overlaps(span);
             let head = (is_meant || kept.is_some()).then(|| Head::open(bytes));
             let stored = kept.is_some().then(|| Box::from(bytes));
+            if cursor.is_lost(&from) {
+                self.seen.damaged(lost(place));
+            }
             cursor.pass(&mut from);
             let Some(head) = head else { continue };
             self.seen.read.blocks += u64::from(is_meant);
@@ -245,6 +256,7 @@ impl<'v> Reader<'v> {
                 body: Body::Sealed(sealed),
                 place: Place::Sealed(&key),
                 seen: &mut self.seen,
+                is_damaged: false,
             })?;
         }
     }
@@ -262,6 +274,7 @@ impl<'v> Reader<'v> {
             Some(_) => prefix.clone(),
             None => OpenRowKey { host, slot: slot_of(from_ms), at_ms: from_ms }.encode(),
         };
+        let mut is_lost = false;
         while let Some((key, bytes)) = self.rows.find(&from, &prefix)? {
             let key = OpenRowKey::decode(key)?;
             if key.at_ms > to_ms && gathered.is_none() {
@@ -277,9 +290,22 @@ impl<'v> Reader<'v> {
             } else {
                 row((store, known), bytes, &key, (seen, gathered.as_deref_mut()), take)?;
             }
+            is_lost |= self.rows.is_lost(&from);
             self.rows.pass(&mut from);
         }
+        if is_lost || self.rows.is_lost(&from) {
+            self.seen.damaged("open rows, which a damaged table holds".to_owned());
+        }
         Ok(())
+    }
+}
+
+/// What cannot even be seen.
+fn lost((tier, stretch, _): Where) -> String {
+    match tier {
+        None => format!("blocks of hour {stretch}, which a damaged table holds"),
+        Some(Tier::Minutes5) => format!("rollups of hour {stretch}, which a damaged table holds"),
+        Some(Tier::Hour) => format!("rollups of day {stretch}, which a damaged table holds"),
     }
 }
 
@@ -311,7 +337,16 @@ fn old<'v>(
     match named(store, &mut None, block, |block| block.schema)? {
         Ok((schema, block)) => {
             let (times, windows) = (block.times(), block.windows());
-            take(&mut Piece { schema, tier: None, times, windows, body: Body::Old(&block), place, seen })
+            take(&mut Piece {
+                schema,
+                tier: None,
+                times,
+                windows,
+                body: Body::Old(&block),
+                place,
+                seen,
+                is_damaged: false,
+            })
         }
         Err(why) => {
             seen.damaged(format!("{place}: {why}"));
@@ -342,6 +377,7 @@ fn row<'v>(
                 body: Body::Row(&row, gathered),
                 place,
                 seen,
+                is_damaged: false,
             })
         }
         Err(why) => {

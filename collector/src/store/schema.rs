@@ -128,6 +128,7 @@ impl Store {
         if let Some(known) = self.schemas.get(id) {
             return Ok(Some(known));
         }
+        // Names that are damaged are written again by the next host that has such series.
         let Some(row) = self.get::<_, SchemaRow>(&SchemaKey { id })? else { return Ok(None) };
         let used_day = row.used_day;
         let known = Known { schema: Arc::new(Schema::from_row(id, row)), used_day };

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mainstay_fleet::block::{self, Head, Packed, Part, ROWS_MAX, Row, Unpacker};
 
 use super::block1::Block;
+use super::columns::Column;
 use super::keys::{BlockKey, OpenRowKey, PieceKey};
 use super::schema::Schema;
 use super::series::{open_row, place};
@@ -18,6 +19,9 @@ use super::{Batch, Key, Store, StoreError};
 
 /// Most hours of hosts that are remembered to be joined; those beyond stay in slots, which are read as well.
 const UNJOINED_MAX: usize = 1_000_000;
+
+/// Where tables are damaged siblings begin with this number, so that none takes the place of one that is not seen.
+const DAMAGED_FROM: u8 = 128;
 
 /// Hours of hosts that have slots to join.
 #[derive(Debug, Default)]
@@ -72,6 +76,8 @@ struct Found {
     /// How many of them are not of a whole hour.
     unjoined: usize,
     kept: BTreeSet<(u8, u8)>,
+    /// Whether there may be more, in tables that are damaged.
+    is_in_part: bool,
 }
 
 impl Store {
@@ -145,7 +151,8 @@ impl Store {
 
     /// What is stored of an hour of a host, or of one slot of it.
     fn stored(&self, host: u32, hour: u32, slot: Option<u8>) -> Result<Found, StoreError> {
-        let mut found = Found::default();
+        let is_in_part = self.damages().columns().contains(&Column::Series);
+        let mut found = Found { is_in_part, ..Found::default() };
         let old = BlockKey::of(hour, host);
         for item in self.scan::<BlockKey>(&old, &old) {
             let (key, bytes) = item?;
@@ -236,7 +243,9 @@ fn seal(batch: &mut Batch, host: u32, (hour, slot): (u32, u8), found: Found, lev
     for source in found.sources {
         schemas.entry(source.schema.id).or_default().push(source);
     }
-    let mut siblings = (0..=u8::MAX).filter(|sibling| !found.kept.contains(&(slot, *sibling)));
+    // What cannot be read now is not written over: it may be read from a backup of the table.
+    let first = if found.is_in_part { DAMAGED_FROM } else { 0 };
+    let mut siblings = (first..=u8::MAX).filter(|sibling| !found.kept.contains(&(slot, *sibling)));
     let (mut written, mut pieces) = (Vec::new(), Batch::default());
     for sources in schemas.into_values() {
         let Some(schema) = sources.first().map(|source| source.schema.clone()) else { continue };

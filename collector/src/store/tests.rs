@@ -12,6 +12,8 @@ use super::schema::Schema;
 use super::series::{SLOT_MS, slot_of};
 use super::*;
 
+#[path = "tests/damage.rs"]
+mod damage;
 #[path = "tests/rollups.rs"]
 mod rollups;
 #[path = "../../../bench/shapes.rs"]

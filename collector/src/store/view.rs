@@ -11,7 +11,7 @@ use super::keys::{BlockKey, Key as _, PieceKey, RollupKey};
 use super::retention::Retention;
 use super::rollup::{HOURS_PER_DAY, number};
 use super::series::hour_of;
-use super::{Store, family};
+use super::{Store, family, gap};
 
 /// How long it is believed when the first day of hours begins: late rows may come before it.
 const BEGINNING_MS: u64 = 600_000;
@@ -60,14 +60,22 @@ impl Store {
     }
 }
 
-/// The first and the last stretch that keys are of, which begin with `prefix` and then one. Where the store is damaged,
-/// whoever reads there is told.
+/// The first and the last stretch that keys are of, which begin with `prefix` and then one, as far as they can be read.
 fn stretches_of(store: &Store, snapshot: &SnapshotWithThreadMode<'_, DB>, prefix: &[u8]) -> Option<(u32, u32)> {
     let mut ends = snapshot.raw_iterator_cf(family(store.db(), Column::Series));
     let stretch = |key: &[u8]| Some(u32::from_be_bytes(*key.strip_prefix(prefix)?.first_chunk()?));
     ends.seek(prefix);
+    if let Err(error) = ends.status() {
+        store.failed(error);
+        ends.seek(gap::after_in(store.db(), Column::Series, prefix)?);
+    }
     let first = ends.key().and_then(stretch)?;
-    ends.seek_for_prev([prefix, &[0xff; 16]].concat());
+    let end = [prefix, &[0xff; 16]].concat();
+    ends.seek_for_prev(&end);
+    if let Err(error) = ends.status() {
+        store.failed(error);
+        ends.seek_for_prev(gap::before_in(store.db(), Column::Series, &end)?);
+    }
     Some((first, ends.key().and_then(stretch)?))
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use super::columns::Column;
+use super::damage::Damages;
 use super::keys::Key;
 use super::warm::{Change, Warm};
 
@@ -119,12 +120,17 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the writer thread. It ends when the last [`Writer`] is gone.
-    pub(super) fn start(db: Arc<DB>, warm: Arc<Warm>) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub(super) fn start(
+        db: Arc<DB>,
+        damages: Arc<Damages>,
+        warm: Arc<Warm>,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let counts = Arc::new(WriterCounts::default());
         let mine = counts.clone();
-        let thread =
-            std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || run(&db, queue, &mine, &warm))?;
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || run(&db, queue, (&mine, &damages), &warm))?;
         Ok((Self { jobs, counts }, thread))
     }
 
@@ -157,7 +163,7 @@ impl Writer {
     }
 }
 
-fn run(db: &DB, mut queue: mpsc::Receiver<Job>, counts: &WriterCounts, warm: &Warm) {
+fn run(db: &DB, mut queue: mpsc::Receiver<Job>, (counts, damages): (&WriterCounts, &Damages), warm: &Warm) {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
     while let Some(first) = queue.blocking_recv() {
@@ -181,6 +187,10 @@ fn run(db: &DB, mut queue: mpsc::Receiver<Job>, counts: &WriterCounts, warm: &Wa
         counts.is_failing.store(written.is_err(), Ordering::Relaxed);
         if let Err(error) = &written {
             counts.failures.fetch_add(1, Ordering::Relaxed);
+            if let StoreError::Damaged(said) = error {
+                // A compaction has met it: RocksDB takes no writes until it is opened anew, and then compacts again.
+                damages.note(db, said);
+            }
             tracing::error!(%error, batches = answers.len(), "cannot write to the store");
         }
         for answer in answers {
