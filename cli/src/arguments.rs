@@ -116,6 +116,8 @@ pub(crate) enum Command {
     Check(cmd::check::CheckCommand),
     /// List what operators ordered
     Audit(cmd::audit::AuditArgs),
+    /// Show how the collector is: its room, damage, backups, and what goes on in the background
+    Status,
     /// Write completions and man pages
     #[command(subcommand, hide = true)]
     Gen(cmd::generate::GenCommand),

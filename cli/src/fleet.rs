@@ -184,7 +184,7 @@ impl Completeness {
     /// Counts another answer in.
     pub(crate) fn take(&mut self, answer: &QueryRangeResponse) {
         self.completeness = self.completeness.min(answer.completeness);
-        self.damaged |= answer.truncated;
+        self.damaged |= answer.truncated || !answer.damaged.is_empty();
         let coarseness = |resolution: &str| ["raw", "5m", "1h"].iter().position(|known| *known == resolution);
         if coarseness(&answer.resolution) > coarseness(&self.resolution) {
             self.resolution.clone_from(&answer.resolution);

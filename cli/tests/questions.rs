@@ -131,3 +131,33 @@ fn the_timeline_merges_all_that_is_told_of_a_host() {
     assert_eq!(document["entries"][4]["id"], "d-0000000000000007", "{document}");
     assert_eq!(at_ms(0), 1_800_000_000_000);
 }
+
+#[test]
+fn status_says_what_is_damaged_what_to_do_and_what_goes_on() {
+    let seat = Seat::new();
+    let output = seat.mainstay(&["status"]);
+    assert_eq!(output.status.code(), Some(1), "something is wrong: {output:?}");
+    let text = stdout(&output);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "collector  0.1.0, up 24h",
+            "hosts      4 of 5 connected",
+            "store      3.0 GiB, 10.0 GiB free, 512.0 MiB of it reserved",
+            "damaged    000012.sst of series: Corruption: block checksum mismatch",
+            "           lost: series as they came, 2027-01-15 08:00:00 to 2027-01-15 09:00:00, web-1, web-2 and 3 more hosts",
+            "           lost: names of series",
+            "           what can be read is served; look after the disk, then put a good backup in its place or keep what is left:",
+            "           `mainstay backup restore` or `mainstay-collector repair`, see \"When the store is damaged\" in OPERATING.md",
+            "backup     2h ago, /mnt/backups/20270115T060000.000Z",
+            "verified   60m ago, /mnt/backups/20270115T060000.000Z: 1 thing is wrong",
+            "           /mnt/backups/x/000012.sst: its hash is another; take an older one",
+            "going on   deleting web-9 (0909), for 30s, 12000 entries so far",
+        ],
+        "{text}"
+    );
+    let document: Value = serde_json::from_str(&stdout(&seat.mainstay(&["-o", "json", "status"]))).unwrap();
+    assert_eq!(document["damaged"][0]["lost"][0]["hosts_more"], 3, "{document}");
+    assert_eq!(document["backup"]["problems"].as_array().map(Vec::len), Some(1));
+}

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::listen::{Tls, serve_admin, serve_tls};
 use crate::notify;
 use crate::remote::send;
 use crate::store::{Store, StoreError};
-use crate::{services, web};
+use crate::{ages, services, survey, web};
 
 /// How often old data is removed.
 const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
@@ -52,7 +52,18 @@ pub enum StartError {
     },
     /// The store.
     #[error("cannot open the store")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
+    /// What the store begins with is not what was written.
+    #[error(
+        "{path} is damaged: {text}. Look after its disk; then put the newest good backup in its place (`mainstay backup \
+         verify`, `mainstay backup restore`), or keep what can be read of it (`mainstay-collector repair`)"
+    )]
+    Damaged {
+        /// The store's folder.
+        path: PathBuf,
+        /// What RocksDB says, with the file.
+        text: String,
+    },
     /// The CA.
     #[error("cannot open the CA")]
     Authority(#[from] AuthorityError),
@@ -81,6 +92,21 @@ pub struct Collector {
     tickers: Vec<JoinHandle<()>>,
 }
 
+impl StartError {
+    /// Why a store cannot be used.
+    fn of_store(path: &Path, error: StoreError) -> Self {
+        match error {
+            // RocksDB does not always say which of its files it is that names all others.
+            StoreError::Damaged(text) if !text.contains(".sst") && !text.contains("MANIFEST-") => {
+                let current = std::fs::read_to_string(path.join("CURRENT")).unwrap_or_default();
+                Self::Damaged { path: path.to_owned(), text: format!("{text} ({})", current.trim()) }
+            }
+            StoreError::Damaged(text) => Self::Damaged { path: path.to_owned(), text },
+            error => Self::Store(error),
+        }
+    }
+}
+
 impl Collector {
     /// Opens everything and starts to listen.
     ///
@@ -96,14 +122,16 @@ impl Collector {
         // Tables that it names would keep their room on the disk.
         let _ = std::fs::remove_dir_all(data.join(backup::create::CHECKPOINT));
         let authority = Authority::open_or_make(&data.join("ca"), clock::wall_ms())?;
-        let store = Store::open(&data.join("db"), settings.cache_bytes, settings.min_free)?;
+        let db = data.join("db");
+        let failed = |error| StartError::of_store(&db, error);
+        let store = Store::open(&db, settings.cache_bytes, settings.min_free).map_err(failed)?;
         let (notices, waiting) = mpsc::channel(notify::QUEUE_MAX);
         let listener = bind(settings.listen).await?;
         let http_listener = bind(settings.http).await?;
         let (address, http) = (local(&listener)?, local(&http_listener)?);
         let config = authority.server_config(&names(&settings), clock::wall_ms())?;
         let tls: Tls = Arc::new(RwLock::new(Arc::new(config)));
-        let hub = Hub::start(store, authority, Arc::new(settings), notices, address).await?;
+        let hub = Hub::start(store, authority, Arc::new(settings), notices, address).await.map_err(failed)?;
         services::policy::use_depends(&hub);
         // Before the first row comes: what is late has to be told from the beginning.
         hub.store.arrived.follow(hub.settings().remote_write.iter().map(|to| to.name.clone()).collect());
@@ -120,6 +148,7 @@ impl Collector {
             tokio::spawn(send::to_all(hub.clone())),
             tokio::spawn(watch_silence(hub.clone())),
             tokio::spawn(retain(hub.clone())),
+            tokio::spawn(survey::watch(hub.clone())),
             tokio::spawn(join_hours(hub.clone())),
             tokio::spawn(renew_certificate(hub.clone(), tls.clone())),
         ];
@@ -210,13 +239,26 @@ async fn retain(hub: Arc<Hub>) {
         if let Err(error) = join::look_at_oldest(&hub).await {
             tracing::warn!(%error, "it cannot be seen which of the oldest hours are not rolled up");
         }
-        let retention = hub.settings().retention;
-        if let Err(error) = hub.sources.forget_old(&hub.store, retention, clock::wall_ms()).await {
+        let ages = ages::of(&hub);
+        if let Err(error) = hub.sources.forget_old(&hub.store, ages.longest(), clock::wall_ms()).await {
             tracing::warn!(%error, "sources that have ended could not be forgotten");
         }
-        match hub.store.retain(&hosts, retention, clock::wall_ms()).await {
+        match hub.store.retain(&hosts, ages.clone(), clock::wall_ms()).await {
             Ok(gone) => tracing::info!(gone, "old data removed"),
             Err(error) => tracing::error!(%error, "old data could not be removed"),
+        }
+        let numbers: Vec<u32> = {
+            let hosts = hub.state().hosts.values().map(|host| host.row.short).collect::<Vec<_>>();
+            hosts.into_iter().chain(hub.sources.all().iter().map(|source| source.short)).collect()
+        };
+        let of = hub.clone();
+        match tokio::task::spawn_blocking(move || of.store.thin(&numbers, &ages, clock::wall_ms())).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(ranges)) => tracing::info!(ranges, "series of hosts that are kept for a shorter time removed"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "series of hosts that are kept for a shorter time could not be removed")
+            }
+            Err(error) => tracing::error!(%error, "removing old series broke off"),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use mainstay_core::config::{Document, Problem, Problems, TableReader};
 use mainstay_core::series::SERIES_MAX;
 
+use crate::ages::{self, Override};
 use crate::hook;
 use crate::remote::target::{self, RemoteWrite};
 use crate::store::retention::Retention;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub min_free: u64,
     /// How long data is kept.
     pub retention: Retention,
+    /// How long series of some hosts are kept.
+    pub overrides: Vec<Override>,
     /// A host quiet for longer is silent (default 45 s; at least 20 s).
     pub silent_after: Duration,
     /// Most sessions at once (default 20,000).
@@ -90,6 +93,7 @@ impl Settings {
             cache_bytes: 32 * 1024 * 1024,
             min_free: 0,
             retention: Retention::default(),
+            overrides: Vec::new(),
             silent_after: Duration::from_secs(45),
             sessions_max: 1_000,
             series_per_host: 10_000,
@@ -164,7 +168,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
     let deploy_token = token(&mut table, "deploy_token_file");
     let write_token = token(&mut table, "write_token_file");
     let remote_write = target::read(&mut table);
-    let retention = table.opt_table("retention").map(retention).unwrap_or_default();
+    let (retention, overrides) = table.opt_table("retention").map(retention).unwrap_or_default();
     let heartbeat = table.opt_table("heartbeat").and_then(heartbeat);
     let webhook = table.opt_table("webhook").and_then(|mut table| {
         let url = url(&mut table, "url");
@@ -186,6 +190,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         cache_bytes: cache.map_or(512 * MIB, |c| c.value).try_into().unwrap_or(usize::MAX),
         min_free: min_free.map_or(512 * MIB, |m| m.value),
         retention,
+        overrides,
         deploy_token,
         write_token,
         remote_write,
@@ -213,13 +218,17 @@ fn token(table: &mut TableReader<'_>, key: &str) -> Option<[u8; 32]> {
 
 const MIB: u64 = 1024 * 1024;
 
-fn retention(mut table: TableReader<'_>) -> Retention {
-    let defaults = Retention::default();
+/// An age: from an hour to ten years.
+fn age(table: &mut TableReader<'_>, key: &str) -> Option<Duration> {
     let hour = Duration::from_secs(3_600);
-    let mut age = |key: &str, default: Duration| {
-        let value = table.opt_duration(key);
-        table.within(key, value, hour..=hour * 24 * 3_660).map_or(default, |age| age.value)
-    };
+    let value = table.opt_duration(key);
+    table.within(key, value, hour..=hour * 24 * 3_660).map(|age| age.value)
+}
+
+fn retention(mut table: TableReader<'_>) -> (Retention, Vec<Override>) {
+    let defaults = Retention::default();
+    let overrides = ages::read(&mut table, &age);
+    let mut age = |key: &str, default: Duration| age(&mut table, key).unwrap_or(default);
     let retention = Retention {
         series: age("series", defaults.series),
         series_5m: age("series_5m", defaults.series_5m),
@@ -227,9 +236,10 @@ fn retention(mut table: TableReader<'_>) -> Retention {
         findings: age("findings", defaults.findings),
         decisions: age("decisions", defaults.decisions),
         changes: age("changes", defaults.changes),
+        commands: age("commands", defaults.commands),
     };
     table.finish();
-    retention
+    (retention, overrides)
 }
 
 fn heartbeat(mut table: TableReader<'_>) -> Option<Heartbeat> {
@@ -295,6 +305,35 @@ mod tests {
             assert!(problems.iter().any(|p| p.contains(part)), "{part}: {problems:#?}");
         }
         assert_eq!(problems.len(), 5, "{problems:#?}");
+    }
+
+    #[test]
+    fn ages_of_some_hosts_are_read_and_mistakes_in_them_named() {
+        let text =
+            "[retention]\nseries = \"10d\"\n[retention.override.db]\nhosts = '{role=\"db\"}'\nseries = \"90d\"\n";
+        let settings = parse(text).unwrap();
+        assert_eq!(settings.retention.series, Duration::from_secs(10 * 86_400));
+        let [one] = &settings.overrides[..] else { panic!("{:?}", settings.overrides) };
+        assert_eq!(
+            (one.name.as_str(), one.series, one.series_1h),
+            ("db", Some(Duration::from_secs(90 * 86_400)), None)
+        );
+        let problems = parse(
+            "[retention.override.a]\nhosts = \"role=db\"\nseries = \"1s\"\n[retention.override.b]\nhosts = 'up{role=\"db\"}'\nserie = \"9d\"\n[retention.override.c]\nseries_5m = \"9d\"\n",
+        )
+        .unwrap_err();
+        for part in [
+            "2:9: `hosts` must be a selector of labels of hosts such as {role=\"db\"}",
+            "3:10: `series` must be from",
+            "5:9: `hosts` must be",
+            "hosts are kept whole",
+            "unknown key `serie`; did you mean `series`?",
+            "`override.b` must say `series`, `series_5m` or `series_1h`",
+            "`hosts`",
+        ] {
+            assert!(problems.iter().any(|p| p.contains(part)), "{part}: {problems:#?}");
+        }
+        assert_eq!(problems.len(), 6, "{problems:#?}");
     }
 
     #[test]

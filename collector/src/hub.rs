@@ -20,6 +20,7 @@ use mainstay_promql::Label;
 use mainstay_proto::v1;
 use tokio::sync::{mpsc, watch};
 
+use crate::backup::book::Book;
 use crate::clock;
 use crate::config::{Settings, hostname};
 use crate::enrol::authority::Authority;
@@ -27,6 +28,7 @@ use crate::ingest::admission::Admission;
 use crate::ingest::intern::Interner;
 use crate::ingest::session::Letter;
 use crate::ingest::summary::Stored;
+use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
 use crate::remote::send::AllCounts;
@@ -181,6 +183,10 @@ pub struct Hub {
     pub remote_counts: AllCounts,
     /// Who brings series over remote write.
     pub sources: Sources,
+    /// What is known of backups.
+    pub backups: Book,
+    /// What goes on in the background.
+    pub jobs: Jobs,
     /// Held while a backup is made or read.
     pub backing_up: Arc<tokio::sync::Mutex<()>>,
     /// The backup that the store was last set back to.
@@ -243,6 +249,7 @@ impl Hub {
             asked: BTreeMap::new(),
         };
         let sources = Sources::restored(&store)?;
+        let backups = Book::restored(&store, &settings.backups)?;
         let hub = Self {
             store,
             authority,
@@ -254,6 +261,8 @@ impl Hub {
             pushing: tokio::sync::Mutex::default(),
             remote_counts: AllCounts::default(),
             sources,
+            backups,
+            jobs: Jobs::default(),
             backing_up: Arc::default(),
             restored,
             notices,

@@ -7,25 +7,30 @@
 //! what all of them share.
 #![forbid(unsafe_code)]
 
+pub mod ages;
 pub mod api;
 pub mod backup;
 pub mod clock;
 pub mod collector;
 pub mod config;
+mod connection;
 pub mod enrol;
 pub mod hook;
 pub mod hub;
 pub mod ingest;
+pub mod jobs;
 pub mod listen;
 pub mod metrics;
 pub mod notify;
 pub mod query;
 pub mod random;
 pub mod remote;
+pub mod repair;
 pub mod restore;
 pub mod run;
 pub mod services;
 pub mod store;
 pub mod supervise;
+pub mod survey;
 pub mod web;
 mod words;

@@ -20,12 +20,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo, UdsConnectInfo};
 use tonic::{Request, Status};
 
+use crate::connection::UntilEnding;
 use crate::enrol::identity::{Peer, Role};
 use crate::enrol::service::Enrolment;
 use crate::hub::Hub;
@@ -84,12 +86,15 @@ pub fn serve_admin(hub: Arc<Hub>, path: &Path) -> io::Result<JoinHandle<()>> {
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let of = hub.clone();
+    let incoming =
+        UnixListenerStream::new(listener).map(move |stream| Ok::<_, io::Error>(UntilEnding::new(stream?, &of.ending)));
     Ok(tokio::spawn(async move {
         let mut ending = hub.ending.subscribe();
         let served = builder()
             .add_service(InterceptedService::new(queries(&hub), local_peer))
             .add_service(InterceptedService::new(commands(&hub), local_peer))
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            .serve_with_incoming_shutdown(incoming, async move {
                 let _ = ending.wait_for(|ending| *ending).await;
             })
             .await;
@@ -117,7 +122,10 @@ fn commands(hub: &Arc<Hub>) -> CommandServiceServer<Commands> {
     CommandServiceServer::new(Commands::new(hub.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-async fn accept(hub: Arc<Hub>, listener: TcpListener, tls: Tls, ready: mpsc::Sender<io::Result<TlsStream<TcpStream>>>) {
+/// A connection whose handshake is done.
+type Ready = io::Result<UntilEnding<TlsStream<TcpStream>>>;
+
+async fn accept(hub: Arc<Hub>, listener: TcpListener, tls: Tls, ready: mpsc::Sender<Ready>) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let mut ending = hub.ending.subscribe();
     loop {
@@ -145,17 +153,16 @@ async fn accept(hub: Arc<Hub>, listener: TcpListener, tls: Tls, ready: mpsc::Sen
     }
 }
 
-async fn handshake(
-    hub: &Hub,
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-    from: SocketAddr,
-    ready: mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
-) {
-    match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+async fn handshake(hub: &Hub, acceptor: TlsAcceptor, stream: TcpStream, from: SocketAddr, ready: mpsc::Sender<Ready>) {
+    let mut ending = hub.ending.subscribe();
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)) => shaken,
+        () = async { let _ = ending.wait_for(|ending| *ending).await; } => return,
+    };
+    match shaken {
         Ok(Ok(stream)) => {
             // The server is gone only when the collector ends.
-            let _ = ready.send(Ok(stream)).await;
+            let _ = ready.send(Ok(UntilEnding::new(stream, &hub.ending))).await;
         }
         Ok(Err(error)) => {
             count(&hub.metrics.handshakes_failed);

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::api;
+use crate::clock;
 use crate::hook;
 use crate::hub::Hub;
 use crate::metrics::{counter, gauge};
@@ -100,12 +101,43 @@ fn answer(hub: &Hub, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
     match request.uri().path() {
         "/metrics" => text(StatusCode::OK, metrics(hub)),
-        "/-/healthy" => text(StatusCode::OK, "the collector is healthy\n"),
+        "/-/healthy" => match hub.store.damages().all().len() {
+            0 => text(StatusCode::OK, "the collector is healthy\n"),
+            tables => text(
+                StatusCode::OK,
+                format!("the collector serves, but {tables} tables of its store are damaged: see `mainstay status`\n"),
+            ),
+        },
         "/-/ready" => match readiness(hub) {
             Ok(()) => text(StatusCode::OK, "the collector is ready\n"),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         },
         _ => text(StatusCode::NOT_FOUND, "nothing here; try /metrics, /-/healthy, /-/ready or /api/v1/query\n"),
+    }
+}
+
+/// What is known of backups; nothing is said of what is not known.
+fn backups(hub: &Hub, out: &mut String) {
+    let known = hub.backups.known();
+    if known.made_ms > 0 {
+        let age_ms = clock::wall_ms().saturating_sub(known.made_ms).max(0).unsigned_abs();
+        gauge(out, "mainstay_collector_backup_age_seconds", "Since the last backup was made.", age_ms / 1_000);
+    }
+    if known.verified_ms > 0 {
+        let age_ms = clock::wall_ms().saturating_sub(known.verified_ms).max(0).unsigned_abs();
+        gauge(
+            out,
+            "mainstay_collector_backup_verify_age_seconds",
+            "Since a backup was last read back.",
+            age_ms / 1_000,
+        );
+        let problems = known.problems.len() as u64;
+        gauge(
+            out,
+            "mainstay_collector_backup_problems",
+            "What was wrong with the backup that was read back last.",
+            problems,
+        );
     }
 }
 
@@ -141,6 +173,9 @@ fn metrics(hub: &Hub) -> String {
     gauge(&mut out, "mainstay_collector_store_free_bytes", "Bytes free on its disk.", hub.store.room().free_bytes());
     let is_full = u64::from(hub.store.room().check().is_err());
     gauge(&mut out, "mainstay_collector_store_full", "1 while agents are told to keep what they have.", is_full);
+    let damaged = hub.store.damages().all().len() as u64;
+    gauge(&mut out, "mainstay_collector_store_damaged_tables", "Tables that cannot be read whole.", damaged);
+    backups(hub, &mut out);
     let (hosts, over, connected, findings, incidents, dropped) = {
         let state = hub.state();
         let over = state.hosts.values().filter(|h| h.series.dropped > 0).count();

@@ -130,6 +130,13 @@ async fn delete(host: &str, yes: bool, context: &Context) -> Result<Exit, Failur
     }
     // By its id: meanwhile another may have come by that name.
     let gone = connect::commands(context).await?.delete_host(DeleteHostRequest { host: id }).await?.into_inner();
+    if gone.going_on {
+        output::say(&format!(
+            "{} is shut out; what is stored of it is being removed, {} entries so far: `mainstay status` shows how far that is",
+            gone.hostname, gone.removed
+        ));
+        return Ok(Exit::Success);
+    }
     output::say(&format!(
         "{} is deleted with {} entries ({}); its agent is refused until it is enrolled anew (`mainstay-agent enrol --force`)",
         gone.hostname,

@@ -33,6 +33,7 @@ pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod record;
+pub(crate) mod status;
 pub(crate) mod timeline;
 pub(crate) mod token;
 pub(crate) mod undo;
@@ -44,7 +45,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         return Err(Failure::usage(
             "--watch goes with what only looks: hosts, host show, host models, host top, host connections, host logs, \
              host timeline, query, top, compare, findings, incidents, decisions, changes, explain, approvals list, holds, policy status, \
-             audit",
+             audit, status",
         ));
     }
     loop {
@@ -76,6 +77,7 @@ fn may_be_watched(command: &Command) -> bool {
             | Command::Holds
             | Command::Policy(policy::PolicyCommand::Status)
             | Command::Audit(_)
+            | Command::Status
     )
 }
 
@@ -104,6 +106,7 @@ async fn once(command: &Command, context: &Context) -> Result<Exit, Failure> {
         Command::Backup(command) => backup::run(command, context).await,
         Command::Check(command) => check::run(command, context).await,
         Command::Audit(args) => audit::run(args, context).await,
+        Command::Status => status::run(context).await,
         Command::Gen(command) => generate::run(command),
     }
 }

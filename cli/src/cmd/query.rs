@@ -146,7 +146,10 @@ fn footnotes(answer: &QueryRangeResponse) {
             at.reason
         ));
     }
-    if answer.truncated {
+    for damaged in &answer.damaged {
+        output::say(&format!("cannot be read and is missing: {damaged}"));
+    }
+    if answer.truncated && answer.damaged.is_empty() {
         output::say("cut short: ask for a shorter range or a longer --step");
     }
 }

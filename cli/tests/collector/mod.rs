@@ -282,6 +282,10 @@ impl QueryService for Collector {
         unasked()
     }
 
+    async fn collector_status(&self, _: Request<v1::CollectorStatusRequest>) -> Answer<v1::CollectorStatusResponse> {
+        Ok(Response::new(status()))
+    }
+
     async fn list_commands(&self, _: Request<v1::ListCommandsRequest>) -> Answer<v1::ListCommandsResponse> {
         unasked()
     }
@@ -315,5 +319,45 @@ impl Collector {
             v1::SeriesPoints { key, at_ms: vec![request.to_ms], values: vec![*value] }
         });
         Ok(series.collect())
+    }
+}
+
+/// A collector with a damaged table, whose last backup did not read back, and that is deleting a host.
+fn status() -> v1::CollectorStatusResponse {
+    let lost = v1::LostStretch {
+        what: "series as they came".to_owned(),
+        from_ms: at_ms(0),
+        to_ms: at_ms(3_600),
+        hosts: vec!["web-1".to_owned(), "web-2".to_owned()],
+        hosts_more: 3,
+    };
+    let names = v1::LostStretch { what: "names of series".to_owned(), ..v1::LostStretch::default() };
+    let damaged = v1::DamagedTable {
+        column: "series".to_owned(),
+        table: "000012.sst".to_owned(),
+        said: "Corruption: block checksum mismatch".to_owned(),
+        is_searched: true,
+        lost: vec![lost, names],
+    };
+    let backup = v1::BackupState {
+        made_ms: at_ms(-7_200),
+        path: "/mnt/backups/20270115T060000.000Z".to_owned(),
+        verified_ms: at_ms(-3_600),
+        verified: "/mnt/backups/20270115T060000.000Z".to_owned(),
+        problems: vec!["/mnt/backups/x/000012.sst: its hash is another; take an older one".to_owned()],
+    };
+    let job = v1::JobView { what: "deleting web-9 (0909)".to_owned(), since_ms: at_ms(-30), done: 12_000 };
+    v1::CollectorStatusResponse {
+        version: "0.1.0".to_owned(),
+        now_ms: at_ms(0),
+        started_ms: at_ms(-86_400),
+        hosts: 5,
+        sessions: 4,
+        store_bytes: 3 << 30,
+        free_bytes: 10 << 30,
+        min_free_bytes: 512 << 20,
+        damaged: vec![damaged],
+        backup: Some(backup),
+        jobs: vec![job],
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Invariant: a folder under its final name is whole. Everything is made under a name that begins with a dot.
 
+pub mod book;
 pub mod check;
 pub mod create;
 mod files;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mainstay_collector::restore;
 use mainstay_collector::run::{Paths, check_config, run};
+use mainstay_collector::{repair, restore};
 
 /// Stores what Mainstay's agents report, puts it together, answers operators and carries their policies.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ enum Command {
     Run(Paths),
     /// Say what is wrong with the settings, if anything is
     CheckConfig(Paths),
+    /// Build a damaged store anew of what can be read of it, while no collector runs
+    Repair(Paths),
     /// Put a backup onto this machine, which has no collector's data yet
     Restore(restore::RestoreArgs),
 }
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let done = match &arguments.command {
         Command::CheckConfig(paths) => check_config(paths),
         Command::Run(paths) => start(paths),
+        Command::Repair(paths) => repair::run(paths),
         Command::Restore(args) => restore::run(args),
     };
     match done {

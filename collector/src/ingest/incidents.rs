@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mainstay_core::finding::Finding;
-use mainstay_core::id::{FindingId, HostId, IncidentId};
+use mainstay_core::id::{HostId, IncidentId};
 use mainstay_fleet::correlate::{Change, Correlator, Incident, Symptom, SymptomId};
 use mainstay_proto::v1;
 
@@ -12,7 +12,7 @@ use crate::clock;
 use crate::hub::{HostState, Hub, State};
 use crate::notify::Notice;
 use crate::store::keys::{FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey};
-use crate::store::values::{IncidentRow, MemberRow};
+use crate::store::values::{IncidentRow, MemberRow, symptom_id};
 use crate::store::{Batch, Store, StoreError};
 
 /// A finding as the correlation sees it. One of a kind that this build does not know is stored and
@@ -92,13 +92,6 @@ fn write_incident(batch: &mut Batch, incident: &Incident) {
 
 fn member(id: SymptomId) -> MemberRow {
     MemberRow { host: id.host.0.to_vec(), finding: id.finding.0 }
-}
-
-/// A member as it is stored, if it is one.
-#[must_use]
-pub fn symptom_id(row: &MemberRow) -> Option<SymptomId> {
-    let host = row.host.as_slice().try_into().ok().map(HostId)?;
-    Some(SymptomId { host, finding: FindingId(row.finding) })
 }
 
 fn row(incident: &Incident) -> IncidentRow {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ages;
 use crate::clock;
 use crate::hub::Hub;
 use crate::ingest::summary::SEAL_MS_MAX;
@@ -39,7 +40,7 @@ pub async fn look_through(hub: &Arc<Hub>) -> Result<(), StoreError> {
 /// If the store cannot be read.
 pub async fn look_at_oldest(hub: &Arc<Hub>) -> Result<(), StoreError> {
     let now_ms = clock::wall_ms();
-    let first = hub.settings().retention.first_hour(None, now_ms);
+    let first = ages::of(hub).shortest().first_hour(None, now_ms);
     look(hub, first..first.saturating_add(OLDEST).min(hour_of(now_ms))).await
 }
 

@@ -18,6 +18,7 @@ use super::Stop;
 use super::hosts::{Found, Held, Host, Lane, Pace, check, failed};
 use super::lanes::Lanes;
 use super::question::Question;
+use crate::ages;
 use crate::clock;
 use crate::hub::Hub;
 use crate::store::piece::Piece;
@@ -123,7 +124,8 @@ impl<'h> Fleet<'h> {
             stop,
             lanes: LANES,
             alone: ALONE,
-            retention: hub.settings().retention,
+            // What every host has: a coarser tier is taken where only some have a finer one.
+            retention: ages::of(hub).shortest(),
             now_ms: clock::wall_ms(),
             seen: RefCell::default(),
         }

@@ -85,9 +85,9 @@ fn teller(out: Out, text: &'static str) -> impl FnMut(u64, u64) + Send {
 /// What is in the way.
 pub async fn make(hub: &Arc<Hub>, root: PathBuf, key: BackupKey, keep: u32, out: &Out) -> Result<Made, Status> {
     let turn = turn(hub)?;
-    let (hub, mut tell) = (hub.clone(), teller(out.clone(), "copying the store"));
+    let (of, mut tell) = (hub.clone(), teller(out.clone(), "copying the store"));
     let work = move || {
-        let _turn = turn;
+        let (_turn, hub) = (turn, of);
         let order = Order {
             root: &root,
             ca: hub.authority.folder(),
@@ -99,8 +99,10 @@ pub async fn make(hub: &Arc<Hub>, root: PathBuf, key: BackupKey, keep: u32, out:
         create(&hub.store, &order, &mut tell)
     };
     let made = tokio::task::spawn_blocking(work).await;
-    made.map_err(|error| Status::internal(format!("the backup broke off: {error}")))?
-        .map_err(|trouble| refused(&trouble))
+    let made = made.map_err(|error| Status::internal(format!("the backup broke off: {error}")))?;
+    let made = made.map_err(|trouble| refused(&trouble))?;
+    hub.backups.made(&hub.store, &made.path, clock::wall_ms()).await;
+    Ok(made)
 }
 
 /// Reads a backup whole: its folder, and what is wrong with it.
@@ -125,8 +127,10 @@ pub async fn verify(
         })
     };
     let read = tokio::task::spawn_blocking(work).await;
-    read.map_err(|error| Status::internal(format!("reading broke off: {error}")))?
-        .map_err(|trouble: Trouble| refused(&trouble))
+    let read = read.map_err(|error| Status::internal(format!("reading broke off: {error}")))?;
+    let (backup, troubles, bytes) = read.map_err(|trouble: Trouble| refused(&trouble))?;
+    hub.backups.verified(&hub.store, &backup, &troubles, clock::wall_ms()).await;
+    Ok((backup, troubles, bytes))
 }
 
 /// The backups of a folder.

@@ -277,10 +277,7 @@ impl CommandService for Commands {
 
     async fn delete_host(&self, r: Request<v1::DeleteHostRequest>) -> Result<Response<v1::DeleteHostResponse>, Status> {
         let order = self.begin(&r, Role::Admin, format!("host delete {}", r.get_ref().host)).await?;
-        let (hub, host) = (self.hub.clone(), r.into_inner().host);
-        // Whoever asked may go away: what is begun is carried out.
-        let deleted = tokio::spawn(async move { forget::delete(&hub, &host).await }).await;
-        let result = deleted.unwrap_or_else(|error| Err(Status::internal(format!("deleting broke off: {error}"))));
+        let result = forget::delete(&self.hub, &r.get_ref().host).await;
         self.end(order, result).await
     }
 

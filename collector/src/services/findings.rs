@@ -10,12 +10,11 @@ use tonic::Status;
 use super::{changes, decisions, failed, find};
 use crate::clock;
 use crate::hub::Hub;
-use crate::ingest::incidents::symptom_id;
 use crate::store::StoreError;
 use crate::store::keys::{
     FindingByTimeKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, Key, RecordingKey,
 };
-use crate::store::values::IncidentRow;
+use crate::store::values::{IncidentRow, symptom_id};
 
 /// Most that one answer holds, whatever was asked for.
 const LIMIT_MAX: usize = 10_000;

@@ -1,6 +1,10 @@
 //! Deleting a host: it is shut out first, then all that is stored of it goes, then the host itself.
+//!
+//! What takes longer than somebody waits for goes on in the background, and is seen in `mainstay status`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use mainstay_core::id::HostId;
 use mainstay_proto::v1;
@@ -14,24 +18,69 @@ use crate::ingest::push::reject;
 use crate::store::Batch;
 use crate::store::keys::HostKey;
 
-/// Deletes a host. One that breaks off leaves it revoked, to be deleted again.
+/// Longest that whoever asked waits.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Deletes a host, and answers when it is gone, or after some seconds with how far that is. One that breaks off leaves it
+/// revoked, to be deleted again.
 ///
 /// # Errors
 /// If there is none by that name, or the store fails.
 pub async fn delete(hub: &Arc<Hub>, asked: &str) -> Result<(v1::DeleteHostResponse, String), Status> {
+    delete_within(hub, asked, ANSWER_MAX).await
+}
+
+/// The same, for whoever waits this long.
+///
+/// # Errors
+/// If there is none by that name, or the store fails.
+pub async fn delete_within(
+    hub: &Arc<Hub>,
+    asked: &str,
+    longest: Duration,
+) -> Result<(v1::DeleteHostResponse, String), Status> {
+    let (host, hostname) = {
+        let state = hub.state();
+        let host = find::host(&state, asked)?;
+        (host, state.hosts.get(&host).map(|known| known.hostname().to_owned()).unwrap_or_default())
+    };
+    let gone = Arc::new(AtomicU64::new(0));
+    // Whoever asked may go away: what is begun is carried out.
+    let mut work = tokio::spawn(remove(hub.clone(), host, gone.clone()));
+    if let Ok(done) = tokio::time::timeout(longest, &mut work).await {
+        return done.unwrap_or_else(|error| Err(Status::internal(format!("deleting broke off: {error}"))));
+    }
+    tokio::spawn(async move {
+        if let Ok(Err(error)) = work.await {
+            tracing::error!(%host, error = error.message(), "a host could not be deleted and stays revoked: delete it again");
+        }
+    });
+    let removed = gone.load(Ordering::Relaxed);
+    let text = format!("deleting {hostname} ({host}) goes on: {removed} entries so far");
+    let response =
+        v1::DeleteHostResponse { host_id: host.0.to_vec(), hostname, removed, going_on: true, ..Default::default() };
+    Ok((response, text))
+}
+
+async fn remove(hub: Arc<Hub>, host: HostId, gone: Arc<AtomicU64>) -> Result<(v1::DeleteHostResponse, String), Status> {
+    let hub = &hub;
     // No host is enrolled meanwhile: it might get the short number of this one.
     let _one_at_a_time = hub.enrolling.lock().await;
-    let host = find::host(&hub.state(), asked)?;
     let (lock, short, hostname) = shut_out(hub, host).await?;
     // What a session has under way is stored, or not yet taken, before this goes on.
     let guard = lock.lock().await;
+    let job = hub.jobs.begin(format!("deleting {hostname} ({host})"), clock::wall_ms());
     let of = hub.clone();
-    let forgotten = tokio::task::spawn_blocking(move || of.store.forget(host, short)).await;
+    let forgotten = tokio::task::spawn_blocking(move || {
+        of.store.forget(host, short, &|keys| {
+            job.done(keys);
+            gone.store(keys, Ordering::Relaxed);
+        })
+    })
+    .await;
     let forgotten = forgotten.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))?;
     hub.state().hosts.remove(&host);
     drop(guard);
-    let of = hub.clone();
-    tokio::task::spawn_blocking(move || of.store.give_back());
     tracing::info!(%host, hostname, keys = forgotten.keys, bytes = forgotten.bytes, "host deleted");
     let text = format!("deleted {hostname} ({host}): {} entries, {} bytes", forgotten.keys, forgotten.bytes);
     let response = v1::DeleteHostResponse {
@@ -39,7 +88,14 @@ pub async fn delete(hub: &Arc<Hub>, asked: &str) -> Result<(v1::DeleteHostRespon
         hostname,
         removed: forgotten.keys,
         removed_bytes: forgotten.bytes,
+        going_on: false,
     };
+    let (of, job) =
+        (hub.clone(), hub.jobs.begin(format!("giving back the room of {}", response.hostname), clock::wall_ms()));
+    tokio::task::spawn_blocking(move || {
+        of.store.give_back_of(&forgotten);
+        drop(job);
+    });
     Ok((response, text))
 }
 

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod promql;
 pub mod query;
 pub mod range;
+pub mod status;
 
 use tonic::Status;
 

@@ -21,12 +21,15 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
     let outcome = query::run(hub, &request.promql, span, &Stop::after(TIMEOUT)).map_err(|error| status(&error))?;
     let completeness = outcome.seen.completeness();
     let resolution = outcome.seen.tier.map_or("raw", Tier::name).to_owned();
-    let truncated = !outcome.seen.damaged.is_empty();
+    let damaged = outcome.seen.damaged.clone();
+    // What earlier versions of the command line know of it.
+    let truncated = !damaged.is_empty();
     Ok(v1::QueryRangeResponse {
         series: series(outcome, request.to_ms)?,
         completeness,
         truncated,
         resolution,
+        damaged,
         ..Default::default()
     })
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{approvals, capacity, changes, decisions, explain, findings, hosts, ledger, orders, policy, range};
+use super::{approvals, capacity, changes, decisions, explain, findings, hosts, ledger, orders, policy, range, status};
 use crate::enrol::identity::{Role, peer};
 use crate::hub::Hub;
 use crate::store::keys::OperatorKey;
@@ -175,5 +175,12 @@ impl QueryService for Queries {
         r: Request<v1::ListCommandsRequest>,
     ) -> Result<Response<v1::ListCommandsResponse>, Status> {
         self.answer(r, ledger::commands).await
+    }
+
+    async fn collector_status(
+        &self,
+        r: Request<v1::CollectorStatusRequest>,
+    ) -> Result<Response<v1::CollectorStatusResponse>, Status> {
+        self.answer(r, |hub, _| Ok(status::status(hub))).await
     }
 }

@@ -4,17 +4,20 @@
 //! as they are stored or the last of each step, with what is missing. Only the asked series' bytes
 //! of a block are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use mainstay_core::id::HostId;
 use mainstay_core::series::SeriesKey;
 use mainstay_fleet::block::Which;
 use mainstay_fleet::rollup::{Tier, is_stale, values_at};
+use mainstay_promql::Label;
 use mainstay_proto::v1;
 use regex::Regex;
 use tonic::Status;
 
 use super::failed;
+use crate::ages;
 use crate::clock;
 use crate::hub::{HostState, Hub};
 use crate::remote::sources::Source;
@@ -28,6 +31,8 @@ const POINTS_MAX: usize = 1_000_000;
 const SERIES_MAX: usize = 10_000;
 /// Longest range: blocks of more hours are not looked for.
 const RANGE_MS_MAX: i64 = 400 * 86_400_000;
+/// What cannot be read that is named in one answer.
+const DAMAGED_MAX: usize = 100;
 /// Most bytes of a compiled pattern.
 const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 /// Most matchers of one query.
@@ -157,20 +162,35 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
     let mut points = 0;
     let view = hub.store.view();
     let mut reader = view.reader();
-    let tier = view.finest(question.from_ms, &hub.settings().retention, clock::wall_ms());
+    let tier = view.finest(question.from_ms, &ages::of(hub).shortest(), clock::wall_ms());
+    // Two machines may have one name, such as one that was installed anew: their ids tell them apart, as in PromQL.
+    let mut alike: HashMap<Arc<[Label]>, usize> = HashMap::new();
+    for (_, host) in hosts.iter().filter(|(id, _)| !id.is_empty()) {
+        *alike.entry(host.query_labels()).or_default() += 1;
+    }
     for (id, host) in &hosts {
         let mut labels = host.labels();
         let is_host = !id.is_empty();
         if is_host {
             labels.insert("host".to_owned(), host.hostname().to_owned());
+            if alike.get(&host.query_labels()).is_some_and(|count| *count > 1) {
+                labels.extend(
+                    <[u8; 16]>::try_from(id.as_slice()).map(|id| ("host_id".to_owned(), HostId(id).to_string())),
+                );
+            }
         }
         // A matcher on the host's own labels decides without reading a block.
         let refused = question.matchers.iter().any(|m| m.label == "host" && !m.holds(host.hostname())) && is_host;
         if refused || (host.is_revoked() && host.mark.last_seen_ms < question.from_ms) {
             continue;
         }
-        let (series, share) = of_host(&mut reader, (host, tier), &labels, &question)?;
+        let (series, share, damaged) = of_host(&mut reader, (host, tier), &labels, &question)?;
+        let is_damaged = !damaged.is_empty();
+        let room = DAMAGED_MAX.saturating_sub(answer.damaged.len());
+        answer.damaged.extend(damaged.into_iter().take(room).map(|text| format!("{}: {text}", host.hostname())));
         if series.is_empty() {
+            // What is damaged may have been all that it had.
+            covered.extend(is_damaged.then_some(share));
             continue;
         }
         covered.push(share);
@@ -203,9 +223,9 @@ fn of_source(source: &Source) -> HostState {
     HostState { row, ..HostState::default() }
 }
 
-type Found = (Vec<(BTreeMap<String, String>, Points)>, f64);
+type Found = (Vec<(BTreeMap<String, String>, Points)>, f64, Vec<String>);
 
-/// The series of one host, and the share of the range that its rows cover.
+/// The series of one host, the share of the range that its rows cover, and what cannot be read.
 fn of_host(
     reader: &mut Reader<'_>,
     (host, tier): (&HostState, Option<Tier>),
@@ -217,6 +237,7 @@ fn of_host(
     let within = |at: i64| (question.from_ms..=question.to_ms).contains(&at);
     let read = reader.host(host.row.short, tier, (question.from_ms, question.to_ms), &mut |piece| {
         let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
+        let before = windows.len();
         windows.extend(rows.filter(|(at, _)| within(*at)));
         let schema = piece.schema.clone();
         for (at, (key, gauge)) in schema.keys.iter().zip(&schema.gauge).enumerate() {
@@ -230,16 +251,20 @@ fn of_host(
                 }
             })?;
         }
+        if piece.is_damaged() {
+            windows.truncate(before);
+        }
         Ok(())
     });
     read.map_err(|error| failed(&error))?;
-    for damaged in reader.damaged() {
+    let damaged = reader.damaged();
+    for damaged in &damaged {
         tracing::error!(host = host.hostname(), damaged, "a part of the series cannot be read");
     }
     let heard = host.heard_ms.max(host.mark.last_seen_ms);
     let share = coverage(&mut windows, (question.from_ms, question.to_ms), host.row.enrolled_ms, heard);
     let stepped = series.into_values().filter(|(_, points)| !points.is_empty());
-    Ok((stepped.map(|(labels, points)| (labels, by_step(points, question))).collect(), share))
+    Ok((stepped.map(|(labels, points)| (labels, by_step(points, question))).collect(), share, damaged))
 }
 
 /// What an agent gathers before it sends it, and some for the way.

@@ -3,6 +3,8 @@
 //! Its row goes last, so that what breaks off is begun again: until then the host is known, revoked, and its short number
 //! is given to nobody else. What other hosts share with it stays: schemas, marks of deployments, incidents.
 
+use std::collections::BTreeMap;
+
 use mainstay_core::id::HostId;
 use mainstay_fleet::block::Head;
 use mainstay_fleet::rollup::Tier;
@@ -12,23 +14,27 @@ use super::columns::Column;
 use super::keys::{
     ActionKey, BlockKey, ChangeByTimeKey, ChangeKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey,
     FindingByTimeKey, FindingKey, HoldKey, HostKey, IncidentOfKey, Key, LeaseKey, LedgerKey, MarkKey, OpenRowKey,
-    OrderKey, PieceKey, RecordingKey, RemoteKey, RollupKey, SceneKey,
+    OrderKey, PieceKey, RecordingKey, RemoteKey, RollupKey, SceneKey, ThinnedKey,
 };
 use super::rollup::number;
 use super::{Batch, Store, StoreError, family};
 
 /// Keys that go with one batch.
 const BATCH_KEYS: u64 = 10_000;
+/// A column is written anew for what is at least this part of it: 1 byte in so many.
+const GIVEN_BACK_SHARE: u64 = 20;
 /// A block whose head cannot be read may have so many parts.
 const PARTS_MAX: u8 = u8::MAX;
 
 /// What was removed of a host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forgotten {
     /// Keys.
     pub keys: u64,
     /// Bytes of their values.
     pub bytes: u64,
+    /// Of these, by column.
+    pub by_column: BTreeMap<Column, u64>,
 }
 
 /// Removes keys, and makes their removal durable batch by batch.
@@ -37,6 +43,7 @@ struct Removal<'s> {
     batch: Batch,
     waiting: u64,
     done: Forgotten,
+    told: &'s (dyn Fn(u64) + Sync),
 }
 
 impl Removal<'_> {
@@ -45,6 +52,7 @@ impl Removal<'_> {
         self.waiting += 1;
         self.done.keys += 1;
         self.done.bytes += bytes as u64;
+        *self.done.by_column.entry(K::COLUMN).or_default() += bytes as u64;
         if self.waiting < BATCH_KEYS { Ok(()) } else { self.commit() }
     }
 
@@ -79,22 +87,28 @@ impl Removal<'_> {
 
     fn commit(&mut self) -> Result<(), StoreError> {
         self.waiting = 0;
+        (self.told)(self.done.keys);
         self.store.commit_waiting(std::mem::take(&mut self.batch))
     }
 }
 
 impl Store {
-    /// Removes everything of a host, on a thread that may wait. Nothing may write of it meanwhile.
+    /// Removes everything of a host, on a thread that may wait. Nothing may write of it meanwhile. `told` hears how many
+    /// keys are gone.
     ///
     /// # Errors
     /// If the store cannot be read or written; the host's row is then still there.
-    pub fn forget(&self, host: HostId, short: u32) -> Result<Forgotten, StoreError> {
-        let mut removal = Removal { store: self, batch: Batch::default(), waiting: 0, done: Forgotten::default() };
+    pub fn forget(&self, host: HostId, short: u32, told: &(dyn Fn(u64) + Sync)) -> Result<Forgotten, StoreError> {
+        let mut removal =
+            Removal { store: self, batch: Batch::default(), waiting: 0, done: Forgotten::default(), told };
         removal.all::<OpenRowKey>(&OpenRowKey::of(short))?;
         self.forget_series(&mut removal, short)?;
         // Else the next host of this number would take them for its own.
         for part in [RemoteKey::MARK, RemoteKey::LATE] {
             removal.those::<RemoteKey>(&RemoteKey::all(part), |key| key.number == short)?;
+        }
+        for tier in [None, Some(Tier::Minutes5), Some(Tier::Hour)] {
+            removal.batch.delete(&ThinnedKey::of(tier, short));
         }
         removal.all::<LedgerKey>(&LedgerKey::of(host))?;
         removal.those::<FindingByTimeKey>(&FindingByTimeKey::all(), |key| key.host == host)?;
@@ -152,14 +166,33 @@ impl Store {
         Ok(())
     }
 
-    /// Gives the room of what was removed back to the disk, which RocksDB does by itself when it comes to it. Tables that
-    /// hold nothing removed are left alone; writes go on.
+    /// Gives the room of what was removed of a host back to the disk, where it is worth writing the column anew: elsewhere
+    /// that comes with the compactions to come, or when the tables are too old to be kept.
+    pub fn give_back_of(&self, forgotten: &Forgotten) {
+        for (column, bytes) in &forgotten.by_column {
+            if bytes.saturating_mul(GIVEN_BACK_SHARE) >= self.column_bytes(*column) {
+                self.give_back_column(*column, None, None);
+            }
+        }
+    }
+
+    /// Gives the room of all that was removed back to the disk. Writes go on.
     pub fn give_back(&self) {
+        Column::ALL.into_iter().for_each(|column| self.give_back_column(column, None, None));
+    }
+
+    /// Gives the room of what was removed from keys of a range back to the disk.
+    pub(super) fn give_back_range(&self, column: Column, from: &[u8], to: &[u8]) {
+        self.give_back_column(column, Some(from), Some(to));
+    }
+
+    fn give_back_column(&self, column: Column, from: Option<&[u8]>, to: Option<&[u8]>) {
+        // A compaction that meets a damaged table stops all writes.
+        if self.damages().columns().contains(&column) {
+            return;
+        }
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
-        let held = self.damages().columns();
-        for column in Column::ALL.into_iter().filter(|column| !held.contains(column)) {
-            self.db().compact_range_cf_opt(family(self.db(), column), None::<&[u8]>, None::<&[u8]>, &options);
-        }
+        self.db().compact_range_cf_opt(family(self.db(), column), from, to, &options);
     }
 }

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod lost;
 pub mod piece;
 pub mod read;
+pub mod rebuild;
 pub mod restored;
 pub mod retention;
 pub mod rollup;
@@ -25,6 +26,7 @@ mod scan;
 pub mod schema;
 pub mod seal;
 pub mod series;
+pub mod thin;
 pub mod values;
 pub mod view;
 pub mod warm;
@@ -276,14 +278,13 @@ impl Store {
     /// Bytes of live data as RocksDB estimates it.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        let of = |c: &Column| {
-            self.db
-                .property_int_value_cf(family(&self.db, *c), "rocksdb.total-sst-files-size")
-                .ok()
-                .flatten()
-                .unwrap_or(0)
-        };
-        Column::ALL.iter().map(of).sum()
+        Column::ALL.into_iter().map(|column| self.column_bytes(column)).sum()
+    }
+
+    /// The same of one column.
+    fn column_bytes(&self, column: Column) -> u64 {
+        let bytes = self.db.property_int_value_cf(family(&self.db, column), "rocksdb.total-sst-files-size");
+        bytes.ok().flatten().unwrap_or(0)
     }
 
     pub(super) fn db(&self) -> &DB {

@@ -1,9 +1,8 @@
 //! Retention: what is older than its age goes, and the disk gets its room back.
 //!
 //! Series and their rollups go by whole files where a file lies wholly before the limit, and by one range deletion at
-//! the boundary. Findings, with the seconds around them, and decisions, with their scenes, go by their index of time; open
-//! findings stay. Ledger
-//! records go from the front of each ledger, so that what is left is one chain.
+//! the boundary. Findings, with the seconds around them, incidents, and decisions, with their scenes, go by their index of
+//! time; what is open stays. Ledger records go from the front of each ledger, so that what is left is one chain.
 
 use std::time::Duration;
 
@@ -14,11 +13,14 @@ use prost::Message;
 
 use super::columns::Column;
 use super::keys::{
-    BlockKey, ChangeByTimeKey, ChangeKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, EventKey,
-    FindingByTimeKey, FindingKey, Key, LedgerKey, OpenRowKey, PieceKey, RecordingKey, RollupKey, SceneKey,
+    BlockKey, ChangeByTimeKey, ChangeKey, CommandKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, EventKey,
+    FindingByTimeKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, Key, LedgerKey, OpenRowKey, PieceKey,
+    RecordingKey, RollupKey, SceneKey,
 };
 use super::rollup::{number, stretch_of};
 use super::series::hour_of;
+use super::thin::Ages;
+use super::values::{IncidentRow, symptom_id};
 use super::{Batch, Store, StoreError, decode, family};
 
 /// Most keys that one pass removes one by one, so that a pass is short; the next goes on.
@@ -26,6 +28,9 @@ const PASS_MAX: usize = 50_000;
 
 /// Most changes of all hosts together; some 300 bytes each.
 pub const CHANGES_MAX: usize = 2_000_000;
+
+/// Most commands that are kept.
+pub const COMMANDS_MAX: usize = 1_000_000;
 
 /// Most marks of deployments.
 pub const EVENTS_MAX: usize = 50_000;
@@ -39,12 +44,14 @@ pub struct Retention {
     pub series_5m: Duration,
     /// Series rolled up to an hour (default 400 days).
     pub series_1h: Duration,
-    /// Findings that have cleared, and incidents (default 180 days).
+    /// Findings and incidents that have cleared (default 180 days).
     pub findings: Duration,
     /// Decisions and ledger records (default 400 days).
     pub decisions: Duration,
     /// Changes of hosts and marks of deployments (default 180 days).
     pub changes: Duration,
+    /// What operators ordered (default 400 days).
+    pub commands: Duration,
 }
 
 impl Default for Retention {
@@ -57,6 +64,7 @@ impl Default for Retention {
             findings: days(180),
             decisions: days(400),
             changes: days(180),
+            commands: days(400),
         }
     }
 }
@@ -72,6 +80,17 @@ impl Retention {
         }
     }
 
+    /// The same with each age of series taken with that of another.
+    #[must_use]
+    pub fn with(self, other: &Self, take: impl Fn(Duration, Duration) -> Duration) -> Self {
+        Self {
+            series: take(self.series, other.series),
+            series_5m: take(self.series_5m, other.series_5m),
+            series_1h: take(self.series_1h, other.series_1h),
+            ..self
+        }
+    }
+
     /// The first hour of which a tier is kept.
     #[must_use]
     pub fn first_hour(&self, tier: Option<Tier>, now_ms: i64) -> u32 {
@@ -84,12 +103,14 @@ fn before(now_ms: i64, age: Duration) -> i64 {
 }
 
 impl Store {
-    /// Removes what is too old. Says how many keys went one by one.
+    /// Removes what is too old. Says how many keys went one by one. Of series what no host keeps; [`Self::thin`] removes
+    /// what others keep.
     ///
     /// # Errors
     /// If the store cannot be read or written.
-    pub async fn retain(&self, hosts: &[HostId], retention: Retention, now_ms: i64) -> Result<usize, StoreError> {
-        let series_ms = before(now_ms, retention.series);
+    pub async fn retain(&self, hosts: &[HostId], ages: impl Into<Ages>, now_ms: i64) -> Result<usize, StoreError> {
+        let ages = ages.into();
+        let retention = ages.longest();
         let mut batch = Batch::default();
         let hour = retention.first_hour(None, now_ms);
         let rows = [
@@ -104,13 +125,19 @@ impl Store {
             self.db().delete_file_in_range_cf(family(self.db(), Column::Series), &begin, &first_kept)?;
             batch.delete_range(Column::Series, begin, first_kept);
         }
-        let mut gone = self.old_rows(&mut batch, series_ms)?;
+        let mut gone = self.old_rows(&mut batch, &ages, now_ms)?;
         gone += self.old_findings(&mut batch, before(now_ms, retention.findings))?;
+        gone += self.old_incidents(&mut batch, before(now_ms, retention.findings))?;
+        gone += self.old_commands(&mut batch, before(now_ms, retention.commands))?;
         let decisions_ms = before(now_ms, retention.decisions);
         gone += self.old_decisions(&mut batch, decisions_ms)?;
         gone += self.old_changes(&mut batch, before(now_ms, retention.changes))?;
         for host in hosts {
-            gone += self.old_records(&mut batch, *host, decisions_ms)?;
+            gone += match self.old_records(&mut batch, *host, decisions_ms) {
+                // One ledger that cannot be read keeps no other.
+                Err(StoreError::Damaged(_)) => 0,
+                gone => gone?,
+            };
         }
         let schemas = self.old_schemas(&mut batch, &retention, now_ms)?;
         gone += schemas.len();
@@ -119,12 +146,12 @@ impl Store {
         Ok(gone)
     }
 
-    fn old_rows(&self, batch: &mut Batch, before_ms: i64) -> Result<usize, StoreError> {
+    fn old_rows(&self, batch: &mut Batch, ages: &Ages, now_ms: i64) -> Result<usize, StoreError> {
         let prefix = OpenRowKey::all();
         let mut gone = 0;
         for item in self.scan::<OpenRowKey>(&prefix, &prefix) {
             let (key, _) = item?;
-            if key.at_ms < before_ms && gone < PASS_MAX {
+            if key.at_ms < before(now_ms, ages.of(key.host).series) && gone < PASS_MAX {
                 batch.delete(&key);
                 gone += 1;
             }
@@ -148,6 +175,55 @@ impl Store {
                 batch.delete(&RecordingKey { host: key.host, finding: key.finding });
                 gone += 1;
             }
+        }
+        Ok(gone)
+    }
+
+    /// Incidents that have cleared by then, by the time of their opening. One that is open stays, however old it is.
+    fn old_incidents(&self, batch: &mut Batch, before_ms: i64) -> Result<usize, StoreError> {
+        let prefix = IncidentByTimeKey::all();
+        let mut gone = 0;
+        for item in self.scan::<IncidentByTimeKey>(&prefix, &prefix).take(PASS_MAX) {
+            let (key, _) = item?;
+            if key.opened_ms >= before_ms {
+                break;
+            }
+            let full = IncidentKey { incident: key.incident };
+            let row: IncidentRow = self.get(&full)?.unwrap_or_default();
+            let is_listed_elsewhere = row.opened_ms != 0 && row.opened_ms != key.opened_ms;
+            let is_over = row.merged_into != 0 || (row.cleared_ms != 0 && row.cleared_ms < before_ms);
+            // Its opening moves back when an earlier member joins, and leaves an entry behind.
+            if is_listed_elsewhere || is_over || row == IncidentRow::default() {
+                batch.delete(&key);
+                gone += 1;
+            }
+            if is_listed_elsewhere || !is_over {
+                continue;
+            }
+            batch.delete(&full);
+            for member in row.members.iter().filter_map(symptom_id) {
+                let of = IncidentOfKey { host: member.host, finding: member.finding };
+                // The finding may have come to be of another since.
+                if self.get_raw(&of)?.is_some_and(|incident| incident == key.incident.0.to_be_bytes()) {
+                    batch.delete(&of);
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    /// What was ordered before, and the oldest of what is more than [`COMMANDS_MAX`].
+    fn old_commands(&self, batch: &mut Batch, before_ms: i64) -> Result<usize, StoreError> {
+        let prefix = CommandKey::all();
+        let surplus = self.scan::<CommandKey>(&prefix, &prefix).count().saturating_sub(COMMANDS_MAX);
+        let mut gone = 0;
+        for item in self.scan::<CommandKey>(&prefix, &prefix).take(PASS_MAX) {
+            let (key, _) = item?;
+            if key.at_ms >= before_ms && gone >= surplus {
+                break;
+            }
+            batch.delete(&key);
+            gone += 1;
         }
         Ok(gone)
     }

@@ -20,7 +20,7 @@ pub struct Room {
 impl Room {
     /// For the disk of a folder, with `min_free` bytes kept free.
     #[must_use]
-    pub(super) fn new(folder: &Path, min_free: u64) -> Self {
+    pub fn new(folder: &Path, min_free: u64) -> Self {
         Self { folder: folder.to_owned(), min_free: AtomicU64::new(min_free), is_low: AtomicBool::new(false) }
     }
 

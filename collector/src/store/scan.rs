@@ -1,7 +1,8 @@
 //! Scans: the entries under a prefix, one after the other.
 //!
 //! Of a column that is served in part, what cannot be read is passed over, and the store knows of it ([`super::damage`]).
-//! Of the others a scan ends with the error.
+//! Of the others a scan ends with the error. Backwards the entry behind a gap is passed with it: RocksDB looks at the one
+//! before each.
 
 use rocksdb::{DB, DBRawIteratorWithThreadMode};
 

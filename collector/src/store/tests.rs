@@ -18,6 +18,8 @@ mod damage;
 mod rollups;
 #[path = "../../../bench/shapes.rs"]
 mod shapes;
+#[path = "tests/thin.rs"]
+mod thin;
 #[path = "tests/warm.rs"]
 mod warm;
 

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_core::id::Epoch;
+use mainstay_core::id::{Epoch, FindingId, HostId};
+use mainstay_fleet::correlate::SymptomId;
 use mainstay_fleet::dedup::{Marks, SpoolMarks};
 use mainstay_proto::v1;
 
@@ -300,6 +301,13 @@ pub struct MemberRow {
     pub finding: u64,
 }
 
+/// A member as it is stored, if it is one.
+#[must_use]
+pub fn symptom_id(row: &MemberRow) -> Option<SymptomId> {
+    let host = row.host.as_slice().try_into().ok().map(HostId)?;
+    Some(SymptomId { host, finding: FindingId(row.finding) })
+}
+
 /// The names of the series of a block, in their order.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SchemaRow {
@@ -334,4 +342,32 @@ pub struct SentRow {
     /// The time of the last row.
     #[prost(sint64, tag = "1")]
     pub upto_ms: i64,
+}
+
+/// How far the series of a host are thinned.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct ThinnedRow {
+    /// The first stretch that it may still have.
+    #[prost(uint32, tag = "1")]
+    pub upto: u32,
+}
+
+/// What is known of backups.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BackupRow {
+    /// When the last one was made; 0 is never.
+    #[prost(sint64, tag = "1")]
+    pub made_ms: i64,
+    /// Where it was put.
+    #[prost(string, tag = "2")]
+    pub path: String,
+    /// When one was last read back; 0 is never.
+    #[prost(sint64, tag = "3")]
+    pub verified_ms: i64,
+    /// Which.
+    #[prost(string, tag = "4")]
+    pub verified: String,
+    /// What was wrong with it.
+    #[prost(string, repeated, tag = "5")]
+    pub problems: Vec<String>,
 }

@@ -125,6 +125,14 @@ impl View<'_> {
         first
     }
 
+    /// The first and the last stretch that a tier has; `None` is every summary.
+    pub(super) fn stretches(&self, tier: Option<Tier>) -> Option<(u32, u32)> {
+        match tier {
+            None => Some(self.hours).filter(|(first, last)| first <= last),
+            Some(tier) => self.rolled[usize::from(number(tier) - 1)],
+        }
+    }
+
     pub(super) fn hours(&self, from_ms: i64, to_ms: i64) -> std::ops::RangeInclusive<u32> {
         hour_of(from_ms).max(self.hours.0)..=hour_of(to_ms).min(self.hours.1)
     }

@@ -14,6 +14,7 @@ use mainstay_proto::v1;
 use tonic::{Status, Streaming};
 
 use crate::agent::{Agent, EPOCH, definitions, hello, item, summary};
+use crate::room::get;
 use crate::world::{Papers, World};
 
 pub(crate) const KEY: [u8; 32] = [5; 32];
@@ -301,5 +302,35 @@ async fn what_is_asked_wrongly_is_refused_with_what_to_do() {
     let listed = shelf::list(&root(&world)).unwrap();
     let unusable = listed.iter().find(|backup| backup.name == "20270115T080000.000Z").unwrap();
     assert!(unusable.whole.is_err(), "one that cannot be used is shown and stays");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_known_when_the_last_backup_was_made_and_what_came_of_reading_it() {
+    let (mut world, _, agent) = filled().await;
+    drop(agent);
+    assert!(
+        !get(&world, "/metrics").await.contains("mainstay_collector_backup_"),
+        "nothing is said of what is not known"
+    );
+    let backup = create(&world).await;
+    assert_eq!(verify(&world, &backup, KEY).await, Vec::<String>::new());
+    let metrics = get(&world, "/metrics").await;
+    let age = metrics.lines().find_map(|line| line.strip_prefix("mainstay_collector_backup_age_seconds ")).unwrap();
+    assert!(
+        age.parse::<u64>().unwrap() < 60 && metrics.contains("mainstay_collector_backup_problems 0\n"),
+        "{metrics}"
+    );
+    let table = tables(&backup).remove(0);
+    let mut bytes = fs::read(&table).unwrap();
+    bytes[20] ^= 1;
+    fs::remove_file(&table).unwrap();
+    fs::write(&table, bytes).unwrap();
+    assert_eq!(verify(&world, &backup, KEY).await.len(), 1);
+    world.restart().await;
+    let metrics = get(&world, "/metrics").await;
+    assert!(metrics.contains("mainstay_collector_backup_problems 1\n"), "it is known after a start: {metrics}");
+    let known = world.collector.as_ref().unwrap().hub.backups.known();
+    assert_eq!((Path::new(&known.path), known.problems.len()), (backup.as_path(), 1));
     world.stop().await;
 }

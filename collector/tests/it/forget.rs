@@ -1,6 +1,7 @@
 //! Deleting a host: it is refused, all of it goes, and nothing of anybody else's.
 
 use mainstay_collector::clock::wall_ms;
+use mainstay_collector::services::forget;
 use mainstay_collector::store::keys::{
     ActionKey, ChangeByTimeKey, ChangeKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, FindingByTimeKey,
     FindingKey, HostKey, IncidentOfKey, Key, LeaseKey, LedgerKey, MarkKey, OpenRowKey, PieceKey, RecordingKey,
@@ -137,6 +138,21 @@ async fn the_disk_gets_its_room_back() {
     let request = v1::DeleteHostRequest { host: "web-1".to_owned() };
     world.admin().await.delete_host(request).await.unwrap();
     until("smaller tables", || async { (hub.store.live_bytes() < full / 2).then_some(()) }).await;
+    drop(hub);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_does_not_wait_is_told_that_it_goes_on_and_it_does() {
+    let world = World::start().await;
+    let (papers, _agent) = lived(&world, "web-1", 1).await;
+    let hub = world.collector.as_ref().unwrap().hub.clone();
+    let (answer, text) = forget::delete_within(&hub, "web-1", std::time::Duration::ZERO).await.unwrap();
+    assert!(answer.going_on && answer.hostname == "web-1" && text.contains("goes on"), "{answer:?}, {text}");
+    let host = HostId(papers.host_id);
+    until("the end of it", || async { (!hub.state().hosts.contains_key(&host)).then_some(()) }).await;
+    until("the end of all jobs", || async { hub.jobs.all().is_empty().then_some(()) }).await;
+    assert!(counts(&hub.store).iter().all(|(_, count)| *count == 0), "{:?}", counts(&hub.store));
     drop(hub);
     world.stop().await;
 }

@@ -8,6 +8,7 @@ mod capacity;
 mod cardinality;
 mod changes;
 mod crash;
+mod damage;
 mod enrol;
 mod fleet;
 mod forget;

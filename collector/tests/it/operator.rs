@@ -204,3 +204,16 @@ async fn metrics_and_health_are_told_on_loopback() {
     assert!(get("/nothing").await.starts_with("HTTP/1.1 404"));
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_were_only_opened_hold_no_stop_up() {
+    let world = World::start().await;
+    let admin = tokio::net::UnixStream::connect(world.socket()).await.unwrap();
+    let tcp = tokio::net::TcpStream::connect(world.address()).await.unwrap();
+    // Both are taken before it stops: one that comes later is.
+    world.operator("ann", "admin").await;
+    let began = std::time::Instant::now();
+    world.stop().await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    drop((admin, tcp));
+}

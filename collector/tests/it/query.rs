@@ -359,3 +359,34 @@ async fn what_was_seen_before_an_action_is_shown_to_operators_and_counted_for_vi
     assert!(matches!(&heard, Some(Hear::Reject(why)) if why.reason == "malformed"), "{heard:?}");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_of_one_name_are_told_apart_by_their_ids() {
+    let world = World::start().await;
+    let mut ids = Vec::new();
+    for n in [1, 2] {
+        let papers = world.enrol("web-1").await;
+        let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+        let items = vec![item(1, v1::item::Of::Summary(summary(n, mainstay_collector::clock::wall_ms())))];
+        agent.say(Say::Push(v1::Push { epoch: EPOCH, define: definitions(), items, ..Default::default() })).await;
+        assert!(matches!(agent.hear().await, Some(Hear::Ack(_))));
+        ids.push((n as f64, mainstay_core::id::HostId(papers.host_id).to_string()));
+    }
+    let ops = world.operator("ops", "viewer").await;
+    let mut queries = world.queries(&ops).await;
+    let now = mainstay_collector::clock::wall_ms();
+    let name = "node_load1".to_owned();
+    let range = v1::QueryRangeRequest { name, from_ms: now - 60_000, to_ms: now + 1_000, ..Default::default() };
+    let answer = queries.query_range(range.clone()).await.unwrap().into_inner();
+    let told = |series: &v1::SeriesPoints| {
+        let id = series.key.as_ref()?.labels.iter().find(|label| label.name == "host_id")?.value.clone();
+        Some((*series.values.first()?, id))
+    };
+    let mut found: Vec<_> = answer.series.iter().filter_map(told).collect();
+    found.sort_by(|a, b| a.0.total_cmp(&b.0));
+    assert_eq!(found, ids);
+    let only = v1::Matcher { label: "host_id".to_owned(), op: "=".to_owned(), value: ids[1].1.clone() };
+    let one = queries.query_range(v1::QueryRangeRequest { matchers: vec![only], ..range }).await.unwrap().into_inner();
+    assert_eq!(one.series.iter().filter_map(told).collect::<Vec<_>>(), ids[1..]);
+    world.stop().await;
+}

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use mainstay_collector::clock::wall_ms;
+use mainstay_collector::store::Batch;
 use mainstay_collector::store::keys::{
-    ChangeByTimeKey, ChangeKey, DecisionKey, FindingKey, Key, LedgerKey, OpenRowKey, PieceKey, RecordingKey, SceneKey,
-    SchemaKey,
+    ChangeByTimeKey, ChangeKey, CommandKey, DecisionKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey,
+    Key, LedgerKey, OpenRowKey, PieceKey, RecordingKey, SceneKey, SchemaKey,
 };
 use mainstay_collector::store::piece::Piece;
 use mainstay_collector::store::retention::Retention;
-use mainstay_core::id::HostId;
+use mainstay_collector::store::values::{CommandRow, IncidentRow, MemberRow};
+use mainstay_core::id::{FindingId, HostId, IncidentId};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Of as Say;
 
@@ -120,5 +122,47 @@ async fn names_without_any_series_left_go_and_come_back_when_they_are_used_again
     assert!(matches!(agent.hear().await, Some(v1::collector_message::Of::Ack(_))));
     let named = store.last_row(1).unwrap().unwrap().0;
     assert_eq!(named.keys.len(), 2, "the same names are written again");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn incidents_that_are_over_and_commands_go_with_their_age_and_open_incidents_stay() {
+    let world = World::start().await;
+    let store = &world.collector.as_ref().unwrap().hub.store;
+    let (now, day) = (wall_ms(), 86_400_000);
+    let host = HostId([7; 16]);
+    let mut batch = Batch::default();
+    let mut incident = |id: u64, opened_ms: i64, row: IncidentRow| {
+        let members = vec![MemberRow { host: host.0.to_vec(), finding: id }];
+        batch.put(&IncidentKey { incident: IncidentId(id) }, &IncidentRow { opened_ms, members, ..row });
+        batch.put_raw(&IncidentByTimeKey { opened_ms, incident: IncidentId(id) }, Vec::new());
+        batch.put_raw(&IncidentOfKey { host, finding: FindingId(id) }, id.to_be_bytes().to_vec());
+    };
+    let cleared = |cleared_ms| IncidentRow { cleared_ms, ..IncidentRow::default() };
+    incident(1, now - 20 * day, cleared(now - 19 * day));
+    incident(2, now - 20 * day, IncidentRow::default());
+    incident(3, now - 20 * day, cleared(now - day));
+    incident(4, now - 2 * day, cleared(now - day));
+    // Of an incident whose opening moved back, and of one that is part of another.
+    batch.put_raw(&IncidentByTimeKey { opened_ms: now - 19 * day, incident: IncidentId(3) }, Vec::new());
+    batch.put(&IncidentKey { incident: IncidentId(5) }, &IncidentRow { merged_into: 2, ..IncidentRow::default() });
+    batch.put_raw(&IncidentByTimeKey { opened_ms: now - 20 * day, incident: IncidentId(5) }, Vec::new());
+    for (id, at_ms) in [(1, now - 40 * day), (2, now - 5 * day)] {
+        batch.put(&CommandKey { at_ms, id }, &CommandRow { command: format!("command {id}"), ..CommandRow::default() });
+    }
+    store.commit(batch).await.unwrap();
+    let days = |n: u64| Duration::from_secs(n * 86_400);
+    let retention = Retention { findings: days(10), commands: days(30), ..Retention::default() };
+    store.retain(&[], retention, now).await.unwrap();
+    let left = |prefix: Vec<u8>| store.scan::<IncidentKey>(&prefix, &prefix).map(|item| item.unwrap().0.incident.0);
+    assert_eq!(left(IncidentKey::all()).collect::<Vec<_>>(), [2, 3, 4], "open, cleared since, and young");
+    let all = IncidentByTimeKey::all();
+    let listed = store.scan::<IncidentByTimeKey>(&all, &all).map(|item| item.unwrap().0);
+    let listed: Vec<_> = listed.map(|key| (key.incident.0, (now - key.opened_ms) / day)).collect();
+    assert_eq!(listed, [(2, 20), (3, 20), (4, 2)]);
+    assert_eq!(count::<IncidentOfKey>(&world, &IncidentOfKey::of(host)), 3);
+    let all = CommandKey::all();
+    let commands: Vec<u64> = store.scan::<CommandKey>(&all, &all).map(|item| item.unwrap().0.id).collect();
+    assert_eq!(commands, [2]);
     world.stop().await;
 }

@@ -9,6 +9,7 @@ use mainstay_core::id::{ActionId, DecisionId, FindingId, HostId, IncidentId};
 use super::columns::Column;
 
 mod action;
+mod backup;
 mod block;
 mod change;
 mod command;
@@ -30,9 +31,11 @@ mod remote;
 mod restored;
 mod rollup;
 mod schema;
+mod thinned;
 mod token;
 
 pub use action::ActionKey;
+pub use backup::BackupsKey;
 pub use block::BlockKey;
 pub use change::{ChangeByTimeKey, ChangeKey, EventKey};
 pub use command::CommandKey;
@@ -54,6 +57,7 @@ pub use remote::RemoteKey;
 pub use restored::RestoredKey;
 pub use rollup::RollupKey;
 pub use schema::SchemaKey;
+pub use thinned::ThinnedKey;
 pub use token::TokenKey;
 
 /// Bytes that are no key of the kind they should be.

@@ -1,0 +1,172 @@
+//! Flipped bits in the store's files: what is lost is named, the rest is served, and it can be built anew of what is left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mainstay_collector::clock::wall_ms;
+use mainstay_collector::collector::{Collector, StartError};
+use mainstay_collector::config::Settings;
+use mainstay_collector::repair::repair;
+use mainstay_proto::v1;
+use mainstay_proto::v1::agent_message::Of as Say;
+use mainstay_proto::v1::collector_message::Of as Hear;
+
+use crate::agent::{Agent, EPOCH, definitions, hello, item, summary};
+use crate::backup::create;
+use crate::room::get;
+use crate::world::{Papers, World, until};
+
+/// A host with a day of series, in tables.
+async fn lived() -> (World, Papers) {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let now = wall_ms();
+    let of = |n: i64| item(n.unsigned_abs() + 1, v1::item::Of::Summary(summary(n, now - (144 - n) * 600_000)));
+    for items in [(0..144).map(of).collect(), vec![of(144)]] {
+        agent.say(Say::Push(v1::Push { epoch: EPOCH, define: definitions(), items, ..Default::default() })).await;
+        assert!(matches!(agent.hear().await, Some(Hear::Ack(_))));
+    }
+    create(&world).await;
+    (world, papers)
+}
+
+fn files(world: &World, is_meant: impl Fn(&str, &[u8]) -> bool) -> Vec<PathBuf> {
+    let entries = fs::read_dir(world.folder.path().join("data/db")).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| is_meant(path.file_name().unwrap().to_str().unwrap(), &fs::read(path).unwrap())).collect()
+}
+
+/// The tables of a column: each says in its properties whose it is.
+fn tables(world: &World, column: &str) -> Vec<PathBuf> {
+    let named = format!("name{column}").into_bytes();
+    files(world, |name, bytes| name.ends_with(".sst") && bytes.windows(named.len()).any(|part| part == named))
+}
+
+fn flip(file: &Path, at: usize) {
+    // A backup has the same file under another name, which is to stay as it is.
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at..at + 3].iter_mut().for_each(|byte| *byte ^= 0x10);
+    fs::remove_file(file).unwrap();
+    fs::write(file, bytes).unwrap();
+}
+
+async fn start(world: &mut World) {
+    world.collector = Some(Collector::start(Settings::for_tests(world.folder.path())).await.unwrap());
+}
+
+async fn ask(world: &World, promql: &str) -> v1::QueryRangeResponse {
+    let ops = world.operator("ops", "viewer").await;
+    let now = wall_ms();
+    let mut request =
+        v1::QueryRangeRequest { from_ms: now - 20 * 3_600_000, to_ms: now, step_ms: 600_000, ..Default::default() };
+    if promql.is_empty() {
+        request.name = "node_load1".to_owned();
+    } else {
+        request.promql = promql.to_owned();
+    }
+    world.queries(&ops).await.query_range(request).await.unwrap().into_inner()
+}
+
+async fn status(world: &World) -> v1::CollectorStatusResponse {
+    let ops = world.operator("ops", "viewer").await;
+    world.queries(&ops).await.collector_status(v1::CollectorStatusRequest {}).await.unwrap().into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_whose_series_are_damaged_serves_the_rest_says_what_is_lost_and_can_be_repaired() {
+    let (mut world, papers) = lived().await;
+    let whole = ask(&world, "").await;
+    assert_eq!((whole.completeness, whole.damaged.len()), (1.0, 0));
+    world.collector.take().unwrap().stop().await;
+    let tables = tables(&world, "series");
+    assert!(!tables.is_empty());
+    tables.iter().for_each(|table| flip(table, 100));
+    start(&mut world).await;
+
+    for promql in ["", "max_over_time(node_load1[10m])"] {
+        let answer = ask(&world, promql).await;
+        assert!(
+            !answer.damaged.is_empty() && answer.damaged[0].starts_with("web-1: "),
+            "{promql}: {:?}",
+            answer.damaged
+        );
+        assert!(answer.completeness < 0.9, "{promql}: {}", answer.completeness);
+    }
+    let damaged = until("what is lost", || async {
+        let damaged = status(&world).await.damaged;
+        damaged.iter().any(|one| one.is_searched).then_some(damaged)
+    })
+    .await;
+    assert!(damaged[0].column == "series" && damaged[0].said.contains("checksum"), "{damaged:?}");
+    assert!(tables.iter().any(|table| table.ends_with(&damaged[0].table)), "{damaged:?}");
+    assert!(damaged[0].lost.iter().any(|lost| lost.what == "series as they came"), "{damaged:?}");
+    let metrics = get(&world, "/metrics").await;
+    assert!(metrics.contains(&format!("mainstay_collector_store_damaged_tables {}\n", damaged.len())), "{metrics}");
+    assert!(get(&world, "/-/healthy").await.contains("mainstay status"));
+    // The host goes on to bring what it has.
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let more = item(200, v1::item::Of::Summary(summary(200, wall_ms())));
+    agent
+        .say(Say::Push(v1::Push { epoch: EPOCH, define: definitions(), items: vec![more], ..Default::default() }))
+        .await;
+    assert!(matches!(agent.hear().await, Some(Hear::Ack(_))));
+    world.collector.take().unwrap().stop().await;
+    drop(agent);
+
+    let data = world.folder.path().join("data");
+    let repaired = repair(&data, wall_ms(), &mut |_, _| {}).unwrap();
+    assert!(
+        repaired.damaged.exists() && !repaired.rebuilt.lost.is_empty() && repaired.rebuilt.entries > 10,
+        "{repaired:?}"
+    );
+    start(&mut world).await;
+    // Names that were written again lay among those that are lost; they come back with the host.
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let more = item(201, v1::item::Of::Summary(summary(201, wall_ms())));
+    agent
+        .say(Say::Push(v1::Push { epoch: EPOCH, define: definitions(), items: vec![more], ..Default::default() }))
+        .await;
+    assert!(matches!(agent.hear().await, Some(Hear::Ack(_))));
+    let answer = ask(&world, "").await;
+    assert_eq!(answer.damaged, Vec::<String>::new(), "what is lost is lost, and nothing is damaged");
+    assert_eq!(status(&world).await.damaged, []);
+    assert!(answer.series.iter().any(|series| series.values == [143.0, 201.0]), "rows that could be read: {answer:?}");
+    assert_eq!(world.collector.as_ref().unwrap().hub.state().hosts.len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_cannot_start_names_the_file_and_what_to_do() {
+    for what in ["a table of what it begins with", "a footer", "the list of tables"] {
+        let (mut world, _) = lived().await;
+        world.collector.take().unwrap().stop().await;
+        let (file, at) = match what {
+            "a table of what it begins with" => (tables(&world, "meta").remove(0), 60),
+            "a footer" => {
+                let file = tables(&world, "ledger").into_iter().chain(tables(&world, "series")).next().unwrap();
+                let length = usize::try_from(fs::metadata(&file).unwrap().len()).unwrap();
+                (file, length - 20)
+            }
+            _ => (files(&world, |name, _| name.starts_with("MANIFEST-")).remove(0), 60),
+        };
+        flip(&file, at);
+        let refused = Collector::start(Settings::for_tests(world.folder.path())).await.unwrap_err();
+        let StartError::Damaged { text, .. } = &refused else { panic!("{what}: {refused:?}") };
+        assert!(text.contains(file.file_name().unwrap().to_str().unwrap()), "{what}: {text}");
+        let said = refused.to_string();
+        assert!(
+            said.contains("mainstay backup restore") && said.contains("mainstay-collector repair"),
+            "{what}: {said}"
+        );
+        let data = world.folder.path().join("data");
+        let repaired = repair(&data, wall_ms(), &mut |_, _| {});
+        if what == "the list of tables" {
+            let said = format!("{:#}", repaired.unwrap_err());
+            assert!(said.contains("restore a backup"), "{said}");
+        } else {
+            assert!(!repaired.unwrap().rebuilt.lost.is_empty(), "{what}");
+            start(&mut world).await;
+            world.stop().await;
+        }
+    }
+}
