@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rocksdb::{DB, ReadOptions};
 
 use super::columns::Column;
+use super::warm::Warm;
 use super::{Store, StoreError, family, gap};
 
 /// Names the damaged tables, a line each: column and table.
@@ -52,11 +53,13 @@ pub struct Damage {
 pub struct Damages {
     file: PathBuf,
     known: Mutex<BTreeMap<(Column, String), Damage>>,
+    /// What was read of a table before it was damaged.
+    warm: Arc<Warm>,
 }
 
 impl Damages {
     /// What an earlier run has found in a store's folder.
-    pub(super) fn of(folder: &Path) -> Self {
+    pub(super) fn of(folder: &Path, warm: Arc<Warm>) -> Self {
         let file = folder.join(FILE);
         let text = fs::read_to_string(&file).unwrap_or_default();
         let known = text.lines().take(TABLES_MAX).filter_map(|line| {
@@ -65,7 +68,7 @@ impl Damages {
             let said = "found by an earlier run".to_owned();
             Some(((column, table.to_owned()), Damage { column, table: table.to_owned(), said, lost: None }))
         });
-        Self { file, known: Mutex::new(known.collect()) }
+        Self { file, known: Mutex::new(known.collect()), warm }
     }
 
     /// Columns that must not be compacted.
@@ -79,7 +82,8 @@ impl Damages {
         self.lock().values().cloned().collect()
     }
 
-    /// Takes down what RocksDB says, once for each table, and has the table's column compacted no more.
+    /// Takes down what RocksDB says, once for each table, and has the table's column compacted no more. What questions read
+    /// before goes, so that all are told alike what is missing.
     pub(super) fn note(&self, db: &DB, said: &str) {
         let table = table_in(said).unwrap_or(UNNAMED);
         let is_known = |known: &BTreeMap<(Column, String), Damage>| {
@@ -100,6 +104,7 @@ impl Damages {
             compact(db, column, false);
         }
         self.write();
+        self.warm.forget_all();
     }
 
     /// Forgets tables that are no longer there, and has columns that have no other compacted again.

@@ -137,6 +137,8 @@ impl Store {
         removal.key(&MarkKey { host }, 0)?;
         removal.key(&HostKey { host }, 0)?;
         removal.commit()?;
+        // What a damaged table holds of it was not seen: the next host of this number must not be taken for it.
+        self.warm.forget_host(short);
         Ok(removal.done)
     }
 

@@ -136,9 +136,12 @@ impl Store {
     /// If it cannot be opened: another process has it, or what it begins with is damaged. Damage within a table is found
     /// when it is read ([`damage`]).
     pub fn open(path: &Path, cache_bytes: usize, min_free: u64) -> Result<Self, StoreError> {
-        let warm = Arc::new(Warm::new(cache_bytes / WARM_SHARE));
+        Self::open_with(path, cache_bytes, min_free, Arc::new(Warm::new(cache_bytes / WARM_SHARE)))
+    }
+
+    fn open_with(path: &Path, cache_bytes: usize, min_free: u64, warm: Arc<Warm>) -> Result<Self, StoreError> {
         let (options, cache) = columns::database_options(cache_bytes - cache_bytes / WARM_SHARE);
-        let damages = Arc::new(Damages::of(path));
+        let damages = Arc::new(Damages::of(path, warm.clone()));
         let db = DB::open_cf_descriptors(&options, path, columns::descriptors(&cache, &damages.columns()))?;
         let db = Arc::new(db);
         let started = Writer::start(db.clone(), damages.clone(), warm.clone());

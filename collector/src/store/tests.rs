@@ -22,6 +22,8 @@ mod shapes;
 mod thin;
 #[path = "tests/warm.rs"]
 mod warm;
+#[path = "tests/warm_gone.rs"]
+mod warm_gone;
 
 /// The beginning of an hour.
 const WALL: i64 = 1_800_000_000_000;

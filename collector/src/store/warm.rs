@@ -105,6 +105,12 @@ impl Shard {
         self.hosts.values_mut().for_each(Of::forget);
         self.bytes = 0;
     }
+
+    /// The same, and nothing is kept that was read before a group was written.
+    fn forget_until(&mut self, group: u64) {
+        self.forget();
+        self.changed = self.changed.max(group);
+    }
 }
 
 /// What is kept of all hosts.
@@ -137,6 +143,24 @@ impl Warm {
     /// Lets everything go, as after a start: for measurements.
     pub fn forget(&self) {
         self.shards.iter().for_each(|shard| lock(shard).forget());
+    }
+
+    /// Lets everything go, also what those still read that have begun: something that was read before can be read no more,
+    /// and every question is to be told alike.
+    pub(super) fn forget_all(&self) {
+        let group = self.written() + 1;
+        for shard in &self.shards {
+            lock(shard).forget_until(group);
+        }
+    }
+
+    /// Lets all of a host go, also what those still read that have begun.
+    pub(super) fn forget_host(&self, host: u32) {
+        let group = self.written() + 1;
+        self.shard(host).set(host, |of| {
+            of.forget();
+            (of.rows_changed, of.blocks_changed) = (of.rows_changed.max(group), of.blocks_changed.max(group));
+        });
     }
 
     /// The open rows of a host as a snapshot has them that was taken when so many groups were written.
@@ -214,11 +238,7 @@ impl Warm {
         changes.retain(|change| {
             let host = match change {
                 Change::All => {
-                    for shard in &self.shards {
-                        let mut shard = lock(shard);
-                        shard.forget();
-                        shard.changed = group;
-                    }
+                    self.forget_all();
                     return false;
                 }
                 Change::Row(host, ..) | Change::Gone(host) | Change::Hour(host, _) => *host,

@@ -7,10 +7,10 @@ use super::super::damage::{FILE, Lost};
 use super::super::lost::{Whose, told};
 use super::*;
 
-const HOSTS: u32 = 40;
+pub(super) const HOSTS: u32 = 40;
 
 /// The largest table of a column.
-fn table(store: &Store, column: Column) -> PathBuf {
+pub(super) fn table(store: &Store, column: Column) -> PathBuf {
     let files = store.db().live_files().unwrap();
     let of_column = files.into_iter().filter(|file| file.column_family_name == column.name());
     let largest = of_column.max_by_key(|file| file.size).unwrap();
@@ -40,7 +40,7 @@ impl World {
     }
 
     /// An hour of every host, joined and in one table.
-    async fn with_hours() -> (Self, Vec<Row>) {
+    pub(super) async fn with_hours() -> (Self, Vec<Row>) {
         let world = Self::new();
         let rows = world.rows();
         for host in 1..=HOSTS {

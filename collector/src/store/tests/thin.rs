@@ -10,13 +10,13 @@ use super::super::rollup::number;
 use super::super::thin::Ages;
 use super::*;
 
-const HOUR_MS: i64 = 3_600_000;
+pub(super) const HOUR_MS: i64 = 3_600_000;
 /// So many hours of each host.
-const HOURS: u32 = 4;
+pub(super) const HOURS: u32 = 4;
 
 impl World {
     /// Hours of some hosts, joined and rolled up, in tables.
-    async fn with_hosts(hosts: std::ops::RangeInclusive<u32>) -> Self {
+    pub(super) async fn with_hosts(hosts: std::ops::RangeInclusive<u32>) -> Self {
         let world = Self::new();
         let rows = world.rows();
         for hour in 0..HOURS {

@@ -8,13 +8,25 @@ use super::*;
 use crate::store::view::View;
 
 /// What is asked for in these tests.
-const ASKED: [(usize, Which); 3] = [(73, Which::Last), (0, Which::Mean), (291, Which::Last)];
+pub(super) const ASKED: [(usize, Which); 3] = [(73, Which::Last), (0, Which::Mean), (291, Which::Last)];
 const OTHER: u32 = 8;
 
-type Found = BTreeMap<(usize, i64), u64>;
+pub(super) type Found = BTreeMap<(usize, i64), u64>;
 
 /// What a host has in a span, read as a question does that may be asked again.
 fn again(view: &View<'_>, host: u32, asked: &[(usize, Which)], span: (i64, i64)) -> (Found, Read) {
+    let (found, read, damaged) = again_with_damage(view, host, asked, span);
+    assert_eq!(damaged, Vec::<String>::new());
+    (found, read)
+}
+
+/// The same, with what cannot be read.
+pub(super) fn again_with_damage(
+    view: &View<'_>,
+    host: u32,
+    asked: &[(usize, Which)],
+    span: (i64, i64),
+) -> (Found, Read, Vec<String>) {
     let mut reader = view.reader();
     let mut found = BTreeMap::new();
     let mut ask = |_: &Arc<Schema>, cells: &mut Vec<(usize, Which)>| cells.extend(asked);
@@ -28,12 +40,22 @@ fn again(view: &View<'_>, host: u32, asked: &[(usize, Which)], span: (i64, i64))
         })
     });
     read.unwrap();
-    assert_eq!(reader.damaged(), Vec::<String>::new());
-    (found, reader.read())
+    let damaged = reader.damaged();
+    (found, reader.read(), damaged)
 }
 
 /// The same, read as it is stored.
 fn stored(view: &View<'_>, host: u32, asked: &[(usize, Which)], span: (i64, i64)) -> Found {
+    stored_with_damage(view, host, asked, span).0
+}
+
+/// The same, with what cannot be read.
+pub(super) fn stored_with_damage(
+    view: &View<'_>,
+    host: u32,
+    asked: &[(usize, Which)],
+    span: (i64, i64),
+) -> (Found, Vec<String>) {
     let mut reader = view.reader();
     let mut found = BTreeMap::new();
     let read = reader.host(host, None, span, &mut |piece| {
@@ -46,7 +68,8 @@ fn stored(view: &View<'_>, host: u32, asked: &[(usize, Which)], span: (i64, i64)
         })
     });
     read.unwrap();
-    found
+    let damaged = reader.damaged();
+    (found, damaged)
 }
 
 /// Numbers that are the same in every run.
