@@ -273,6 +273,27 @@ pub(super) fn walk(
     }
 }
 
+/// The last key before `end` that can be read, where going backwards from `end` fails. That is not always one before the
+/// gap: RocksDB looks at the entry before each, so that the first behind a gap cannot be reached from behind.
+///
+/// # Errors
+/// If the store cannot be read for another reason.
+pub(super) fn last_before(db: &DB, column: Column, end: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(found) = gap::before_in(db, column, end) else { return Ok(None) };
+    let mut last = None;
+    let mut take = |key: &[u8], _: &[u8]| {
+        last = Some(key.to_vec());
+        Ok(())
+    };
+    walk(db, column, (&[found.as_slice(), &[0]].concat(), Some(end)), &mut take, &mut |_| {})?;
+    if last.is_none() {
+        let mut iter = db.raw_iterator_cf(family(db, column));
+        iter.seek_for_prev(&found);
+        last = iter.key().map(<[u8]>::to_vec);
+    }
+    Ok(last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

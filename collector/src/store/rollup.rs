@@ -10,9 +10,10 @@ use std::sync::Arc;
 use mainstay_fleet::block::{self, Row};
 use mainstay_fleet::rollup::{Tier, cells, roll, split};
 
+use super::columns::Column;
 use super::keys::{PieceKey, RollupKey};
 use super::schema::Schema;
-use super::seal::Written;
+use super::seal::{Written, siblings};
 use super::series::hour_of;
 use super::{Batch, Store, StoreError};
 
@@ -48,6 +49,8 @@ struct Stored {
     gone: Batch,
     /// Siblings of what cannot be read and stays.
     kept: BTreeSet<u8>,
+    /// Whether there may be more, in tables that are damaged.
+    is_in_part: bool,
 }
 
 impl Store {
@@ -100,7 +103,8 @@ impl Store {
     }
 
     fn stored_rollup(&self, tier: Tier, stretch: u32, host: u32) -> Result<Stored, StoreError> {
-        let mut stored = Stored::default();
+        let is_in_part = self.damages().columns().contains(&Column::Series);
+        let mut stored = Stored { is_in_part, ..Stored::default() };
         let heads = RollupKey::of(number(tier), stretch, PieceKey::HEAD, host);
         for item in self.scan::<RollupKey>(&heads, &heads) {
             let (key, bytes) = item?;
@@ -129,7 +133,7 @@ impl Stored {
 
     /// Writes a block of each schema in place of what was there; `first` is the key of the first's head.
     fn write(self, batch: &mut Batch, first: RollupKey) {
-        let mut siblings = (0..=u8::MAX).filter(|sibling| !self.kept.contains(sibling));
+        let mut siblings = siblings(self.is_in_part).filter(|sibling| !self.kept.contains(sibling));
         let mut written = Batch::default();
         for (schema, rows) in self.rolled.into_values().filter(|(_, rows)| !rows.is_empty()) {
             let rows: Vec<Row> = rows.into_values().collect();

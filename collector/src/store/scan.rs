@@ -1,13 +1,12 @@
 //! Scans: the entries under a prefix, one after the other.
 //!
 //! Of a column that is served in part, what cannot be read is passed over, and the store knows of it ([`super::damage`]).
-//! Of the others a scan ends with the error. Backwards the entry behind a gap is passed with it: RocksDB looks at the one
-//! before each.
+//! Of the others a scan ends with the error.
 
 use rocksdb::{DB, DBRawIteratorWithThreadMode};
 
 use super::columns::Column;
-use super::{Store, StoreError, family, gap};
+use super::{Store, StoreError, damage, family, gap};
 
 /// An entry as it is stored.
 pub(super) type Entry = (Box<[u8]>, Box<[u8]>);
@@ -49,21 +48,20 @@ impl<'s> Scan<'s> {
         self.is_begun = true;
     }
 
-    /// Stands where it can be read again, or says that there is no such place.
-    fn pass_gap(&mut self) -> bool {
+    /// Stands where it can be read again; says whether there is such a place.
+    fn pass_gap(&mut self) -> Result<bool, StoreError> {
+        let db = &self.store.db;
         let found = match self.way {
-            Way::Forwards => gap::after_in(&self.store.db, self.column, &self.at),
-            Way::Backwards => gap::before_in(&self.store.db, self.column, &self.at),
+            Way::Forwards => gap::after_in(db, self.column, &self.at),
+            Way::Backwards => damage::last_before(db, self.column, &self.at)?,
         };
-        let Some(found) = found else { return false };
+        let Some(found) = found else { return Ok(false) };
         // One that has failed is no longer to be trusted.
-        self.iter = self.store.db.raw_iterator_cf(family(&self.store.db, self.column));
-        match self.way {
-            Way::Forwards => self.iter.seek(&found),
-            Way::Backwards => self.iter.seek_for_prev(&found),
-        }
+        self.iter = db.raw_iterator_cf(family(db, self.column));
+        // Backwards it is an entry's key, which is reached forwards in any case.
+        self.iter.seek(&found);
         self.at = found;
-        true
+        Ok(true)
     }
 
     fn entry(&mut self) -> Option<Entry> {
@@ -90,13 +88,17 @@ impl Iterator for Scan<'_> {
                 return Some(Ok(entry));
             }
             let failed = self.iter.status().err().map(|error| self.store.failed(error));
-            match failed {
-                Some(StoreError::Damaged(_)) if self.column.is_served_in_part() && self.pass_gap() => {}
-                failed => {
-                    self.is_over = true;
-                    return failed.map(Err);
-                }
-            }
+            let ended = match failed {
+                // What lies behind a gap that nothing can be read behind is passed, too.
+                Some(StoreError::Damaged(_)) if self.column.is_served_in_part() => match self.pass_gap() {
+                    Ok(true) => continue,
+                    Ok(false) => None,
+                    Err(error) => Some(error),
+                },
+                failed => failed,
+            };
+            self.is_over = true;
+            return ended.map(Err);
         }
     }
 }

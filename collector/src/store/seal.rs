@@ -23,6 +23,12 @@ const UNJOINED_MAX: usize = 1_000_000;
 /// Where tables are damaged siblings begin with this number, so that none takes the place of one that is not seen.
 const DAMAGED_FROM: u8 = 128;
 
+/// Numbers for siblings: where there may be more in tables that are damaged, of those that only such blocks have. What cannot
+/// be read now is not written over: it may be read from a backup of the table.
+pub(super) fn siblings(is_in_part: bool) -> std::ops::RangeInclusive<u8> {
+    (if is_in_part { DAMAGED_FROM } else { 0 })..=u8::MAX
+}
+
 /// Hours of hosts that have slots to join.
 #[derive(Debug, Default)]
 pub struct Unjoined {
@@ -243,9 +249,7 @@ fn seal(batch: &mut Batch, host: u32, (hour, slot): (u32, u8), found: Found, lev
     for source in found.sources {
         schemas.entry(source.schema.id).or_default().push(source);
     }
-    // What cannot be read now is not written over: it may be read from a backup of the table.
-    let first = if found.is_in_part { DAMAGED_FROM } else { 0 };
-    let mut siblings = (first..=u8::MAX).filter(|sibling| !found.kept.contains(&(slot, *sibling)));
+    let mut siblings = siblings(found.is_in_part).filter(|sibling| !found.kept.contains(&(slot, *sibling)));
     let (mut written, mut pieces) = (Vec::new(), Batch::default());
     for sources in schemas.into_values() {
         let Some(schema) = sources.first().map(|source| source.schema.clone()) else { continue };

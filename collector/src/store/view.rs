@@ -11,7 +11,7 @@ use super::keys::{BlockKey, Key as _, PieceKey, RollupKey};
 use super::retention::Retention;
 use super::rollup::{HOURS_PER_DAY, number};
 use super::series::hour_of;
-use super::{Store, family, gap};
+use super::{Store, damage, family, gap};
 
 /// How long it is believed when the first day of hours begins: late rows may come before it.
 const BEGINNING_MS: u64 = 600_000;
@@ -67,16 +67,20 @@ fn stretches_of(store: &Store, snapshot: &SnapshotWithThreadMode<'_, DB>, prefix
     ends.seek(prefix);
     if let Err(error) = ends.status() {
         store.failed(error);
+        ends = snapshot.raw_iterator_cf(family(store.db(), Column::Series));
         ends.seek(gap::after_in(store.db(), Column::Series, prefix)?);
     }
     let first = ends.key().and_then(stretch)?;
     let end = [prefix, &[0xff; 16]].concat();
     ends.seek_for_prev(&end);
-    if let Err(error) = ends.status() {
-        store.failed(error);
-        ends.seek_for_prev(gap::before_in(store.db(), Column::Series, &end)?);
-    }
-    Some((first, ends.key().and_then(stretch)?))
+    let last = match ends.status() {
+        Ok(()) => ends.key().and_then(stretch),
+        Err(error) => {
+            store.failed(error);
+            damage::last_before(store.db(), Column::Series, &end).ok()?.as_deref().and_then(stretch)
+        }
+    };
+    Some((first, last?))
 }
 
 impl View<'_> {
