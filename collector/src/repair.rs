@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::backup::name;
 use crate::clock;
@@ -93,10 +95,27 @@ pub fn repair(data: &Path, now_ms: i64, tell: &mut dyn FnMut(u64, u64)) -> anyho
         let path: io::Result<PathBuf> = path;
         chown(path?, Some(owner.uid()), Some(owner.gid()))?;
     }
-    fs::rename(&db, &damaged).with_context(|| format!("cannot rename {}", db.display()))?;
-    fs::rename(&new, &db).with_context(|| format!("cannot rename {}", new.display()))?;
+    exchange(&db, &new, &damaged)?;
     fs::File::open(data)?.sync_all()?;
     Ok(Repaired { rebuilt, damaged })
+}
+
+/// Puts the new store in the damaged one's place, at once where the filesystem can: a collector that started where there is
+/// none would make an empty one.
+fn exchange(db: &Path, new: &Path, damaged: &Path) -> anyhow::Result<()> {
+    let rename = |from: &Path, to: &Path| {
+        fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
+    };
+    rename(new, damaged)?;
+    match renameat_with(CWD, damaged, CWD, db, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            rename(damaged, new)?;
+            rename(db, damaged)?;
+            rename(new, db)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot exchange {} and {}", db.display(), damaged.display())),
+    }
 }
 
 fn size(folder: &Path) -> io::Result<u64> {
