@@ -25,7 +25,6 @@ use crate::clock;
 use crate::config::{Settings, hostname};
 use crate::enrol::authority::Authority;
 use crate::ingest::admission::Admission;
-use crate::ingest::intern::Interner;
 use crate::ingest::session::Letter;
 use crate::ingest::summary::Stored;
 use crate::jobs::Jobs;
@@ -173,8 +172,6 @@ pub struct Hub {
     pub started_ms: i64,
     /// Counters.
     pub metrics: Metrics,
-    /// The keys of series that sessions name.
-    pub keys: Interner,
     /// Orders enrolments, so that a token's uses are taken one by one.
     pub enrolling: tokio::sync::Mutex<()>,
     /// Orders changes of the policy.
@@ -256,7 +253,6 @@ impl Hub {
             fleet_id,
             started_ms: clock::wall_ms(),
             metrics: Metrics::default(),
-            keys: Interner::default(),
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             remote_counts: AllCounts::default(),

@@ -4,58 +4,103 @@
 //! and with it the schema that is stored, changes rarely: a series that is gone leaves when there is no room for others,
 //! and only when it is asked to, and of those that come at once the first by name are taken.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mainstay_core::series::{Point, SeriesKey};
 
-/// The series of one host that have a place, and which of them are gauges.
-#[derive(Debug, Default)]
+/// The series of one host that have a place, sorted, and which of them are gauges.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SeriesSet {
-    series: BTreeMap<Arc<SeriesKey>, bool>,
+    keys: Vec<Arc<SeriesKey>>,
+    gauge: Vec<bool>,
 }
 
 impl SeriesSet {
+    /// Series that are sorted, and of each whether it is a gauge.
+    #[must_use]
+    pub fn of(keys: Vec<Arc<SeriesKey>>, gauge: Vec<bool>) -> Self {
+        Self { keys, gauge }
+    }
+
     /// The series, sorted.
     #[must_use]
-    pub fn series(&self) -> &BTreeMap<Arc<SeriesKey>, bool> {
-        &self.series
+    pub fn keys(&self) -> &[Arc<SeriesKey>] {
+        &self.keys
+    }
+
+    /// The series, sorted, and of each whether it is a gauge.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<Arc<SeriesKey>>, Vec<bool>) {
+        (self.keys, self.gauge)
     }
 
     /// Takes those points, which are sorted, that are not known, as long as there are fewer than `max`. Says whether the set
     /// is another now.
     pub fn take(&mut self, points: &[(Arc<SeriesKey>, Point)], max: usize) -> bool {
-        let mut is_another = false;
+        let (mut is_another, mut new, mut at) = (false, Self::default(), 0);
         for (key, point) in points {
             let is_gauge = matches!(point, Point::Gauge { .. });
-            if let Some(was) = self.series.get_mut(key) {
+            while self.keys.get(at).is_some_and(|known| known < key) {
+                at += 1;
+            }
+            let known = if self.keys.get(at) == Some(key) {
+                self.gauge.get_mut(at)
+            } else {
+                new.gauge.last_mut().filter(|_| new.keys.last() == Some(key))
+            };
+            if let Some(was) = known {
                 is_another |= *was != is_gauge;
                 *was = is_gauge;
-            } else if self.series.len() < max {
-                self.series.insert(Arc::clone(key), is_gauge);
-                is_another = true;
+            } else if self.keys.len() + new.keys.len() < max {
+                new.push(Arc::clone(key), is_gauge);
             }
         }
-        is_another
+        let are_new = !new.keys.is_empty();
+        if are_new {
+            self.merge(new);
+        }
+        is_another || are_new
+    }
+
+    fn push(&mut self, key: Arc<SeriesKey>, is_gauge: bool) {
+        self.keys.push(key);
+        self.gauge.push(is_gauge);
+    }
+
+    /// Takes all of another, which has none of these.
+    fn merge(&mut self, other: Self) {
+        let count = self.keys.len() + other.keys.len();
+        let mut all = Self { keys: Vec::with_capacity(count), gauge: Vec::with_capacity(count) };
+        let mut others = other.keys.into_iter().zip(other.gauge).peekable();
+        for (key, is_gauge) in self.keys.drain(..).zip(self.gauge.drain(..)) {
+            while let Some((other, is_gauge)) = others.next_if(|(other, _)| *other < key) {
+                all.push(other, is_gauge);
+            }
+            all.push(key, is_gauge);
+        }
+        others.for_each(|(key, is_gauge)| all.push(key, is_gauge));
+        *self = all;
     }
 
     /// Forgets the series that are not among these points, which are sorted, if there is no room for all of the points, and
     /// the last by name if there are more than `max` even so. Says whether any was forgotten.
     pub fn make_room(&mut self, points: &[(Arc<SeriesKey>, Point)], max: usize) -> bool {
-        let unknown = points.iter().filter(|(key, _)| !self.series.contains_key(key)).count();
-        if self.series.len() + unknown <= max {
+        let is_unknown = |key: &Arc<SeriesKey>| self.keys.binary_search(key).is_err();
+        let unknown = points.iter().filter(|(key, _)| is_unknown(key)).count();
+        let before = self.keys.len();
+        if before + unknown <= max {
             return false;
         }
-        let before = self.series.len();
         let mut now = points.iter().map(|(key, _)| key).peekable();
-        self.series.retain(|key, _| {
-            while now.next_if(|of| *of < key).is_some() {}
-            now.peek() == Some(&key)
-        });
-        while self.series.len() > max {
-            self.series.pop_last();
+        let mut kept = Self::default();
+        for (key, is_gauge) in self.keys.drain(..).zip(self.gauge.drain(..)) {
+            while now.next_if(|of| *of < &key).is_some() {}
+            if kept.keys.len() < max && now.peek() == Some(&&key) {
+                kept.push(key, is_gauge);
+            }
         }
-        self.series.len() != before
+        *self = kept;
+        self.keys.len() != before
     }
 }
 
@@ -74,7 +119,7 @@ mod tests {
     }
 
     fn names(set: &SeriesSet) -> Vec<u8> {
-        set.series().keys().map(|key| key.name[1..].parse().unwrap()).collect()
+        set.keys().iter().map(|key| key.name[1..].parse().unwrap()).collect()
     }
 
     #[test]
@@ -101,7 +146,7 @@ mod tests {
         let gauge = vec![(points([1])[0].0.clone(), Point::Gauge { last: 1.0, min: 1.0, max: 1.0, mean: 1.0 })];
         assert!(set.take(&gauge, 4));
         assert!(!set.take(&gauge, 4));
-        assert_eq!(set.series().values().copied().collect::<Vec<_>>(), [true]);
+        assert_eq!(set.into_parts().1, [true]);
     }
 
     proptest! {

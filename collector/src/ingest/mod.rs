@@ -6,7 +6,6 @@ mod changes;
 pub mod credit;
 mod hello;
 pub mod incidents;
-pub mod intern;
 pub mod join;
 pub mod ledger;
 pub mod push;

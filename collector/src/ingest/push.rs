@@ -109,7 +109,7 @@ impl Ingest {
             self.paused = true;
         }
         for def in push.define {
-            self.book.define(def, &self.hub.keys).map_err(|error| malformed(error.to_string()))?;
+            self.book.define(def, self.hub.store.keys()).map_err(|error| malformed(error.to_string()))?;
         }
         if self.paused {
             return self.leave(push.items);

@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use mainstay_core::series::{self, Point, SeriesKey, Summary};
 use mainstay_fleet::block::Row;
-use mainstay_fleet::cardinality::SeriesSet;
 use mainstay_proto::convert::{ConvertError, SummaryReader};
 use mainstay_proto::v1;
 
-use super::intern::Interner;
+use crate::store::intern::Interner;
 use crate::store::schema::Schema;
 use crate::store::series::{SLOT_MS, slot_of};
 use crate::store::{Batch, Store, StoreError};
@@ -61,7 +60,7 @@ pub struct Stored {
 #[derive(Debug, Default)]
 pub struct SeriesBook {
     reader: SummaryReader,
-    used: SeriesSet,
+    /// Those that have a place in the store; alike sessions hold one together.
     schema: Option<Arc<Schema>>,
     /// The slot of the last row, once one was stored by this session.
     slot: Option<u32>,
@@ -117,11 +116,9 @@ impl SeriesBook {
             self.unsealed = true;
             self.slot = Some(slot);
             // Once in a slot, so that series that come and go make no schema of every summary.
-            if self.used.make_room(&summary.points, series_max) {
-                self.schema = None;
-            }
+            self.make_room(store, &summary.points, series_max);
         }
-        let schema = self.schema_for(&summary.points, series_max);
+        let schema = self.schema_for(store, &summary.points, series_max);
         store.put_schema(batch, &schema, received_ms)?;
         let mut points = summary.points.into_iter().peekable();
         let mut stored = Stored::default();
@@ -158,15 +155,26 @@ impl SeriesBook {
         Ok(())
     }
 
-    fn schema_for(&mut self, points: &[(Arc<SeriesKey>, Point)], series_max: usize) -> Arc<Schema> {
+    fn make_room(&mut self, store: &Store, points: &[(Arc<SeriesKey>, Point)], series_max: usize) {
+        let Some(schema) = self.schema.as_ref().filter(|schema| schema.keys.len() + points.len() > series_max) else {
+            return;
+        };
+        let mut used = schema.series();
+        if used.make_room(points, series_max) {
+            self.schema = Some(store.schema_of(used));
+        }
+    }
+
+    fn schema_for(&mut self, store: &Store, points: &[(Arc<SeriesKey>, Point)], series_max: usize) -> Arc<Schema> {
         if let Some(schema) = self.schema.as_ref().filter(|schema| schema.covers(points)) {
             return schema.clone();
         }
-        let is_another = self.used.take(points, series_max);
+        let mut used = self.schema.as_ref().map(|schema| schema.series()).unwrap_or_default();
+        let is_another = used.take(points, series_max);
         match &self.schema {
             Some(schema) if !is_another => schema.clone(),
             _ => {
-                let schema = Arc::new(Schema::of(self.used.series()));
+                let schema = store.schema_of(used);
                 self.schema = Some(schema.clone());
                 schema
             }

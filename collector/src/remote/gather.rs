@@ -10,8 +10,8 @@ use mainstay_core::series::{Point, SeriesKey};
 use mainstay_promql::NAME;
 
 use super::message::{Label, TimeSeries, WriteRequest};
-use crate::ingest::intern::Interner;
 use crate::ingest::summary::{AHEAD_MS_MAX, KEY_BYTES_MAX};
+use crate::store::intern::Interner;
 
 /// Most labels of a series.
 const LABELS_MAX: usize = 64;

@@ -77,7 +77,7 @@ async fn take(hub: &Arc<Hub>, writes: &Semaphore, request: Request<Incoming>) ->
     let request = unpack(&body).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
     let now_ms = clock::wall_ms();
     let kept = i64::try_from(hub.settings().retention.series.as_millis()).unwrap_or(i64::MAX);
-    let gathered = gather(request, &hub.keys, now_ms.saturating_sub(kept).max(0), now_ms);
+    let gathered = gather(request, hub.store.keys(), now_ms.saturating_sub(kept).max(0), now_ms);
     let taken = take::store(hub, gathered).await.map_err(|error| failed(&error))?;
     add(&hub.metrics.remote_samples, taken.stored);
     hub.metrics.remote_dropped(&taken.dropped);

@@ -8,7 +8,6 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use mainstay_core::series::{Point, SeriesKey};
 use mainstay_fleet::block::Row;
-use mainstay_fleet::cardinality::SeriesSet;
 
 use super::gather::{Dropped, Gathered, Points, Reason};
 use super::sources::{SOURCES_MAX, Source};
@@ -33,7 +32,7 @@ pub(super) struct Progress {
     pub(super) is_stored: bool,
     /// Whether it is known what an earlier run has left.
     is_restored: bool,
-    used: SeriesSet,
+    /// The series that have a place in the store.
     schema: Option<Arc<Schema>>,
     newest_ms: Option<i64>,
     /// The newest slot, which is open.
@@ -133,9 +132,9 @@ impl Progress {
     fn begin(&mut self, store: &Store, batch: &mut Batch, short: u32) -> Result<(), StoreError> {
         if !self.is_restored {
             if let Some((schema, row)) = store.last_row(short)? {
-                self.used.take(&of_schema(&schema), usize::MAX);
                 self.newest_ms = Some(row.at_ms);
                 self.slot = Some(slot_of(row.at_ms));
+                self.schema = Some(schema);
                 self.unsealed = true;
             }
             self.is_restored = true;
@@ -164,7 +163,7 @@ impl Progress {
         let may_be_there = self.newest_ms.is_some_and(|newest| at_ms <= newest);
         let there = if may_be_there { store.row_at(source.short, at_ms)? } else { None };
         if there.is_none() {
-            let width = self.used.series().len().max(points.len());
+            let width = self.width().max(points.len());
             if (self.rows + 1).saturating_mul(width) > CELLS_MAX {
                 let why =
                     || format!("{} has more than {CELLS_MAX} cells in ten minutes, by series and moments", source.key);
@@ -177,7 +176,7 @@ impl Progress {
                 self.unsealed |= self.late > LATE_MAX;
             }
         }
-        let schema = self.schema_for(there.as_ref(), &points, series_max);
+        let schema = self.schema_for(store, there.as_ref(), &points, series_max);
         let mut row = match there {
             Some((known, row)) if known.id == schema.id => row,
             Some((known, row)) => Row { cells: moved(&known, row.cells, &schema), ..row },
@@ -204,7 +203,8 @@ impl Progress {
         self.unsealed |= self.slot.is_some();
         self.slot = Some(slot);
         (self.rows, self.late) = (0, 0);
-        if self.used.series().len() + points.len() > series_max {
+        if let Some(schema) = self.schema.as_ref().filter(|schema| schema.keys.len() + points.len() > series_max) {
+            let mut used = schema.series();
             let mut here = points.to_vec();
             if let Some((schema, row)) = store.last_row(short)? {
                 let present = schema.keys.iter().cloned().zip(row.cells);
@@ -212,15 +212,20 @@ impl Progress {
             }
             here.sort_by(|(a, _), (b, _)| a.cmp(b));
             here.dedup_by(|(a, _), (b, _)| a == b);
-            if self.used.make_room(&here, series_max) {
-                self.schema = None;
+            if used.make_room(&here, series_max) {
+                self.schema = Some(store.schema_of(used));
             }
         }
         Ok(())
     }
 
+    fn width(&self) -> usize {
+        self.schema.as_ref().map_or(0, |schema| schema.keys.len())
+    }
+
     fn schema_for(
         &mut self,
+        store: &Store,
         there: Option<&(Arc<Schema>, Row)>,
         points: &[(Arc<SeriesKey>, Point)],
         series_max: usize,
@@ -230,12 +235,13 @@ impl Progress {
         }) {
             return schema.clone();
         }
-        let mut is_another = there.is_some_and(|(known, _)| self.used.take(&of_schema(known), usize::MAX));
-        is_another |= self.used.take(points, series_max);
+        let mut used = self.schema.as_ref().map(|schema| schema.series()).unwrap_or_default();
+        let mut is_another = there.is_some_and(|(known, _)| used.take(&of_schema(known), usize::MAX));
+        is_another |= used.take(points, series_max);
         match &self.schema {
             Some(schema) if !is_another => schema.clone(),
             _ => {
-                let schema = Arc::new(Schema::of(self.used.series()));
+                let schema = store.schema_of(used);
                 self.schema = Some(schema.clone());
                 schema
             }

@@ -12,6 +12,7 @@ mod cursor;
 pub mod damage;
 pub mod forget;
 mod gap;
+pub mod intern;
 mod kept;
 pub mod keys;
 pub mod lost;
@@ -116,6 +117,8 @@ pub struct Store {
     thread: Option<JoinHandle<()>>,
     /// Tables that cannot be read.
     damages: Arc<Damages>,
+    /// The keys of series that sessions and schemas hold.
+    keys: intern::Interner,
     /// Schemas that are known to be stored, with their names.
     pub(super) schemas: schema::SchemaCache,
     /// What has come of hosts' series, for those whom it is handed on to.
@@ -153,6 +156,7 @@ impl Store {
             writer,
             thread: Some(thread),
             damages,
+            keys: intern::Interner::default(),
             schemas: schema::SchemaCache::default(),
             arrived: arrived::Arrived::default(),
             unjoined: seal::Unjoined::default(),
@@ -165,6 +169,12 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The keys of series, each in memory once.
+    #[must_use]
+    pub fn keys(&self) -> &intern::Interner {
+        &self.keys
     }
 
     /// The room on its disk.

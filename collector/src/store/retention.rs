@@ -142,7 +142,7 @@ impl Store {
         let schemas = self.old_schemas(&mut batch, &retention, now_ms)?;
         gone += schemas.len();
         self.commit(batch).await?;
-        self.schemas.forget(&schemas);
+        self.schemas.gone(&schemas);
         Ok(gone)
     }
 

@@ -3,22 +3,25 @@
 //! Each knows the last day on which it was used, written once a day. When no series of that day are kept any more in any
 //! tier, it goes. One that comes back at that very moment is written again with the next summary, under the same id.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use mainstay_core::series::{Point, SeriesKey};
+use mainstay_fleet::cardinality::SeriesSet;
 use mainstay_proto::v1;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use super::intern::Interner;
 use super::keys::SchemaKey;
 use super::retention::Retention;
 use super::values::SchemaRow;
 use super::{Batch, Store, StoreError};
 
-/// Most schemas that are remembered; beyond it all are forgotten and read again.
-const SCHEMAS_MAX: usize = 4096;
+/// Most series of all schemas that are remembered, nine bytes each; beyond it all are forgotten and read again. Keys are in
+/// memory once whatever schemas have them.
+const SERIES_MAX: usize = 4_000_000;
 const DAY_MS: i64 = 86_400_000;
 /// Days that a schema is kept for beyond the series: hosts' clocks differ, and hours of rollups lie in blocks of days.
 const DAYS_SPARE: u32 = 3;
@@ -43,12 +46,21 @@ impl Schema {
     /// The schema of these series, which are sorted, so that hosts with the same series share it.
     #[must_use]
     pub fn of(series: &BTreeMap<Arc<SeriesKey>, bool>) -> Self {
-        let keys: Vec<_> = series.keys().cloned().collect();
-        let gauge: Vec<bool> = series.values().copied().collect();
+        Self::of_set(SeriesSet::of(series.keys().cloned().collect(), series.values().copied().collect()))
+    }
+
+    fn of_set(series: SeriesSet) -> Self {
+        let (keys, gauge) = series.into_parts();
         let mut schema = Self { id: [0; 16], keys, gauge };
         let hash = Sha256::digest(schema.row().encode_to_vec());
         schema.id.copy_from_slice(&hash[..16]);
         schema
+    }
+
+    /// Its series, to be made others.
+    #[must_use]
+    pub fn series(&self) -> SeriesSet {
+        SeriesSet::of(self.keys.clone(), self.gauge.clone())
     }
 
     /// Whether every one of these points, which are sorted, has its place here. Quick where the keys are the very ones.
@@ -70,9 +82,9 @@ impl Schema {
         SchemaRow { series: series.collect(), gauge: self.gauge.clone(), used_day: 0 }
     }
 
-    fn from_row(id: [u8; 16], row: SchemaRow) -> Self {
+    fn from_row(id: [u8; 16], row: SchemaRow, keys: &Interner) -> Self {
         let key = |key: v1::SeriesKey| {
-            Arc::new(SeriesKey { name: key.name, labels: key.labels.into_iter().map(|l| (l.name, l.value)).collect() })
+            keys.one(SeriesKey { name: key.name, labels: key.labels.into_iter().map(|l| (l.name, l.value)).collect() })
         };
         Self { id, keys: row.series.into_iter().map(key).collect(), gauge: row.gauge }
     }
@@ -85,37 +97,90 @@ struct Known {
     used_day: u32,
 }
 
+#[derive(Debug, Default)]
+struct Remembered {
+    by_id: HashMap<[u8; 16], Known>,
+    /// Series of all of them.
+    series: usize,
+}
+
+/// Which schemas are stored, or will be: with those that were stored before, once they were looked for.
+#[derive(Debug, Default)]
+struct Ids {
+    are_all: bool,
+    ids: BTreeSet<[u8; 16]>,
+}
+
 /// Schemas that are stored, with their names.
 #[derive(Debug, Default)]
 pub struct SchemaCache {
-    known: Mutex<HashMap<[u8; 16], Known>>,
+    known: Mutex<Remembered>,
+    ids: Mutex<Ids>,
+    /// All that somebody holds, so that all who hold the same one hold it together.
+    held: Mutex<HashMap<[u8; 16], Weak<Schema>>>,
     /// The day on which it was last looked for those that are not used.
     swept_day: AtomicU32,
 }
 
 impl SchemaCache {
+    /// The one schema that equals this.
+    fn one(&self, schema: Schema) -> Arc<Schema> {
+        let mut held = lock(&self.held);
+        if let Some(known) = held.get(&schema.id).and_then(Weak::upgrade) {
+            return known;
+        }
+        if held.len() == held.capacity() {
+            held.retain(|_, schema| schema.strong_count() > 0);
+        }
+        let schema = Arc::new(schema);
+        held.insert(schema.id, Arc::downgrade(&schema));
+        schema
+    }
+
     fn get(&self, id: [u8; 16]) -> Option<Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        lock(&self.known).by_id.get(&id).cloned()
     }
 
     fn insert(&self, one: Known) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= SCHEMAS_MAX {
-            known.clear();
+        let mut known = lock(&self.known);
+        if known.series >= SERIES_MAX {
+            *known = Remembered::default();
         }
-        known.insert(one.schema.id, one);
+        let series = one.schema.keys.len();
+        let before = known.by_id.insert(one.schema.id, one).map_or(0, |before| before.schema.keys.len());
+        known.series = (known.series + series).saturating_sub(before);
     }
 
     /// Those are read again when they are needed.
     pub(super) fn forget(&self, ids: &[[u8; 16]]) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
+        for id in ids {
+            let series = known.by_id.remove(id).map_or(0, |gone| gone.schema.keys.len());
+            known.series = known.series.saturating_sub(series);
+        }
+    }
+
+    /// Those are not stored any more.
+    pub(super) fn gone(&self, ids: &[[u8; 16]]) {
+        self.forget(ids);
+        let mut known = lock(&self.ids);
         ids.iter().for_each(|id| {
-            known.remove(id);
+            known.ids.remove(id);
         });
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Store {
+    /// The schema of these series: one for all who have the same.
+    #[must_use]
+    pub fn schema_of(&self, series: SeriesSet) -> Arc<Schema> {
+        self.schemas.one(Schema::of_set(series))
+    }
+
     /// The names of a stored schema.
     ///
     /// # Errors
@@ -131,7 +196,7 @@ impl Store {
         // Names that are damaged are written again by the next host that has such series.
         let Some(row) = self.get::<_, SchemaRow>(&SchemaKey { id })? else { return Ok(None) };
         let used_day = row.used_day;
-        let known = Known { schema: Arc::new(Schema::from_row(id, row)), used_day };
+        let known = Known { schema: self.schemas.one(Schema::from_row(id, row, &self.keys)), used_day };
         self.schemas.insert(known.clone());
         Ok(Some(known))
     }
@@ -141,10 +206,20 @@ impl Store {
     /// # Errors
     /// If one cannot be read.
     pub fn schemas(&self) -> Result<Vec<Arc<Schema>>, StoreError> {
-        let prefix = SchemaKey::all();
-        let mut schemas = Vec::new();
-        for item in self.scan::<SchemaKey>(&prefix, &prefix) {
-            schemas.extend(self.schema(item?.0.id)?);
+        let ids = {
+            let mut known = lock(&self.schemas.ids);
+            if !known.are_all {
+                let prefix = SchemaKey::all();
+                for item in self.scan::<SchemaKey>(&prefix, &prefix) {
+                    known.ids.insert(item?.0.id);
+                }
+                known.are_all = true;
+            }
+            known.ids.clone()
+        };
+        let mut schemas = Vec::with_capacity(ids.len());
+        for id in ids {
+            schemas.extend(self.schema(id)?);
         }
         Ok(schemas)
     }
@@ -159,6 +234,7 @@ impl Store {
         if self.known_schema(schema.id)?.is_none_or(|known| known.used_day < today) {
             batch.put(&SchemaKey { id: schema.id }, &SchemaRow { used_day: today, ..schema.row() });
             self.schemas.forget(&[schema.id]);
+            lock(&self.schemas.ids).ids.insert(schema.id);
         }
         Ok(())
     }
