@@ -194,7 +194,8 @@ impl Session {
             };
             match event {
                 Event::Said(message) => {
-                    if let Err(refusal) = self.said(&mut ingest, message).await {
+                    // In a place of its own, so that a session that waits has no room for it.
+                    if let Err(refusal) = Box::pin(self.said(&mut ingest, message)).await {
                         return Some(refusal);
                     }
                 }
