@@ -102,6 +102,12 @@ fn write_cell(out: &mut Vec<u8>, cell: Option<Point>, samples: u32) {
     }
 }
 
+/// The schema of a row, without checking any of it; `None` if it is of another version.
+#[must_use]
+pub fn schema_of(row: &[u8]) -> Option<[u8; 16]> {
+    row.strip_prefix(&[VERSION])?.get(4..)?.first_chunk().copied()
+}
+
 impl<'b> Loose<'b> {
     /// Checks a row and reads all of it but the cells.
     ///

@@ -14,7 +14,7 @@ mod series;
 use mainstay_core::series::Point;
 
 pub use head::{Head, Split};
-pub use loose::{Loose, write as write_loose};
+pub use loose::{Loose, schema_of, write as write_loose};
 pub use part::{Part, Unpacker};
 pub use series::Which;
 
