@@ -88,6 +88,16 @@ async fn measure(plan: Plan, rounds: u32, folder: PathBuf) -> Result<()> {
     let sender = tokio::spawn(send(hub.clone(), plan, rows, sending.clone(), sent.clone()));
     let asked = {
         let hub = hub.clone();
+        // As a collector does in its first minutes.
+        let of = hub.clone();
+        let started = Instant::now();
+        tokio::task::spawn_blocking(move || while_any(|| of.store.tend())).await??;
+        println!(
+            "who had which series was read in {:.2} s: {} hours, {:.2} MB",
+            started.elapsed().as_secs_f64(),
+            hub.store.presence.hours(),
+            hub.store.presence.bytes() as f64 / 1e6,
+        );
         tokio::task::spawn_blocking(move || questions(&hub, plan, rounds)).await?
     };
     sending.store(false, Ordering::Relaxed);
@@ -95,6 +105,12 @@ async fn measure(plan: Plan, rounds: u32, folder: PathBuf) -> Result<()> {
     println!("meanwhile {} summaries were stored", sent.load(Ordering::Relaxed));
     println!("peak memory of this process: {}", peak().unwrap_or_default());
     asked
+}
+
+/// Goes on as long as there is anything to do.
+fn while_any<E>(mut work: impl FnMut() -> Result<bool, E>) -> Result<(), E> {
+    while work()? {}
+    Ok(())
 }
 
 /// The last rows of hosts that were written before.

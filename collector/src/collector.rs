@@ -27,6 +27,8 @@ use crate::{ages, services, survey, web};
 
 /// How often old data is removed.
 const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
+/// Between two turns of reading who had which series; each reads a day at most.
+const TEND_EVERY: Duration = Duration::from_secs(10);
 /// How often the server certificate is made anew: well within its life.
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(86_400);
 /// Longest that sessions and requests may take to end.
@@ -150,6 +152,7 @@ impl Collector {
             tokio::spawn(retain(hub.clone())),
             tokio::spawn(survey::watch(hub.clone())),
             tokio::spawn(join_hours(hub.clone())),
+            tokio::spawn(tend(hub.clone())),
             tokio::spawn(renew_certificate(hub.clone(), tls.clone())),
         ];
         tracing::info!(%address, %http, hosts = hub.state().hosts.len(), "the collector is ready");
@@ -273,6 +276,20 @@ async fn join_hours(hub: Arc<Hub>) {
         turns.tick().await;
         if let Err(error) = join::turn(&hub).await {
             tracing::warn!(%error, "the slots of an hour could not be joined");
+        }
+    }
+}
+
+async fn tend(hub: Arc<Hub>) {
+    let mut turns = tokio::time::interval(TEND_EVERY);
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let of = hub.clone();
+        match tokio::task::spawn_blocking(move || of.store.tend()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "it cannot be seen who had which series"),
+            Err(error) => tracing::error!(%error, "seeing who had which series broke off"),
         }
     }
 }

@@ -175,6 +175,12 @@ fn metrics(hub: &Hub) -> String {
     gauge(&mut out, "mainstay_collector_store_full", "1 while agents are told to keep what they have.", is_full);
     let damaged = hub.store.damages().all().len() as u64;
     gauge(&mut out, "mainstay_collector_store_damaged_tables", "Tables that cannot be read whole.", damaged);
+    let bytes = hub.store.warm.bytes() as u64;
+    gauge(&mut out, "mainstay_collector_warm_bytes", "Bytes of what questions read lately, kept for the next.", bytes);
+    let bytes = hub.store.presence.bytes() as u64;
+    gauge(&mut out, "mainstay_collector_presence_bytes", "Bytes of who had which series when.", bytes);
+    let hours = hub.store.presence.hours() as u64;
+    gauge(&mut out, "mainstay_collector_presence_hours", "Hours of which it is known who had which series.", hours);
     backups(hub, &mut out);
     let (hosts, over, connected, findings, incidents, dropped) = {
         let state = hub.state();

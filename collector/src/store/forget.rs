@@ -139,6 +139,7 @@ impl Store {
         removal.commit()?;
         // What a damaged table holds of it was not seen: the next host of this number must not be taken for it.
         self.warm.forget_host(short);
+        self.presence.without(short);
         Ok(removal.done)
     }
 

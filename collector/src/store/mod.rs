@@ -17,6 +17,7 @@ mod kept;
 pub mod keys;
 pub mod lost;
 pub mod piece;
+pub mod presence;
 pub mod read;
 pub mod rebuild;
 pub mod restored;
@@ -27,6 +28,7 @@ mod scan;
 pub mod schema;
 pub mod seal;
 pub mod series;
+mod tend;
 pub mod thin;
 pub mod values;
 pub mod view;
@@ -44,12 +46,16 @@ pub use self::keys::{BadKey, Key};
 pub use self::writer::{Batch, Writer, WriterCounts};
 use columns::Column;
 use damage::Damages;
+use presence::Presence;
 use room::Room;
 use scan::{Scan, Way};
 use warm::Warm;
 
 /// The share of the cache that is for what questions read lately: the rest is RocksDB's.
 const WARM_SHARE: usize = 6;
+
+/// The share that is for who had which series when.
+const PRESENCE_SHARE: usize = 32;
 
 /// A group that is written for longer hangs: a slow disk takes seconds.
 const WRITING_MAX: std::time::Duration = std::time::Duration::from_secs(10);
@@ -129,11 +135,13 @@ pub struct Store {
     beginning: view::Beginning,
     /// What questions read lately.
     pub warm: Arc<Warm>,
+    /// Who had which series when.
+    pub presence: Arc<Presence>,
 }
 
 impl Store {
-    /// Opens the store in a folder, or makes it. `cache_bytes` bounds what it keeps in memory, RocksDB and [`Warm`]
-    /// together; see [`Room`] for `min_free`.
+    /// Opens the store in a folder, or makes it. `cache_bytes` bounds what it keeps in memory, RocksDB, [`Warm`] and
+    /// [`Presence`] together; see [`Room`] for `min_free`.
     ///
     /// # Errors
     /// If it cannot be opened: another process has it, or what it begins with is damaged. Damage within a table is found
@@ -143,11 +151,13 @@ impl Store {
     }
 
     fn open_with(path: &Path, cache_bytes: usize, min_free: u64, warm: Arc<Warm>) -> Result<Self, StoreError> {
-        let (options, cache) = columns::database_options(cache_bytes - cache_bytes / WARM_SHARE);
+        let presence = Arc::new(Presence::new(cache_bytes / PRESENCE_SHARE));
+        let rest = cache_bytes - cache_bytes / WARM_SHARE - cache_bytes / PRESENCE_SHARE;
+        let (options, cache) = columns::database_options(rest);
         let damages = Arc::new(Damages::of(path, warm.clone()));
         let db = DB::open_cf_descriptors(&options, path, columns::descriptors(&cache, &damages.columns()))?;
         let db = Arc::new(db);
-        let started = Writer::start(db.clone(), damages.clone(), warm.clone());
+        let started = Writer::start(db.clone(), damages.clone(), (warm.clone(), presence.clone()));
         let (writer, thread) = started.map_err(|error| StoreError::Database(error.to_string()))?;
         Ok(Self {
             db,
@@ -162,6 +172,7 @@ impl Store {
             unjoined: seal::Unjoined::default(),
             beginning: view::Beginning::default(),
             warm,
+            presence,
         })
     }
 

@@ -121,6 +121,7 @@ impl Store {
             let first = stretch_of(tier, retention.first_hour(Some(tier), now_ms));
             (RollupKey::from_stretch(number(tier), 0), RollupKey::from_stretch(number(tier), first))
         });
+        self.presence.forget_before(hour);
         for (begin, first_kept) in rows.into_iter().chain(rolled) {
             self.db().delete_file_in_range_cf(family(self.db(), Column::Series), &begin, &first_kept)?;
             batch.delete_range(Column::Series, begin, first_kept);

@@ -17,6 +17,7 @@ use super::StoreError;
 use super::columns::Column;
 use super::damage::Damages;
 use super::keys::Key;
+use super::presence::{Notes, Presence};
 use super::warm::{Change, Warm};
 
 /// Most batches that wait; sessions wait beyond that, and so do their agents.
@@ -123,14 +124,14 @@ impl Writer {
     pub(super) fn start(
         db: Arc<DB>,
         damages: Arc<Damages>,
-        warm: Arc<Warm>,
+        (warm, presence): (Arc<Warm>, Arc<Presence>),
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let counts = Arc::new(WriterCounts::default());
         let mine = counts.clone();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(&db, queue, (&mine, &damages), &warm))?;
+            .spawn(move || run(&db, queue, (&mine, &damages), (&warm, &presence)))?;
         Ok((Self { jobs, counts }, thread))
     }
 
@@ -163,15 +164,20 @@ impl Writer {
     }
 }
 
-fn run(db: &DB, mut queue: mpsc::Receiver<Job>, (counts, damages): (&WriterCounts, &Damages), warm: &Warm) {
+fn run(
+    db: &DB,
+    mut queue: mpsc::Receiver<Job>,
+    (counts, damages): (&WriterCounts, &Damages),
+    (warm, presence): (&Warm, &Presence),
+) {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
     while let Some(first) = queue.blocking_recv() {
         let mut group = WriteBatch::default();
-        let (mut answers, mut changes) = (Vec::new(), Vec::new());
+        let (mut answers, mut changes, mut notes) = (Vec::new(), Vec::new(), Notes::default());
         let mut next = Some(first);
         while let Some(job) = next {
-            fill(db, &mut group, job.batch, &mut changes);
+            fill(db, &mut group, job.batch, (&mut changes, &mut notes));
             answers.push(job.answer);
             next = if group.size_in_bytes() < GROUP_BYTES_MAX { queue.try_recv().ok() } else { None };
         }
@@ -181,8 +187,12 @@ fn run(db: &DB, mut queue: mpsc::Receiver<Job>, (counts, damages): (&WriterCount
         let now_ms = u64::try_from(counts.clock().as_millis()).unwrap_or(u64::MAX);
         counts.writing_since_ms.store(now_ms, Ordering::Relaxed);
         let rows = warm.before(changes);
+        presence.before(&notes);
         let written = db.write_opt(group, &synced).map_err(StoreError::from);
         warm.after(rows, written.is_ok());
+        if written.is_ok() {
+            presence.after(notes);
+        }
         counts.writing_since_ms.store(0, Ordering::Relaxed);
         counts.is_failing.store(written.is_err(), Ordering::Relaxed);
         if let Err(error) = &written {
@@ -200,18 +210,21 @@ fn run(db: &DB, mut queue: mpsc::Receiver<Job>, (counts, damages): (&WriterCount
     }
 }
 
-fn fill(db: &DB, group: &mut WriteBatch, batch: Batch, changes: &mut Vec<Change>) {
+fn fill(db: &DB, group: &mut WriteBatch, batch: Batch, (changes, notes): (&mut Vec<Change>, &mut Notes)) {
     for op in batch.ops {
         let change = match op {
             Op::Put(column, key, value) => {
                 group.put_cf(super::family(db, column), &key, &value);
+                notes.put(column, &key, &value);
                 Change::of(column, &key, Some(value))
             }
             Op::Delete(column, key) => {
                 group.delete_cf(super::family(db, column), &key);
+                notes.delete(column, &key);
                 Change::of(column, &key, None)
             }
             Op::DeleteRange(column, from, to) => {
+                notes.delete_range(column, &from, &to);
                 group.delete_range_cf(super::family(db, column), from, to);
                 matches!(column, Column::Series | Column::Head).then_some(Change::All)
             }
@@ -219,4 +232,5 @@ fn fill(db: &DB, group: &mut WriteBatch, batch: Batch, changes: &mut Vec<Change>
         // The pieces of a block come one after the other, and so do rows that go.
         changes.extend(change.filter(|change| changes.last() != Some(change)));
     }
+    notes.end_batch();
 }
