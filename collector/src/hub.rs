@@ -30,6 +30,7 @@ use crate::ingest::summary::Stored;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
+use crate::query::roster::Rosters;
 use crate::remote::send::AllCounts;
 use crate::remote::sources::Sources;
 use crate::services::ask::Asked;
@@ -172,6 +173,8 @@ pub struct Hub {
     pub started_ms: i64,
     /// Counters.
     pub metrics: Metrics,
+    /// Which hosts have which labels, for questions.
+    pub(crate) rosters: Rosters,
     /// Orders enrolments, so that a token's uses are taken one by one.
     pub enrolling: tokio::sync::Mutex<()>,
     /// Orders changes of the policy.
@@ -253,6 +256,7 @@ impl Hub {
             fleet_id,
             started_ms: clock::wall_ms(),
             metrics: Metrics::default(),
+            rosters: Rosters::default(),
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             remote_counts: AllCounts::default(),

@@ -6,25 +6,31 @@
 //! `NAME:mean` stand beside `NAME` for gauges, where a query names them outright.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_core::id::HostId;
+use mainstay_fleet::presence::HostSet;
 use mainstay_fleet::rollup::Tier;
-use mainstay_promql::{EvalError, Label, Labels, Source, Take, Wanted};
+use mainstay_promql::{EvalError, Labels, Source, Take, Wanted};
 
 use super::Stop;
+use super::choice::Group;
 use super::hosts::{Found, Held, Host, Lane, Pace, check, failed};
 use super::lanes::Lanes;
 use super::question::Question;
+use super::roster::Roster;
 use crate::ages;
 use crate::clock;
 use crate::hub::Hub;
 use crate::store::piece::Piece;
+use crate::store::presence::Hosts;
 use crate::store::read::Read;
 use crate::store::retention::Retention;
+use crate::store::schema::Schema;
 use crate::store::view::View;
+use crate::store::{Store, StoreError};
 
 /// Damaged blocks that are named in an answer; the rest is counted.
 const DAMAGED_MAX: usize = 10;
@@ -81,6 +87,8 @@ pub struct Fleet<'h> {
     view: Arc<View<'h>>,
     /// In the order of their numbers, in which they are read.
     hosts: Vec<Host>,
+    roster: Arc<Roster>,
+    store: &'h Store,
     stop: &'h Stop,
     lanes: usize,
     /// For so long they are read where the query is evaluated.
@@ -100,27 +108,21 @@ impl<'h> Fleet<'h> {
     /// All hosts of a hub, and who brings series over remote write.
     #[must_use]
     pub fn of(hub: &'h Hub, stop: &'h Stop) -> Self {
-        let mut hosts: Vec<(HostId, Host)> = {
+        let mut hosts: Vec<(Option<HostId>, Host)> = {
             let state = hub.state();
-            state.hosts.iter().map(|(id, host)| (*id, Host::new(host))).collect()
+            state.hosts.iter().map(|(id, host)| (Some(*id), Host::new(host))).collect()
         };
-        // Two machines may have one name, such as one that was installed anew: their ids tell them apart.
-        let mut alike: HashMap<Arc<[Label]>, usize> = HashMap::with_capacity(hosts.len());
-        for (_, host) in &hosts {
-            *alike.entry(host.labels.clone()).or_default() += 1;
-        }
-        for (id, host) in &mut hosts {
-            if alike.get(&host.labels).is_some_and(|count| *count > 1) {
-                host.id = Some((Arc::from("host_id"), Arc::from(id.to_string())));
-            }
-        }
-        let view = Arc::new(hub.store.view());
+        hosts.extend(hub.sources.all().into_iter().map(|source| (None, Host::of_source(source))));
+        hosts.sort_by_key(|(_, host)| host.short);
+        let roster = hub.rosters.of(&hosts);
         let mut hosts: Vec<Host> = hosts.into_iter().map(|(_, host)| host).collect();
-        hosts.extend(hub.sources.all().into_iter().map(Host::of_source));
-        hosts.sort_by_key(|host| host.short);
+        hosts.iter_mut().for_each(|host| host.id = roster.id(host.short).cloned());
+        let view = Arc::new(hub.store.view());
         Self {
             view,
             hosts,
+            roster,
+            store: &hub.store,
             stop,
             lanes: LANES,
             alone: ALONE,
@@ -140,10 +142,11 @@ impl<'h> Fleet<'h> {
 
     /// The same as a fleet of each host alone, with the number by which the store knows it.
     pub fn each(self) -> impl Iterator<Item = (u32, Self)> {
-        let Self { view, hosts, stop, lanes, alone, retention, now_ms, .. } = self;
+        let Self { view, hosts, roster, store, stop, lanes, alone, retention, now_ms, .. } = self;
         hosts.into_iter().map(move |host| {
             let (short, hosts, seen) = (host.short, vec![host], RefCell::default());
-            (short, Self { view: view.clone(), hosts, stop, lanes, alone, retention, now_ms, seen })
+            let (view, roster) = (view.clone(), roster.clone());
+            (short, Self { view, hosts, roster, store, stop, lanes, alone, retention, now_ms, seen })
         })
     }
 
@@ -153,21 +156,34 @@ impl<'h> Fleet<'h> {
         self.seen.borrow().clone()
     }
 
-    /// The labels of all hosts.
-    pub(super) fn host_labels(&self) -> impl Iterator<Item = &Label> {
-        self.hosts.iter().flat_map(Host::labels)
+    /// Who has which labels.
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
     }
 
-    /// Hands over the labels of every series that fits and may have points in a range, without reading any.
-    pub(super) fn labels(
-        &self,
-        wanted: &Wanted<'_>,
-        take: &mut dyn FnMut(Labels) -> Result<(), EvalError>,
-    ) -> Result<(), EvalError> {
-        let mut question = Question::of(wanted.matchers);
+    /// In the order of their numbers.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter()
+    }
+
+    /// Who had series in a range, where that is known without a look into the store.
+    pub(super) fn hosts_within(&self, wanted: &Wanted<'_>) -> Option<Hosts> {
+        self.store.hosts_within(&self.view, (wanted.from_ms, wanted.to_ms))
+    }
+
+    /// The names of a schema.
+    pub(super) fn schema(&self, id: [u8; 16]) -> Result<Option<Arc<Schema>>, StoreError> {
+        self.store.schema(id)
+    }
+
+    /// Who has which series that fit and may have points in a range, without reading any of their points.
+    pub(super) fn labels(&self, question: &mut Question<'_>, wanted: &Wanted<'_>) -> Result<Vec<Group>, EvalError> {
+        let choice = self.choose(question, wanted)?;
+        let is_read = |host: &Host| choice.as_ref().is_none_or(|choice| choice.unread.contains(host.short));
+        let mut read: BTreeMap<Vec<usize>, HostSet> = BTreeMap::new();
         let mut reader = self.view.reader();
         let tier = self.finest(wanted.from_ms);
-        for host in self.hosts.iter().filter(|host| host.may_be_meant(wanted)) {
+        for host in self.hosts.iter().filter(|host| is_read(host) && host.may_be_meant(wanted)) {
             self.check()?;
             let holds = question.holds(host);
             let mut slots = BTreeSet::new();
@@ -180,17 +196,18 @@ impl<'h> Fleet<'h> {
                 }
                 Ok(())
             };
-            let read = match tier {
+            let read_host = match tier {
                 // What stands in the heads of blocks and in rows is enough.
                 None => reader.host_again(host.short, span, &mut |_, _| {}, &mut take_piece),
                 tier => reader.host(host.short, tier, span, &mut take_piece),
             };
-            read.map_err(|error| failed(&error))?;
+            read_host.map_err(|error| failed(&error))?;
             self.note(host, reader.damaged());
-            slots.into_iter().try_for_each(|slot| take(question.labels(slot, host)))?;
+            read.entry(slots.into_iter().collect()).or_default().insert(host.short);
         }
         self.seen.borrow_mut().read.add(reader.read());
-        Ok(())
+        let read = read.into_iter().map(|(slots, hosts)| Group { hosts, slots });
+        Ok(choice.map(|choice| choice.groups).into_iter().flatten().chain(read).collect())
     }
 
     /// Hands over the series of some hosts, by their numbers, as they are stored. After each host `after` is told whether
@@ -222,7 +239,7 @@ impl<'h> Fleet<'h> {
         Ok(())
     }
 
-    fn finest(&self, from_ms: i64) -> Option<Tier> {
+    pub(super) fn finest(&self, from_ms: i64) -> Option<Tier> {
         self.view.finest(from_ms, &self.retention, self.now_ms)
     }
 
@@ -260,7 +277,13 @@ impl<'h> Fleet<'h> {
 
 impl Source for Fleet<'_> {
     fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError> {
-        let meant: Vec<&Host> = self.hosts.iter().filter(|host| host.may_be_meant(wanted)).collect();
+        let mut meant: Vec<&Host> = self.hosts.iter().filter(|host| host.may_be_meant(wanted)).collect();
+        if meant.len() >= FEW
+            && let Some(choice) = self.choose(&mut Question::of(wanted.matchers), wanted)?
+        {
+            let chosen = choice.hosts();
+            meant.retain(|host| chosen.contains(host.short));
+        }
         let (mut rest, began) = (&meant[..], Instant::now());
         let mut lane = Lane::of(&self.view, wanted);
         while let Some((host, after)) = rest.split_first() {

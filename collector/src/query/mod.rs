@@ -2,6 +2,7 @@
 //!
 //! In: a query and when. Out: mainstay-promql's answer, with how much of what should be there was there.
 
+mod choice;
 pub mod demand;
 pub mod fleet;
 mod hosts;
@@ -9,6 +10,7 @@ mod lanes;
 pub mod names;
 mod question;
 mod rolled;
+pub(crate) mod roster;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,3 +97,6 @@ pub fn run(hub: &Hub, text: &str, span: Span, stop: &Stop) -> Result<Outcome, Qu
     let answer = evaluate(&query, span, &fleet, Limits::default(), &|| stop.now())?;
     Ok(Outcome { answer, seen: fleet.seen() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! A selector, asked of schemas: which of their series are meant, worked out once for all hosts that share them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use mainstay_core::series::SeriesKey;
@@ -24,6 +25,10 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
+    pub(super) fn open(&self) -> &[usize] {
+        &self.open
+    }
+
     pub(super) fn is_of(&self, holds: &[bool]) -> bool {
         self.open.iter().all(|matcher| holds[*matcher])
     }
@@ -44,6 +49,8 @@ pub(super) struct Question<'q> {
     /// A name that ends with what of a gauge is asked for, without that, and that.
     of_gauge: Option<(&'q str, &'q str)>,
     rest: Vec<&'q Matcher>,
+    /// By matcher of the rest: what its pattern said of values.
+    held: Vec<HashMap<String, bool>>,
     schemas: BTreeMap<[u8; 16], Arc<Vec<Candidate>>>,
     slots: BTreeMap<(Arc<SeriesKey>, &'q str), usize>,
     /// By slot: the labels that a series has by itself, and what of a gauge is asked for.
@@ -57,7 +64,8 @@ impl<'q> Question<'q> {
             Test::Is(name) => name.rsplit_once(':').filter(|(_, of)| matches!(*of, "min" | "max" | "mean")),
             _ => None,
         });
-        Self { names, of_gauge, rest, schemas: BTreeMap::new(), slots: BTreeMap::new(), keys: Vec::new() }
+        let held = vec![HashMap::new(); rest.len()];
+        Self { names, of_gauge, rest, held, schemas: BTreeMap::new(), slots: BTreeMap::new(), keys: Vec::new() }
     }
 
     /// What of a series of a schema is asked for, by its name alone: what the name means, or, where it ends so, the least,
@@ -71,6 +79,43 @@ impl<'q> Question<'q> {
         holds(&format!("{base}:{of}")).then_some(of)
     }
 
+    /// The matchers that are not of the name.
+    pub(super) fn rest(&self) -> impl Iterator<Item = &'q Matcher> {
+        self.rest.iter().copied()
+    }
+
+    /// Whether a matcher of the rest holds for a value; a pattern is asked once for each.
+    fn holds_for(&mut self, n: usize, value: &str) -> bool {
+        let matcher = self.rest[n];
+        if let Test::Is(_) | Test::IsNot(_) = matcher.test {
+            return matcher.holds(value);
+        }
+        if let Some(known) = self.held[n].get(value) {
+            return *known;
+        }
+        let holds = matcher.holds(value);
+        self.held[n].insert(value.to_owned(), holds);
+        holds
+    }
+
+    /// The places in a schema, which is sorted, of series that may have the name.
+    fn places(&self, schema: &Schema) -> Vec<Range<usize>> {
+        let exact = self.names.iter().find_map(|matcher| match &matcher.test {
+            Test::Is(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let Some(exact) = exact else { return vec![0..schema.keys.len()] };
+        let mut names = vec![exact];
+        names.extend(self.of_gauge.map(|(base, _)| base));
+        let of = |name: &str| {
+            let from = schema.keys.partition_point(|key| key.name.as_str() < name);
+            from..from + schema.keys[from..].partition_point(|key| key.name == name)
+        };
+        let mut places: Vec<Range<usize>> = names.into_iter().map(of).collect();
+        places.sort_by_key(|places| places.start);
+        places
+    }
+
     /// Which matchers hold by a host's labels.
     pub(super) fn holds(&self, host: &Host) -> Vec<bool> {
         self.rest.iter().map(|matcher| matcher.holds(host.label(&matcher.label))).collect()
@@ -82,18 +127,27 @@ impl<'q> Question<'q> {
             return known.clone();
         }
         let mut candidates = Vec::new();
-        for (at, (key, gauge)) in schema.keys.iter().zip(&schema.gauge).enumerate() {
+        // Series of one name stand together.
+        let mut named: Option<(&str, bool, Option<&'q str>)> = None;
+        for at in self.places(schema).into_iter().flatten() {
+            let (key, gauge) = (&schema.keys[at], &schema.gauge[at]);
+            let suffix = match named.filter(|(name, of_gauge, _)| *name == key.name && of_gauge == gauge) {
+                Some((_, _, suffix)) => suffix,
+                None => self.suffix(&key.name, *gauge),
+            };
+            named = Some((&key.name, *gauge, suffix));
+            let Some(suffix) = suffix else { continue };
             let own = |label: &str| key.labels.iter().find(|(name, _)| name == label).map(|(_, value)| value.as_str());
             let mut open = Vec::new();
-            let refused = self.rest.iter().enumerate().any(|(n, matcher)| match own(&matcher.label) {
-                Some(value) => !matcher.holds(value),
+            let is_refused = (0..self.rest.len()).any(|n| match own(&self.rest[n].label) {
+                Some(value) => !self.holds_for(n, value),
                 None => {
                     open.push(n);
                     false
                 }
             });
-            let Some(suffix) = self.suffix(&key.name, *gauge).filter(|_| !refused) else { continue };
-            let Some(which) = which(suffix, *gauge).filter(|_| !is_itself(schema, key, suffix)) else { continue };
+            let which = which(suffix, *gauge).filter(|_| !is_refused && !is_itself(schema, key, suffix));
+            let Some(which) = which else { continue };
             let slot = *self.slots.entry((key.clone(), suffix)).or_insert_with(|| {
                 let name = if suffix.is_empty() { key.name.clone() } else { format!("{}:{suffix}", key.name) };
                 let labels =
@@ -116,6 +170,16 @@ impl<'q> Question<'q> {
     /// The labels of a series on a host: the host's, and its own, which win.
     pub(super) fn labels(&self, slot: usize, host: &Host) -> Labels {
         Labels::of(host.labels().chain(&self.keys[slot].0).cloned())
+    }
+
+    /// The labels that a series has by itself.
+    pub(super) fn own(&self, slot: usize) -> &[Label] {
+        &self.keys[slot].0
+    }
+
+    /// What a series has under a label by itself.
+    pub(super) fn own_value(&self, slot: usize, label: &str) -> Option<&str> {
+        self.own(slot).iter().rev().find(|(name, _)| &**name == label).map(|(_, value)| &**value)
     }
 
     /// What of the gauge in a slot is asked for.

@@ -1,0 +1,73 @@
+//! Who has the series of a selector, worked out for all hosts together: by the names of each schema, by the labels of hosts,
+//! and by who had rows of which schema when. None of them is read for it.
+
+use std::collections::BTreeMap;
+
+use mainstay_fleet::presence::HostSet;
+use mainstay_promql::{EvalError, Wanted};
+
+use super::fleet::Fleet;
+use super::hosts::failed;
+use super::question::Question;
+
+/// Hosts that have series, each of them all of these.
+pub(super) struct Group {
+    pub(super) hosts: HostSet,
+    /// Places among the series of the question.
+    pub(super) slots: Vec<usize>,
+}
+
+/// Who has what.
+#[derive(Default)]
+pub(super) struct Choice {
+    pub(super) groups: Vec<Group>,
+    /// Hosts that have to be read to know.
+    pub(super) unread: HostSet,
+}
+
+impl Choice {
+    /// Everybody who may have any.
+    pub(super) fn hosts(&self) -> HostSet {
+        let mut hosts = self.unread.clone();
+        self.groups.iter().for_each(|group| hosts.add(&group.hosts));
+        hosts
+    }
+}
+
+impl Fleet<'_> {
+    /// Who has series that are wanted, and had rows in the range; `None` where that is not known of all of it: then every
+    /// host has to be read.
+    pub(super) fn choose(&self, question: &mut Question<'_>, wanted: &Wanted<'_>) -> Result<Option<Choice>, EvalError> {
+        // Of stretches that are rolled up others are kept than of rows.
+        let is_of_rows = wanted.resolution_ms == 0 && self.finest(wanted.from_ms).is_none();
+        let present = is_of_rows.then(|| self.hosts_within(wanted)).flatten();
+        let Some(present) = present else { return Ok(None) };
+        let meant: HostSet = self.hosts().filter(|host| host.may_be_meant(wanted)).map(|host| host.short).collect();
+        let holding: Vec<HostSet> = question.rest().map(|matcher| self.roster().holding(matcher)).collect();
+        let mut choice = Choice { groups: Vec::new(), unread: present.unknown };
+        choice.unread.add(self.roster().odd());
+        choice.unread.keep(&meant);
+        let mut known = meant;
+        known.without(&choice.unread);
+        for (id, mut hosts) in present.sure {
+            hosts.keep(&known);
+            // Of what has no names there are no series.
+            let Some(schema) = self.schema(id).map_err(|error| failed(&error))?.filter(|_| !hosts.is_empty()) else {
+                continue;
+            };
+            let candidates = question.candidates(&schema);
+            let mut slots: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
+            for candidate in candidates.iter() {
+                slots.entry(candidate.open()).or_default().push(candidate.slot);
+            }
+            for (open, slots) in slots {
+                let mut hosts = hosts.clone();
+                open.iter().for_each(|matcher| hosts.keep(&holding[*matcher]));
+                if !hosts.is_empty() {
+                    choice.groups.push(Group { hosts, slots });
+                }
+            }
+        }
+        Ok(Some(choice))
+    }
+}
