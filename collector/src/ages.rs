@@ -10,6 +10,7 @@ use std::time::Duration;
 use mainstay_core::config::{Spanned, TableReader};
 use mainstay_promql::{Label, Matcher, NAME, parse_selector};
 
+use crate::config::Settings;
 use crate::hub::Hub;
 use crate::store::retention::Retention;
 use crate::store::thin::Ages;
@@ -43,6 +44,51 @@ impl Override {
     }
 }
 
+/// How long series are kept, to look hosts up in.
+#[derive(Debug)]
+pub struct Rules {
+    default: Retention,
+    overrides: Vec<(Vec<Matcher>, Retention)>,
+}
+
+impl Rules {
+    /// What settings say.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        Self::new(settings.retention, &settings.overrides)
+    }
+
+    fn new(default: Retention, overrides: &[Override]) -> Self {
+        // They were read when the settings were.
+        let read = |one: &Override| parse_selector(&one.hosts).map(|matchers| (matchers, one.of(&default))).ok();
+        Self { default, overrides: overrides.iter().filter_map(read).collect() }
+    }
+
+    /// The ages of a host by its labels. Where several overrides are about a host the first by name counts.
+    #[must_use]
+    pub fn of_host(&self, labels: &[Label]) -> &Retention {
+        self.overriding(labels).unwrap_or(&self.default)
+    }
+
+    fn overriding(&self, labels: &[Label]) -> Option<&Retention> {
+        let value = |name: &str| labels.iter().find(|(known, _)| &**known == name).map_or("", |(_, value)| value);
+        let is_about = |matchers: &[Matcher]| matchers.iter().all(|matcher| matcher.holds(value(&matcher.label)));
+        self.overrides.iter().find(|(matchers, _)| is_about(matchers)).map(|(_, ages)| ages)
+    }
+
+    /// The shortest that any host may have.
+    #[must_use]
+    pub fn shortest(&self) -> Retention {
+        self.overrides.iter().fold(self.default, |ages, (_, one)| ages.with(one, Ord::min))
+    }
+
+    /// Those of all hosts, if they are alike.
+    #[must_use]
+    pub fn of_all(&self) -> Option<&Retention> {
+        self.overrides.is_empty().then_some(&self.default)
+    }
+}
+
 /// The ages of the series of all hosts that are known, and of who brings series over remote write.
 #[must_use]
 pub fn of(hub: &Hub) -> Ages {
@@ -53,21 +99,13 @@ pub fn of(hub: &Hub) -> Ages {
     let mut hosts: Vec<(u32, Arc<[Label]>)> =
         hub.state().hosts.values().map(|host| (host.row.short, host.query_labels())).collect();
     hosts.extend(hub.sources.all().into_iter().map(|source| (source.short, source.labels.clone())));
-    of_hosts(settings.retention, &settings.overrides, &hosts)
+    of_hosts(&Rules::of(&settings), &hosts)
 }
 
-/// The ages of hosts by number and labels. Where several overrides are about a host the first by name counts.
-fn of_hosts(default: Retention, overrides: &[Override], hosts: &[(u32, Arc<[Label]>)]) -> Ages {
-    // They were read when the settings were.
-    let read = |one: &Override| parse_selector(&one.hosts).map(|matchers| (matchers, one.of(&default))).ok();
-    let overrides: Vec<(Vec<Matcher>, Retention)> = overrides.iter().filter_map(read).collect();
-    let of = hosts.iter().filter_map(|(host, labels)| {
-        let value = |name: &str| labels.iter().find(|(known, _)| &**known == name).map_or("", |(_, value)| value);
-        let is_about = |matchers: &[Matcher]| matchers.iter().all(|matcher| matcher.holds(value(&matcher.label)));
-        let (_, ages) = overrides.iter().find(|(matchers, _)| is_about(matchers))?;
-        Some((*host, *ages))
-    });
-    Ages { default, of: of.collect::<BTreeMap<_, _>>() }
+/// The ages of hosts by number and labels.
+fn of_hosts(rules: &Rules, hosts: &[(u32, Arc<[Label]>)]) -> Ages {
+    let of = hosts.iter().filter_map(|(host, labels)| Some((*host, *rules.overriding(labels)?)));
+    Ages { default: rules.default, of: of.collect::<BTreeMap<_, _>>() }
 }
 
 /// Reads all overrides, in the order of their names; `age` reads one age.
@@ -137,10 +175,13 @@ mod tests {
             (3, labels("role=web,host=web-1")),
             (4, labels("host=bare")),
         ];
-        let ages = of_hosts(Retention::default(), &overrides, &hosts);
+        let rules = Rules::new(Retention::default(), &overrides);
+        let ages = of_hosts(&rules, &hosts);
         assert_eq!(ages.of.keys().copied().collect::<Vec<_>>(), [1, 2]);
         assert_eq!((ages.of(1).series, ages.of(1).series_1h), (90 * day, Retention::default().series_1h));
         assert_eq!((ages.of(2).series, ages.of(2).series_1h), (2 * day, 3 * day));
         assert_eq!((ages.longest().series, ages.shortest().series), (90 * day, 2 * day));
+        assert!(hosts.iter().all(|(host, labels)| rules.of_host(labels) == ages.of(*host)));
+        assert_eq!((rules.shortest().series, rules.of_all()), (2 * day, None));
     }
 }

@@ -54,9 +54,10 @@ pub trait Source {
     /// What `take` returned, at once; or that the source cannot be read.
     fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError>;
 
-    /// The finest that is kept from a moment on, as the distance of samples that stand for stretches of time; 0 where
-    /// samples are kept as they came. What is asked for is widened so that coarse samples are found in it.
-    fn resolution_ms(&self, _from_ms: i64) -> i64 {
+    /// The finest that is kept of the series that matchers mean from a moment on, as the distance of samples that stand for
+    /// stretches of time; 0 where samples are kept as they came. What is asked for is widened so that coarse samples are
+    /// found in it.
+    fn resolution_ms(&self, _matchers: &[Matcher], _from_ms: i64) -> i64 {
         0
     }
 }

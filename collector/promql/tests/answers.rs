@@ -1,7 +1,8 @@
 //! Queries over a few series, with answers that can be reckoned by hand.
 
 use mainstay_promql::{
-    EvalError, Fold, Interrupted, Labels, Limits, Memory, STALE, Source, Span, Take, Value, Wanted, evaluate, parse,
+    EvalError, Fold, Interrupted, Labels, Limits, Matcher, Memory, STALE, Source, Span, Take, Value, Wanted, evaluate,
+    parse,
 };
 
 const MINUTE: i64 = 60_000;
@@ -222,8 +223,8 @@ impl Source for Coarse {
         take(labels("load host=a"), &at, &values)
     }
 
-    fn resolution_ms(&self, from_ms: i64) -> i64 {
-        assert!(from_ms > 0);
+    fn resolution_ms(&self, matchers: &[Matcher], from_ms: i64) -> i64 {
+        assert!(from_ms > 0 && matchers.iter().any(|matcher| matcher.holds("load")));
         5 * MINUTE
     }
 }

@@ -39,7 +39,7 @@ impl Fleet<'_> {
     /// host has to be read.
     pub(super) fn choose(&self, question: &mut Question<'_>, wanted: &Wanted<'_>) -> Result<Option<Choice>, EvalError> {
         // Of stretches that are rolled up others are kept than of rows.
-        let is_of_rows = wanted.resolution_ms == 0 && self.finest(wanted.from_ms).is_none();
+        let is_of_rows = wanted.resolution_ms == 0 && self.finest(wanted.matchers, wanted.from_ms).is_none();
         let present = is_of_rows.then(|| self.hosts_within(wanted)).flatten();
         let Some(present) = present else { return Ok(None) };
         let meant: HostSet = self.hosts().filter(|host| host.may_be_meant(wanted)).map(|host| host.short).collect();

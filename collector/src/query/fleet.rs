@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mainstay_core::id::HostId;
 use mainstay_fleet::presence::HostSet;
 use mainstay_fleet::rollup::Tier;
-use mainstay_promql::{EvalError, Labels, Source, Take, Wanted};
+use mainstay_promql::{EvalError, Labels, Matcher, Source, Take, Wanted};
 
 use super::Stop;
 use super::choice::Group;
@@ -21,14 +21,15 @@ use super::hosts::{Found, Held, Host, Lane, Pace, check, failed};
 use super::lanes::Lanes;
 use super::question::Question;
 use super::roster::Roster;
-use crate::ages;
+use crate::ages::Rules;
 use crate::clock;
 use crate::hub::Hub;
 use crate::store::piece::Piece;
 use crate::store::presence::Hosts;
 use crate::store::read::Read;
-use crate::store::retention::Retention;
+use crate::store::retention::later;
 use crate::store::schema::Schema;
+use crate::store::series::hour_of;
 use crate::store::view::View;
 use crate::store::{Store, StoreError};
 
@@ -93,7 +94,7 @@ pub struct Fleet<'h> {
     lanes: usize,
     /// For so long they are read where the query is evaluated.
     alone: Duration,
-    retention: Retention,
+    rules: Arc<Rules>,
     now_ms: i64,
     seen: RefCell<Seen>,
 }
@@ -126,8 +127,7 @@ impl<'h> Fleet<'h> {
             stop,
             lanes: LANES,
             alone: ALONE,
-            // What every host has: a coarser tier is taken where only some have a finer one.
-            retention: ages::of(hub).shortest(),
+            rules: Arc::new(Rules::of(&hub.settings())),
             now_ms: clock::wall_ms(),
             seen: RefCell::default(),
         }
@@ -142,11 +142,11 @@ impl<'h> Fleet<'h> {
 
     /// The same as a fleet of each host alone, with the number by which the store knows it.
     pub fn each(self) -> impl Iterator<Item = (u32, Self)> {
-        let Self { view, hosts, roster, store, stop, lanes, alone, retention, now_ms, .. } = self;
+        let Self { view, hosts, roster, store, stop, lanes, alone, rules, now_ms, .. } = self;
         hosts.into_iter().map(move |host| {
             let (short, hosts, seen) = (host.short, vec![host], RefCell::default());
-            let (view, roster) = (view.clone(), roster.clone());
-            (short, Self { view, hosts, roster, store, stop, lanes, alone, retention, now_ms, seen })
+            let (view, roster, rules) = (view.clone(), roster.clone(), rules.clone());
+            (short, Self { view, hosts, roster, store, stop, lanes, alone, rules, now_ms, seen })
         })
     }
 
@@ -182,7 +182,7 @@ impl<'h> Fleet<'h> {
         let is_read = |host: &Host| choice.as_ref().is_none_or(|choice| choice.unread.contains(host.short));
         let mut read: BTreeMap<Vec<usize>, HostSet> = BTreeMap::new();
         let mut reader = self.view.reader();
-        let tier = self.finest(wanted.from_ms);
+        let tier = self.finest(wanted.matchers, wanted.from_ms);
         for host in self.hosts.iter().filter(|host| is_read(host) && host.may_be_meant(wanted)) {
             self.check()?;
             let holds = question.holds(host);
@@ -239,8 +239,20 @@ impl<'h> Fleet<'h> {
         Ok(())
     }
 
-    pub(super) fn finest(&self, from_ms: i64) -> Option<Tier> {
-        self.view.finest(from_ms, &self.retention, self.now_ms)
+    /// The finest that all hosts have that a question is about: a coarser one is taken where only some have a finer one.
+    pub(super) fn finest(&self, matchers: &[Matcher], from_ms: i64) -> Option<Tier> {
+        let (view, now_ms) = (&self.view, self.now_ms);
+        let every = view.first_hours_of_every(&self.rules.shortest(), now_ms);
+        let alike = self.rules.of_all().map(|ages| ages.first_hours(now_ms));
+        // Mostly hosts are alike, or what is asked for is so young that every host has all of it.
+        let kept = if alike == Some(every) || hour_of(from_ms.max(0)) >= every[0] {
+            every
+        } else {
+            let asked = self.hosts.iter().filter(|host| host.is_asked_for(matchers, from_ms));
+            let of = |host: &Host| view.first_hours(host.short, self.rules.of_host(&host.labels), now_ms);
+            asked.map(of).reduce(later).unwrap_or(every)
+        };
+        view.finest(from_ms, kept, now_ms)
     }
 
     fn check(&self) -> Result<(), EvalError> {
@@ -317,7 +329,7 @@ impl Source for Fleet<'_> {
         )
     }
 
-    fn resolution_ms(&self, from_ms: i64) -> i64 {
-        self.finest(from_ms).map_or(0, Tier::ms)
+    fn resolution_ms(&self, matchers: &[Matcher], from_ms: i64) -> i64 {
+        self.finest(matchers, from_ms).map_or(0, Tier::ms)
     }
 }

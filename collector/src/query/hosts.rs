@@ -78,9 +78,22 @@ impl Host {
 
     /// Whether it may have any of the series at all: decided without reading a block.
     pub(super) fn may_be_meant(&self, wanted: &Wanted<'_>) -> bool {
-        let is_over = self.ended_ms.is_some_and(|ended| ended < wanted.from_ms);
         let holds = |matcher: &Matcher| !self.decides(&matcher.label) || matcher.holds(self.label(&matcher.label));
-        !is_over && wanted.matchers.iter().all(holds)
+        !self.is_over(wanted.from_ms) && wanted.matchers.iter().all(holds)
+    }
+
+    /// Whether a question from a moment on is about it, by the labels that it has. A series of it may have another value of
+    /// its own: such a one does not say how fine the answer is.
+    pub(super) fn is_asked_for(&self, matchers: &[Matcher], from_ms: i64) -> bool {
+        let holds = |matcher: &Matcher| match self.label(&matcher.label) {
+            "" if !self.decides(&matcher.label) => true,
+            value => matcher.holds(value),
+        };
+        !self.is_over(from_ms) && matchers.iter().all(holds)
+    }
+
+    fn is_over(&self, from_ms: i64) -> bool {
+        self.ended_ms.is_some_and(|ended| ended < from_ms)
     }
 
     pub(super) fn label(&self, name: &str) -> &str {

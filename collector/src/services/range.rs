@@ -22,8 +22,11 @@ use crate::clock;
 use crate::hub::{HostState, Hub};
 use crate::remote::sources::Source;
 use crate::store::read::Reader;
+use crate::store::retention::later;
 use crate::store::series::which;
+use crate::store::thin::Ages;
 use crate::store::values::HostRow;
+use crate::store::view::View;
 
 /// Most points of one answer.
 const POINTS_MAX: usize = 1_000_000;
@@ -162,7 +165,7 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
     let mut points = 0;
     let view = hub.store.view();
     let mut reader = view.reader();
-    let tier = view.finest(question.from_ms, &ages::of(hub).shortest(), clock::wall_ms());
+    let tier = finest(&view, &hosts, &ages::of(hub), &question);
     // Two machines may have one name, such as one that was installed anew: their ids tell them apart, as in PromQL.
     let mut alike: HashMap<Arc<[Label]>, usize> = HashMap::new();
     for (_, host) in hosts.iter().filter(|(id, _)| !id.is_empty()) {
@@ -181,7 +184,7 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
         }
         // A matcher on the host's own labels decides without reading a block.
         let refused = question.matchers.iter().any(|m| m.label == "host" && !m.holds(host.hostname())) && is_host;
-        if refused || (host.is_revoked() && host.mark.last_seen_ms < question.from_ms) {
+        if refused || is_over(host, &question) {
             continue;
         }
         let (series, share, damaged) = of_host(&mut reader, (host, tier), &labels, &question)?;
@@ -214,6 +217,29 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
     }
     answer.completeness = if covered.is_empty() { 1.0 } else { covered.iter().sum::<f64>() / covered.len() as f64 };
     Ok(answer)
+}
+
+/// The finest that all hosts have that a question is about, by the labels that they have.
+fn finest(view: &View<'_>, hosts: &[(Vec<u8>, HostState)], ages: &Ages, question: &Question<'_>) -> Option<Tier> {
+    let now_ms = clock::wall_ms();
+    let is_asked_for = |host: &HostState| {
+        let labels = host.query_labels();
+        let of = |label: &str| labels.iter().find(|(name, _)| &**name == label).map_or("", |(_, value)| value);
+        let holds = |matcher: &Matcher| match of(&matcher.label) {
+            "" => true,
+            value => matcher.holds(value),
+        };
+        !is_over(host, question) && question.matchers.iter().all(holds)
+    };
+    let asked = hosts.iter().map(|(_, host)| host).filter(|host| is_asked_for(host));
+    let of = |host: &HostState| view.first_hours(host.row.short, ages.of(host.row.short), now_ms);
+    let kept = asked.map(of).reduce(later).unwrap_or_else(|| ages.default.first_hours(now_ms));
+    view.finest(question.from_ms, kept, now_ms)
+}
+
+/// Whether nothing came any more in the range, of one that may not connect.
+fn is_over(host: &HostState, question: &Question<'_>) -> bool {
+    host.is_revoked() && host.mark.last_seen_ms < question.from_ms
 }
 
 fn of_source(source: &Source) -> HostState {

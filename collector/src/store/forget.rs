@@ -140,6 +140,7 @@ impl Store {
         // What a damaged table holds of it was not seen: the next host of this number must not be taken for it.
         self.warm.forget_host(short);
         self.presence.without(short);
+        self.thinned.forget(short);
         Ok(removal.done)
     }
 

@@ -30,6 +30,7 @@ pub mod seal;
 pub mod series;
 mod tend;
 pub mod thin;
+mod thinned;
 pub mod values;
 pub mod view;
 pub mod warm;
@@ -137,6 +138,8 @@ pub struct Store {
     pub warm: Arc<Warm>,
     /// Who had which series when.
     pub presence: Arc<Presence>,
+    /// How far hosts are thinned.
+    thinned: thinned::Thinned,
 }
 
 impl Store {
@@ -159,7 +162,7 @@ impl Store {
         let db = Arc::new(db);
         let started = Writer::start(db.clone(), damages.clone(), (warm.clone(), presence.clone()));
         let (writer, thread) = started.map_err(|error| StoreError::Database(error.to_string()))?;
-        Ok(Self {
+        let store = Self {
             db,
             path: path.to_owned(),
             room: Room::new(path, min_free),
@@ -173,7 +176,10 @@ impl Store {
             beginning: view::Beginning::default(),
             warm,
             presence,
-        })
+            thinned: thinned::Thinned::default(),
+        };
+        store.thinned.restore(&store)?;
+        Ok(store)
     }
 
     /// Where it is.

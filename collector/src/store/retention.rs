@@ -35,6 +35,9 @@ pub const COMMANDS_MAX: usize = 1_000_000;
 /// Most marks of deployments.
 pub const EVENTS_MAX: usize = 50_000;
 
+/// The first hour that there may be of each tier: of every summary, by five minutes, and by hours.
+pub type FirstHours = [u32; 3];
+
 /// How long each kind of data is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -96,6 +99,18 @@ impl Retention {
     pub fn first_hour(&self, tier: Option<Tier>, now_ms: i64) -> u32 {
         hour_of(before(now_ms, self.of(tier)))
     }
+
+    /// The same of each tier: of every summary, by five minutes, and by hours.
+    #[must_use]
+    pub fn first_hours(&self, now_ms: i64) -> FirstHours {
+        [None, Some(Tier::Minutes5), Some(Tier::Hour)].map(|tier| self.first_hour(tier, now_ms))
+    }
+}
+
+/// The later of each tier.
+#[must_use]
+pub fn later(a: FirstHours, b: FirstHours) -> FirstHours {
+    std::array::from_fn(|tier| a[tier].max(b[tier]))
 }
 
 fn before(now_ms: i64, age: Duration) -> i64 {

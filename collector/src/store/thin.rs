@@ -86,9 +86,7 @@ impl Store {
         let mut going = Vec::with_capacity(hosts.len());
         for host in hosts.iter().copied() {
             let to = first_kept(ages.of(host)).min(last.saturating_add(1));
-            // Only those that others outlive are written down.
-            let thinned = if to > begin { self.get::<_, ThinnedRow>(&ThinnedKey::of(tier, host))? } else { None };
-            going.push(Going { host, from: thinned.map_or(begin, |row| row.upto.max(begin)), to });
+            going.push(Going { host, from: self.thinned.stretch(tier, host).max(begin), to });
         }
         going.sort_unstable_by_key(|going| going.host);
         let is_due = |going: &&Going| going.from < going.to;
@@ -100,9 +98,15 @@ impl Store {
             done += 1;
         }
         for Going { host, to, .. } in going.iter().filter(is_due) {
-            batch.put(&ThinnedKey::of(tier, *host), &ThinnedRow { upto: (*to).min(done) });
+            let upto = (*to).min(done);
+            batch.put(&ThinnedKey::of(tier, *host), &ThinnedRow { upto });
+            // Before it is so: a question that comes meanwhile is not to count on what goes.
+            self.thinned.note(tier, *host, upto);
         }
-        self.commit_waiting(batch)?;
+        if let Err(error) = self.commit_waiting(batch) {
+            going.iter().filter(is_due).for_each(|Going { host, from, .. }| self.thinned.note(tier, *host, *from));
+            return Err(error);
+        }
         drop(view);
         if ranges > 0 {
             let (begin, end) = (stretch_key(tier, from), stretch_key(tier, done));
@@ -140,6 +144,10 @@ impl View<'_> {
         let prefix = stretch_key(tier, stretch);
         let mut end = self.snapshot.raw_iterator_cf(family(self.store.db(), Column::Series));
         end.seek_for_prev([prefix.as_slice(), &[u8::MAX; 8]].concat());
+        if end.status().is_err() {
+            // It cannot be seen.
+            return Some(u8::MAX);
+        }
         end.key().and_then(|key| key.strip_prefix(prefix.as_slice())?.first().copied())
     }
 }

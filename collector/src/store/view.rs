@@ -8,7 +8,7 @@ use rocksdb::{DB, SnapshotWithThreadMode};
 
 use super::columns::Column;
 use super::keys::{BlockKey, Key as _, PieceKey, RollupKey};
-use super::retention::Retention;
+use super::retention::{FirstHours, Retention};
 use super::rollup::{HOURS_PER_DAY, number};
 use super::series::hour_of;
 use super::{Store, damage, family, gap};
@@ -84,9 +84,10 @@ fn stretches_of(store: &Store, snapshot: &SnapshotWithThreadMode<'_, DB>, prefix
 }
 
 impl View<'_> {
-    /// The finest that covers a range from a moment on, or all of it that is stored at all; `None` is every summary.
+    /// The finest that covers a range from a moment on, or all of it that is stored at all; `None` is every summary. Of each
+    /// tier what is before its `kept` is not counted on.
     #[must_use]
-    pub fn finest(&self, from_ms: i64, retention: &Retention, now_ms: i64) -> Option<Tier> {
+    pub fn finest(&self, from_ms: i64, kept: FirstHours, now_ms: i64) -> Option<Tier> {
         let [five, hour] = self.rolled.map(|stretches| stretches.map(|(first, _)| first));
         let rows = (self.hours.0 <= self.hours.1).then_some(self.hours.0);
         let hour = hour.map(|day| {
@@ -96,17 +97,26 @@ impl View<'_> {
             let finer = [rows, five].into_iter().flatten().filter(is_within).min();
             finer.map_or(first, |finer| self.beginning(day, now_ms).map_or(finer, |hour| hour.min(finer)))
         });
-        // What is about to be removed is not counted on.
-        let kept = |first: Option<u32>, tier| first.map(|first| first.max(retention.first_hour(tier, now_ms)));
-        let begin = [
-            (None, kept(rows, None)),
-            (Some(Tier::Minutes5), kept(five, Some(Tier::Minutes5))),
-            (Some(Tier::Hour), kept(hour, Some(Tier::Hour))),
-        ];
+        let [rows, five, hour] =
+            [(rows, kept[0]), (five, kept[1]), (hour, kept[2])].map(|(first, kept)| first.map(|first| first.max(kept)));
+        let begin = [(None, rows), (Some(Tier::Minutes5), five), (Some(Tier::Hour), hour)];
         let earliest = begin.iter().filter_map(|(_, begin)| *begin).min();
         let asked = earliest.map(|earliest| earliest.max(hour_of(from_ms.max(0))));
         let covers = |(_, begin): &&(Option<Tier>, Option<u32>)| begin.is_some_and(|begin| Some(begin) <= asked);
         begin.iter().find(covers).and_then(|(tier, _)| *tier)
+    }
+
+    /// The first hours that a host has of what is kept for so long: what was removed while it was kept for a shorter time
+    /// does not come back.
+    #[must_use]
+    pub fn first_hours(&self, host: u32, retention: &Retention, now_ms: i64) -> FirstHours {
+        self.store.thinned.of(host, retention.first_hours(now_ms))
+    }
+
+    /// The first hours that every host has if each is kept for so long at least.
+    #[must_use]
+    pub fn first_hours_of_every(&self, retention: &Retention, now_ms: i64) -> FirstHours {
+        self.store.thinned.of_every(retention.first_hours(now_ms))
     }
 
     /// The first hour that any host has of a day that is kept in hours.

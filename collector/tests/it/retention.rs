@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use mainstay_collector::ages::Override;
 use mainstay_collector::clock::wall_ms;
+use mainstay_collector::config::Settings;
 use mainstay_collector::store::Batch;
 use mainstay_collector::store::keys::{
     ChangeByTimeKey, ChangeKey, CommandKey, DecisionKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey,
@@ -164,5 +166,95 @@ async fn incidents_that_are_over_and_commands_go_with_their_age_and_open_inciden
     let all = CommandKey::all();
     let commands: Vec<u64> = store.scan::<CommandKey>(&all, &all).map(|item| item.unwrap().0.id).collect();
     assert_eq!(commands, [2]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_gets_the_finest_that_the_hosts_have_that_it_is_about() {
+    let hours = |n: u64| Duration::from_secs(n * 3_600);
+    let default = Retention { series: hours(1), ..Retention::default() };
+    let databases = Override {
+        name: "databases".to_owned(),
+        hosts: "{role=\"db\"}".to_owned(),
+        series: Some(hours(100)),
+        series_5m: None,
+        series_1h: None,
+    };
+    let mut world = World::start_with(|settings| {
+        (settings.retention, settings.overrides) = (default, vec![databases]);
+    })
+    .await;
+    let now = wall_ms();
+    let mut numbers = Vec::new();
+    for (name, role) in [("web-1", "web"), ("db-1", "db")] {
+        let papers = world.enrol(name).await;
+        let mut hello = hello(name);
+        let labels = vec![v1::Label { name: "role".to_owned(), value: role.to_owned() }];
+        hello.facts = hello.facts.map(|facts| v1::HostFacts { labels, ..facts });
+        let (mut agent, _) = Agent::open(&world.address(), &papers, hello).await;
+        let of = |n: i64| item(n.unsigned_abs() + 1, v1::item::Of::Summary(summary(n, now - (36 - n) * 600_000)));
+        // The second push seals what the first has brought.
+        for items in [(0..36).map(of).collect(), vec![of(36)]] {
+            agent.say(Say::Push(v1::Push { epoch: EPOCH, define: definitions(), items, ..Default::default() })).await;
+            assert!(matches!(agent.hear().await, Some(v1::collector_message::Of::Ack(_))));
+        }
+        let hub = &world.collector.as_ref().unwrap().hub;
+        let short = hub.state().hosts[&HostId(papers.host_id)].row.short;
+        for hour in (now / 3_600_000 - 7)..(now / 3_600_000) {
+            let mut batch = Batch::default();
+            hub.store.join_hour(&mut batch, short, u32::try_from(hour).unwrap()).unwrap();
+            hub.store.commit(batch).await.unwrap();
+        }
+        numbers.push(short);
+    }
+    let ops = world.operator("ops", "viewer").await;
+    let ask = async |world: &World, promql: &str, matchers: &[(&str, &str)]| {
+        let matcher = |(label, value): &(&str, &str)| v1::Matcher {
+            label: (*label).to_owned(),
+            op: "=".to_owned(),
+            value: (*value).to_owned(),
+        };
+        let request = v1::QueryRangeRequest {
+            from_ms: now - 4 * 3_600_000,
+            to_ms: now,
+            step_ms: 600_000,
+            promql: promql.to_owned(),
+            name: if promql.is_empty() { "node_load1" } else { "" }.to_owned(),
+            matchers: matchers.iter().map(matcher).collect(),
+            ..Default::default()
+        };
+        let answer = world.queries(&ops).await.query_range(request).await.unwrap().into_inner();
+        assert!(!answer.series.is_empty() && answer.completeness > 0.99, "{promql} {matchers:?}: {answer:?}");
+        answer.resolution
+    };
+    let all = async |world: &World| {
+        let mut found = Vec::new();
+        for promql in [
+            "node_load1{role=\"db\"}",
+            "max_over_time(node_load1{host=\"db-1\"}[20m])",
+            "node_load1{host=\"web-1\"}",
+            "max_over_time(node_load1{role=~\"w.*\"}[20m])",
+            "node_load1",
+        ] {
+            found.push(ask(world, promql, &[]).await);
+        }
+        for matchers in [&[("host", "db-1")][..], &[("role", "web")], &[]] {
+            found.push(ask(world, "", matchers).await);
+        }
+        found
+    };
+    let expected = ["raw", "raw", "5m", "5m", "5m", "raw", "5m", "5m"];
+    assert_eq!(all(&world).await, expected, "what is about to go is not counted on");
+    let hub = world.collector.as_ref().unwrap().hub.clone();
+    let ages = mainstay_collector::ages::of(&hub);
+    assert!(tokio::task::block_in_place(|| hub.store.thin(&numbers, &ages, wall_ms())).unwrap() > 0);
+    assert_eq!(all(&world).await, expected);
+    // What is gone does not come back with a longer age.
+    let longer = Settings { retention: Retention::default(), ..Settings::for_tests(world.folder.path()) };
+    world.collector.as_ref().unwrap().reload(longer).unwrap();
+    assert_eq!(all(&world).await, expected);
+    drop(hub);
+    world.restart().await;
+    assert_eq!(all(&world).await, expected, "nor after a start");
     world.stop().await;
 }

@@ -16,7 +16,7 @@ impl Evaluation<'_> {
         out: Out<'_>,
     ) -> Result<(), EvalError> {
         let moments = self.reference(selector.shift, grid);
-        let resolution_ms = self.source.resolution_ms(moments.at(0) - LOOKBACK_MS + 1);
+        let resolution_ms = self.source.resolution_ms(&selector.matchers, moments.at(0) - LOOKBACK_MS + 1);
         let lookback_ms = LOOKBACK_MS.max(2 * resolution_ms);
         let wanted = Wanted {
             matchers: &selector.matchers,

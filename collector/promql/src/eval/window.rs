@@ -55,7 +55,7 @@ impl Evaluation<'_> {
             return Reach { asked_ms, range_ms: asked_ms, resolution_ms: 0 };
         };
         let from = self.reference(selector.shift, grid).at(0) - asked_ms + 1;
-        let resolution_ms = self.source.resolution_ms(from);
+        let resolution_ms = self.source.resolution_ms(&selector.matchers, from);
         let least_ms = match needs {
             Needs::One => resolution_ms,
             Needs::Two => resolution_ms * 5 / 2,

@@ -242,7 +242,9 @@ async fn the_finest_that_covers_a_range_is_taken() {
     let now = WALL + 100 * HOUR_MS;
     let hours = |n: u64| Duration::from_secs(n * 3_600);
     let keep = |series, five| Retention { series: hours(series), series_5m: hours(five), ..Retention::default() };
-    let finest = |hour: i64, retention: &Retention| world.store.view().finest(WALL + hour * HOUR_MS, retention, now);
+    let finest = |hour: i64, retention: &Retention| {
+        world.store.view().finest(WALL + hour * HOUR_MS, retention.first_hours(now), now)
+    };
     let long = keep(1_000, 1_000);
     assert_eq!(finest(0, &long), None, "there is nothing");
     for hour in 2..100 {
@@ -282,7 +284,7 @@ async fn on_the_day_on_which_all_begins_finer_tiers_hide_nothing_of_coarser_ones
     }
     // Four hours after the beginning, on the same day.
     let retention = Retention { series: hours(20), series_5m: hours(94), ..Retention::default() };
-    let finest = |hour: i64| world.store.view().finest(WALL + hour * HOUR_MS, &retention, now);
+    let finest = |hour: i64| world.store.view().finest(WALL + hour * HOUR_MS, retention.first_hours(now), now);
     let expected = [Some(Tier::Hour), Some(Tier::Hour), Some(Tier::Hour), Some(Tier::Minutes5), None];
     assert_eq!([-9_000, 2, 5, 6, 85].map(finest), expected, "what will go is not counted on");
     world.store.retain(&[], retention, now).await.unwrap();
