@@ -153,6 +153,7 @@ fn status_says_what_is_damaged_what_to_do_and_what_goes_on() {
             "backup     2h ago, /mnt/backups/20270115T060000.000Z",
             "verified   60m ago, /mnt/backups/20270115T060000.000Z: 1 thing is wrong",
             "           /mnt/backups/x/000012.sst: its hash is another; take an older one",
+            "scrubbed   25h ago, 3.0 GiB in 12m: 1 table was damaged",
             "going on   deleting web-9 (0909), for 30s, 12000 entries so far",
         ],
         "{text}"
@@ -160,4 +161,8 @@ fn status_says_what_is_damaged_what_to_do_and_what_goes_on() {
     let document: Value = serde_json::from_str(&stdout(&seat.mainstay(&["-o", "json", "status"]))).unwrap();
     assert_eq!(document["damaged"][0]["lost"][0]["hosts_more"], 3, "{document}");
     assert_eq!(document["backup"]["problems"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&document["scrub"]["took_ms"], &document["scrub"]["damaged"]),
+        (&Value::from(720_000), &Value::from(1))
+    );
 }

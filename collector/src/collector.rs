@@ -23,7 +23,7 @@ use crate::listen::{Tls, serve_admin, serve_tls};
 use crate::notify;
 use crate::remote::send;
 use crate::store::{Store, StoreError};
-use crate::{ages, services, survey, web};
+use crate::{ages, scrub, services, survey, web};
 
 /// How often old data is removed.
 const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
@@ -151,6 +151,7 @@ impl Collector {
             tokio::spawn(watch_silence(hub.clone())),
             tokio::spawn(retain(hub.clone())),
             tokio::spawn(survey::watch(hub.clone())),
+            tokio::spawn(scrub::watch(hub.clone())),
             tokio::spawn(join_hours(hub.clone())),
             tokio::spawn(tend(hub.clone())),
             tokio::spawn(renew_certificate(hub.clone(), tls.clone())),

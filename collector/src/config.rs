@@ -48,6 +48,8 @@ pub struct Settings {
     pub retention: Retention,
     /// How long series of some hosts are kept.
     pub overrides: Vec<Override>,
+    /// How often the store is read through for damage (default 7 days; at least an hour).
+    pub scrub_every: Duration,
     /// A host quiet for longer is silent (default 45 s; at least 20 s).
     pub silent_after: Duration,
     /// Most sessions at once (default 20,000).
@@ -94,6 +96,7 @@ impl Settings {
             min_free: 0,
             retention: Retention::default(),
             overrides: Vec::new(),
+            scrub_every: SCRUB_EVERY,
             silent_after: Duration::from_secs(45),
             sessions_max: 1_000,
             series_per_host: 10_000,
@@ -159,6 +162,8 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
     let silent_after = table.opt_duration("silent_after");
     let silent_after =
         table.within("silent_after", silent_after, Duration::from_secs(20)..=Duration::from_secs(86_400));
+    let scrub_every = table.opt_duration("scrub_every");
+    let scrub_every = table.within("scrub_every", scrub_every, HOUR..=HOUR * 24 * 3_660);
     let sessions_max = table.opt_u64("sessions_max");
     let sessions_max = table.within("sessions_max", sessions_max, 1..=1_000_000);
     let sessions_per_second = table.opt_u64("sessions_per_second");
@@ -194,6 +199,7 @@ fn read(document: &Document) -> Result<Settings, Vec<Problem>> {
         deploy_token,
         write_token,
         remote_write,
+        scrub_every: scrub_every.map_or(SCRUB_EVERY, |s| s.value),
         silent_after: silent_after.map_or(Duration::from_secs(45), |s| s.value),
         sessions_max: sessions_max.map_or(20_000, |n| n.value).try_into().unwrap_or(usize::MAX),
         sessions_per_second: sessions_per_second.map_or(400, |n| n.value).try_into().unwrap_or(u32::MAX),
@@ -217,12 +223,14 @@ fn token(table: &mut TableReader<'_>, key: &str) -> Option<[u8; 32]> {
 }
 
 const MIB: u64 = 1024 * 1024;
+const HOUR: Duration = Duration::from_secs(3_600);
+/// Once a week.
+const SCRUB_EVERY: Duration = Duration::from_secs(7 * 86_400);
 
 /// An age: from an hour to ten years.
 fn age(table: &mut TableReader<'_>, key: &str) -> Option<Duration> {
-    let hour = Duration::from_secs(3_600);
     let value = table.opt_duration(key);
-    table.within(key, value, hour..=hour * 24 * 3_660).map(|age| age.value)
+    table.within(key, value, HOUR..=HOUR * 24 * 3_660).map(|age| age.value)
 }
 
 fn retention(mut table: TableReader<'_>) -> (Retention, Vec<Override>) {
@@ -293,6 +301,9 @@ mod tests {
         let named = parse("names = [\"c.example\"]").unwrap();
         assert_eq!(named.address.as_deref(), Some("c.example:7443"));
         assert_eq!(settings.retention, Retention::default());
+        assert_eq!(settings.scrub_every, Duration::from_secs(604_800));
+        assert_eq!(parse("scrub_every = \"1d\"").unwrap().scrub_every, Duration::from_secs(86_400));
+        assert!(parse("scrub_every = \"1m\"").unwrap_err()[0].contains("`scrub_every` must be from"));
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::notify::Notice;
 use crate::query::roster::Rosters;
 use crate::remote::send::AllCounts;
 use crate::remote::sources::Sources;
+use crate::scrub::Scrubs;
 use crate::services::ask::Asked;
 use crate::store::keys::{CounterKey, FindingKey, HostKey, LeaseKey, MarkKey, PolicyKey};
 use crate::store::values::{HostRow, MarkRow, PolicyRow, RestoredRow};
@@ -185,6 +186,8 @@ pub struct Hub {
     pub sources: Sources,
     /// What is known of backups.
     pub backups: Book,
+    /// When the store was read through for damage.
+    pub scrubs: Scrubs,
     /// What goes on in the background.
     pub jobs: Jobs,
     /// Held while a backup is made or read.
@@ -250,6 +253,7 @@ impl Hub {
         };
         let sources = Sources::restored(&store)?;
         let backups = Book::restored(&store, &settings.backups)?;
+        let scrubs = Scrubs::restored(&store)?;
         let hub = Self {
             store,
             authority,
@@ -262,6 +266,7 @@ impl Hub {
             remote_counts: AllCounts::default(),
             sources,
             backups,
+            scrubs,
             jobs: Jobs::default(),
             backing_up: Arc::default(),
             restored,

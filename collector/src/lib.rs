@@ -28,6 +28,7 @@ pub mod remote;
 pub mod repair;
 pub mod restore;
 pub mod run;
+pub mod scrub;
 pub mod services;
 pub mod store;
 pub mod supervise;

@@ -116,6 +116,16 @@ fn answer(hub: &Hub, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
+/// When the store was read through; nothing is said if it never was.
+fn scrub(hub: &Hub, out: &mut String) {
+    let ended_ms = hub.scrubs.known().ended_ms;
+    if ended_ms > 0 {
+        let age_ms = clock::wall_ms().saturating_sub(ended_ms).max(0).unsigned_abs();
+        let help = "Since the store was read through for damage.";
+        gauge(out, "mainstay_collector_scrub_age_seconds", help, age_ms / 1_000);
+    }
+}
+
 /// What is known of backups; nothing is said of what is not known.
 fn backups(hub: &Hub, out: &mut String) {
     let known = hub.backups.known();
@@ -182,6 +192,7 @@ fn metrics(hub: &Hub) -> String {
     let hours = hub.store.presence.hours() as u64;
     gauge(&mut out, "mainstay_collector_presence_hours", "Hours of which it is known who had which series.", hours);
     backups(hub, &mut out);
+    scrub(hub, &mut out);
     let (hosts, over, connected, findings, incidents, dropped) = {
         let state = hub.state();
         let over = state.hosts.values().filter(|h| h.series.dropped > 0).count();

@@ -1,6 +1,8 @@
 //! `mainstay status`: how the collector itself is.
 
-use mainstay_proto::v1::{BackupState, CollectorStatusRequest, CollectorStatusResponse, DamagedTable, LostStretch};
+use mainstay_proto::v1::{
+    BackupState, CollectorStatusRequest, CollectorStatusResponse, DamagedTable, LostStretch, ScrubState,
+};
 use serde::Serialize;
 
 use crate::connect;
@@ -22,6 +24,7 @@ struct Doc {
     min_free_bytes: u64,
     damaged: Vec<DamagedDoc>,
     backup: BackupDoc,
+    scrub: ScrubDoc,
     going_on: Vec<JobDoc>,
 }
 
@@ -50,6 +53,14 @@ struct BackupDoc {
     verified_at: Option<String>,
     verified: String,
     problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ScrubDoc {
+    ended: Option<String>,
+    took_ms: u64,
+    bytes: u64,
+    damaged: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,11 +132,25 @@ fn lines(answer: &CollectorStatusResponse, backup: &BackupState) -> Vec<(&'stati
         lines.push(("verified", format!("{} ago, {}: {found}", ago(backup.verified_ms), backup.verified)));
         lines.extend(backup.problems.iter().map(|problem| ("", problem.clone())));
     }
+    lines.push(("scrubbed", scrub_words(&answer.scrub.unwrap_or_default(), answer.now_ms)));
     for job in &answer.jobs {
         let done = if job.done > 0 { format!(", {} entries so far", job.done) } else { String::new() };
         lines.push(("going on", format!("{}, for {}{done}", job.what, ago(job.since_ms))));
     }
     lines
+}
+
+fn scrub_words(scrub: &ScrubState, now_ms: i64) -> String {
+    if scrub.ended_ms == 0 {
+        return "the store was not read through for damage yet".to_owned();
+    }
+    let found = match scrub.damaged {
+        0 => "nothing was damaged".to_owned(),
+        1 => output::paint("31", "1 table was damaged"),
+        tables => output::paint("31", &format!("{tables} tables were damaged")),
+    };
+    let (ago, took) = (words::ago(scrub.ended_ms, now_ms), words::short(scrub.took_ms));
+    format!("{ago} ago, {} in {took}: {found}", words::bytes(scrub.bytes))
 }
 
 fn lost_lines(damaged: &DamagedTable) -> Vec<String> {
@@ -170,6 +195,7 @@ fn document(answer: &CollectorStatusResponse, backup: &BackupState) -> Doc {
         is_searched: damaged.is_searched,
         lost: damaged.lost.iter().map(lost).collect(),
     };
+    let scrub = answer.scrub.unwrap_or_default();
     Doc {
         version: answer.version.clone(),
         started: view::moment(answer.started_ms),
@@ -185,6 +211,12 @@ fn document(answer: &CollectorStatusResponse, backup: &BackupState) -> Doc {
             verified_at: view::moment(backup.verified_ms),
             verified: backup.verified.clone(),
             problems: backup.problems.clone(),
+        },
+        scrub: ScrubDoc {
+            ended: view::moment(scrub.ended_ms),
+            took_ms: scrub.took_ms,
+            bytes: scrub.bytes,
+            damaged: scrub.damaged,
         },
         going_on: answer
             .jobs

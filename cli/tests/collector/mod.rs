@@ -359,5 +359,6 @@ fn status() -> v1::CollectorStatusResponse {
         damaged: vec![damaged],
         backup: Some(backup),
         jobs: vec![job],
+        scrub: Some(v1::ScrubState { ended_ms: at_ms(-90_000), took_ms: 720_000, bytes: 3 << 30, damaged: 1 }),
     }
 }

@@ -15,7 +15,7 @@ pub fn status(hub: &Hub) -> v1::CollectorStatusResponse {
         let state = hub.state();
         (state.hosts.len(), state.hosts.values().filter(|host| host.live.is_some()).count())
     };
-    let backup = hub.backups.known();
+    let (backup, scrub) = (hub.backups.known(), hub.scrubs.known());
     let job = |job: crate::jobs::Job| v1::JobView {
         what: job.what,
         since_ms: job.since_ms,
@@ -39,5 +39,11 @@ pub fn status(hub: &Hub) -> v1::CollectorStatusResponse {
             problems: backup.problems,
         }),
         jobs: hub.jobs.all().into_iter().map(job).collect(),
+        scrub: Some(v1::ScrubState {
+            ended_ms: scrub.ended_ms,
+            took_ms: scrub.took_ms,
+            bytes: scrub.ended_bytes,
+            damaged: scrub.damaged,
+        }),
     }
 }

@@ -26,6 +26,7 @@ pub mod rollup;
 pub mod room;
 mod scan;
 pub mod schema;
+pub mod scrub;
 pub mod seal;
 pub mod series;
 mod tend;

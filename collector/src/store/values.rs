@@ -371,3 +371,35 @@ pub struct BackupRow {
     #[prost(string, repeated, tag = "5")]
     pub problems: Vec<String>,
 }
+
+/// How far the store is read through for damage, and when it was last.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ScrubRow {
+    /// When it had been read through last; 0 is never.
+    #[prost(sint64, tag = "1")]
+    pub ended_ms: i64,
+    /// How long that took.
+    #[prost(uint64, tag = "2")]
+    pub took_ms: u64,
+    /// What was read.
+    #[prost(uint64, tag = "3")]
+    pub ended_bytes: u64,
+    /// Tables that were damaged then.
+    #[prost(uint32, tag = "4")]
+    pub damaged: u32,
+    /// When it was begun, where it goes on; 0 where it does not.
+    #[prost(sint64, tag = "5")]
+    pub began_ms: i64,
+    /// Where it goes on: the column's name, and the first key that was not read.
+    #[prost(string, tag = "6")]
+    pub column: String,
+    /// The key.
+    #[prost(bytes = "vec", tag = "7")]
+    pub at: Vec<u8>,
+    /// Bytes that were read so far.
+    #[prost(uint64, tag = "8")]
+    pub bytes: u64,
+    /// Entries that were read so far.
+    #[prost(uint64, tag = "9")]
+    pub entries: u64,
+}

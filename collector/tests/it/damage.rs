@@ -7,6 +7,10 @@ use mainstay_collector::clock::wall_ms;
 use mainstay_collector::collector::{Collector, StartError};
 use mainstay_collector::config::Settings;
 use mainstay_collector::repair::repair;
+use mainstay_collector::scrub;
+use mainstay_collector::store::Batch;
+use mainstay_collector::store::keys::ScrubKey;
+use mainstay_collector::store::values::ScrubRow;
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Of as Say;
 use mainstay_proto::v1::collector_message::Of as Hear;
@@ -169,4 +173,38 @@ async fn a_collector_that_cannot_start_names_the_file_and_what_to_do() {
             world.stop().await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_is_read_through_and_it_is_known_when_and_what_came_of_it() {
+    let (mut world, _) = lived().await;
+    let hub = world.collector.as_ref().unwrap().hub.clone();
+    assert_eq!(status(&world).await.scrub.unwrap().ended_ms, 0);
+    assert!(!get(&world, "/metrics").await.contains("mainstay_collector_scrub_age_seconds "));
+    scrub::through(&hub).await.unwrap();
+    let good = status(&world).await;
+    assert!(good.jobs.is_empty() && good.damaged.is_empty(), "{good:?}");
+    let good = good.scrub.unwrap();
+    assert!(good.ended_ms > wall_ms() - 60_000 && good.bytes > 10_000 && good.damaged == 0, "{good:?}");
+    assert!(get(&world, "/metrics").await.contains("mainstay_collector_scrub_age_seconds "));
+    // One that was broken off near the end goes on there.
+    let mut batch = Batch::default();
+    let broken =
+        ScrubRow { began_ms: 5, column: "incidents".to_owned(), at: vec![0xff], bytes: 7, ..hub.scrubs.known() };
+    batch.put(&ScrubKey { number: 0 }, &broken);
+    hub.store.commit(batch).await.unwrap();
+    drop(hub);
+    world.collector.take().unwrap().stop().await;
+    tables(&world, "series").iter().for_each(|table| flip(table, 100));
+    start(&mut world).await;
+    assert_eq!(status(&world).await.scrub, Some(good), "it is known after a start");
+    let hub = world.collector.as_ref().unwrap().hub.clone();
+    scrub::through(&hub).await.unwrap();
+    assert_eq!(status(&world).await.scrub.unwrap().bytes, 7);
+    scrub::through(&hub).await.unwrap();
+    let bad = status(&world).await;
+    assert!(bad.scrub.unwrap().damaged > 0 && bad.damaged.iter().all(|one| one.column == "series"), "{bad:?}");
+    assert_eq!(bad.scrub.unwrap().damaged as usize, bad.damaged.len());
+    drop(hub);
+    world.stop().await;
 }

@@ -31,6 +31,7 @@ mod remote;
 mod restored;
 mod rollup;
 mod schema;
+mod scrub;
 mod thinned;
 mod token;
 
@@ -57,6 +58,7 @@ pub use remote::RemoteKey;
 pub use restored::RestoredKey;
 pub use rollup::RollupKey;
 pub use schema::SchemaKey;
+pub use scrub::ScrubKey;
 pub use thinned::ThinnedKey;
 pub use token::TokenKey;
 

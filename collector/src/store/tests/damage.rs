@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
+use rocksdb::IteratorMode;
+
 use super::super::damage::{FILE, Lost};
 use super::super::lost::{Whose, told};
+use super::super::scrub::{Place, Scrubbed};
 use super::*;
 
 pub(super) const HOSTS: u32 = 40;
@@ -155,6 +158,38 @@ async fn a_compaction_that_meets_damage_stops_the_store_once_and_not_after_each_
     assert!(!world.store.path().join(FILE).exists());
     world.store.give_back();
     world.put(3, &rows).await;
+}
+
+#[tokio::test]
+async fn reading_it_through_finds_what_nobody_has_asked_for() {
+    let through = |store: &Store, step: u64| {
+        let (mut place, mut all, mut steps) = (Some(Place::first()), Scrubbed::default(), 0);
+        while let Some(from) = place {
+            let (read, next) = store.scrub(from, step).unwrap();
+            assert!(read.bytes < step + (64 << 10), "{read:?}");
+            (all.entries, all.bytes, place) = (all.entries + read.entries, all.bytes + read.bytes, next);
+            steps += 1;
+        }
+        (all, steps)
+    };
+    let (world, _) = World::with_hours().await;
+    let file = table(&world.store, Column::Series);
+    let (whole, steps) = through(&world.store, 100_000);
+    let of =
+        |column: Column| world.store.db().iterator_cf(family(world.store.db(), column), IteratorMode::Start).count();
+    assert_eq!(whole.entries, Column::ALL.into_iter().map(of).sum::<usize>() as u64, "all of it, and nothing twice");
+    assert!(steps > 10, "{steps} steps");
+    assert_eq!(through(&world.store, u64::MAX >> 1), (whole, 1));
+    assert_eq!(world.store.damages().all(), []);
+
+    let world = world.reopened(|| flip(&file, |length| length / 2));
+    assert_eq!(world.store.damages().all(), [], "nobody has read it");
+    let (left, _) = through(&world.store, 100_000);
+    let found = world.store.damages().all();
+    let [damage] = &found[..] else { panic!("{found:?}") };
+    assert!(damage.column == Column::Series && file.ends_with(&damage.table), "{damage:?}");
+    assert!(left.bytes < whole.bytes && left.bytes > whole.bytes / 4 * 3, "{left:?} of {whole:?}");
+    assert_eq!(through(&world.store, u64::MAX >> 1), (left, 1), "and passes it");
 }
 
 #[tokio::test]
