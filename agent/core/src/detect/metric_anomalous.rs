@@ -5,6 +5,8 @@
 //! its confidence low on purpose: that something is unusual says that somebody should look, never
 //! that something should be done. Policies must not act on it alone.
 
+mod room;
+
 use std::time::Duration;
 
 use super::clock::{Millis, millis};
@@ -25,9 +27,6 @@ pub(crate) const METRICS_MAX: usize = 512;
 
 /// How long a step of the model is.
 const STEP: Duration = Duration::from_secs(10);
-
-/// A metric that has not been seen for this long is forgotten: a unit that is no more.
-const FORGET_STEPS: u32 = 7 * 8_640;
 
 /// Metrics named in the evidence.
 const NAMED: usize = 3;
@@ -56,6 +55,8 @@ pub(crate) struct MetricAnomalous {
     model: HostModel,
     step_began: Option<Millis>,
     dropped: u64,
+    /// Whether a reading was left out in the step in hand.
+    is_crowded: bool,
     verdict: Verdict,
     /// Whether samples leave out what is learned.
     is_partial: bool,
@@ -69,6 +70,7 @@ impl Default for MetricAnomalous {
             model: HostModel::default(),
             step_began: None,
             dropped: 0,
+            is_crowded: false,
             verdict: Verdict::Between,
             is_partial: false,
         }
@@ -118,11 +120,11 @@ impl MetricAnomalous {
     }
 
     fn add(&mut self, signals: &Signals<'_>, wall_ms: i64) {
-        let Self { table, cells, model, dropped, .. } = self;
+        let Self { table, cells, model, dropped, is_crowded, .. } = self;
         table.rewind();
         metrics(signals, &mut |name, labels, subject, value| {
             let Some(slot) = table.slot(name, labels, subject) else {
-                *dropped += 1;
+                (*dropped, *is_crowded) = (*dropped + 1, true);
                 return;
             };
             if slot >= cells.len() {
@@ -149,9 +151,19 @@ impl MetricAnomalous {
             cell.unseen_steps = if cell.count > 0 { 0 } else { cell.unseen_steps.saturating_add(1) };
             (cell.sum, cell.count) = (0.0, 0);
         }
-        // What is frozen is not forgotten either.
-        if settings.learning == Learning::On && self.cells.iter().any(|cell| cell.unseen_steps >= FORGET_STEPS) {
-            let keep: Vec<_> = self.cells.iter().map(|cell| cell.unseen_steps < FORGET_STEPS).collect();
+        self.make_room(settings);
+    }
+
+    /// Forgets metrics that are gone.
+    fn make_room(&mut self, settings: &Settings) {
+        let is_crowded = std::mem::take(&mut self.is_crowded);
+        let table = room::Table { is_crowded, is_frozen: settings.learning == Learning::Frozen };
+        let known = self.cells.iter().enumerate().map(|(slot, cell)| room::Known {
+            unseen_steps: cell.unseen_steps,
+            seen_seconds: self.model.seen_seconds(slot),
+            is_warm: self.model.is_warm(slot),
+        });
+        if let Some(keep) = room::kept(known, table) {
             self.retain(&keep);
         }
     }
@@ -417,7 +429,8 @@ mod tests {
     use super::*;
     use crate::detect::{Change, Detectors, FindingEvent};
     use crate::id::IdSource;
-    use crate::sample::{CpuTimes, Disk, Sample};
+    use crate::sample::{Cgroup, CpuTimes, Disk, Sample, Unit};
+    use crate::subject::UnitName;
     use crate::time::Now;
 
     /// A host with a noisy CPU and disk, shown every five seconds; `disturb` changes the busy
@@ -592,6 +605,55 @@ mod tests {
         let seen = feed(&mut detectors, from + 7_200..from + 14_400, |_, _, _| {});
         let changes: Vec<_> = seen.iter().map(|(_, event)| event.change).collect();
         assert!(changes.ends_with(&[Change::Cleared]) && !changes.contains(&Change::Opened), "{changes:?}");
+    }
+
+    /// A host with twenty units that stay, and from `from` until `until` with three more every five seconds that nobody sees
+    /// again; `late.service` comes a quarter of an hour later and stays.
+    fn churn(detectors: &mut Detectors, seconds: std::ops::Range<u64>, from: u64, until: u64) {
+        for second in seconds.step_by(5) {
+            let named = |name: String| -> UnitName { name.parse().unwrap() };
+            let mut names: Vec<_> = (0..20).map(|n| named(format!("stays-{n}.service"))).collect();
+            if (from..until).contains(&second) {
+                let once = [0, 5]
+                    .into_iter()
+                    .flat_map(|ago| (0..3).map(move |n| format!("once-{}-{n}.service", second - ago)));
+                names.extend(once.map(named));
+            }
+            if second >= from + 900 {
+                names.push(named("late.service".to_owned()));
+            }
+            let unit = |name: UnitName| {
+                let cgroup = Cgroup {
+                    cpu_usage_us: Some(second * 1_000),
+                    memory_current_bytes: Some(1 << 26),
+                    ..Cgroup::default()
+                };
+                (name, Unit { cgroup: Some(cgroup), ..Unit::default() })
+            };
+            let now = Now { boot_ns: second * 1_000_000_000, wall_ms: i64::try_from(second).unwrap() * 1_000 };
+            let units = Some(names.into_iter().map(unit).collect());
+            detectors.observe_sample(&Sample { at: now, units, ..Sample::default() }, now);
+        }
+    }
+
+    #[test]
+    fn units_that_come_once_do_not_keep_those_that_stay_out() {
+        let mut detectors = Detectors::new(Settings::default(), 1);
+        let (from, until) = (DAY + 3_600, DAY + 3 * 3_600);
+        churn(&mut detectors, 0..until, from, until);
+        let is_learned = |detectors: &Detectors, unit: &str| {
+            let name = format!("unit_memory_bytes{{unit=\"{unit}\"}}");
+            detectors.learned().subjects.iter().find(|subject| subject.name == name).map(|subject| subject.trained)
+        };
+        let late = is_learned(&detectors, "late.service").unwrap();
+        assert!(late > Duration::from_secs(6_000), "{late:?} of 6,300 s");
+        assert!(is_learned(&detectors, "stays-19.service").is_some_and(|trained| trained >= Duration::from_secs(DAY)));
+        let units = |detectors: &Detectors| {
+            detectors.learned().subjects.iter().filter(|subject| subject.name.starts_with("unit_")).count()
+        };
+        assert!((300..=METRICS_MAX).contains(&units(&detectors)), "those of the last minutes are still known");
+        churn(&mut detectors, until..until + 900, from, until);
+        assert_eq!(units(&detectors), 2 * 21);
     }
 
     #[test]

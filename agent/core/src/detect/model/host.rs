@@ -105,6 +105,16 @@ impl HostModel {
         self.residuals.get(metric).map(|residual| residual.usual(at))
     }
 
+    /// For how many seconds a metric was learned, up to the memory of two weeks.
+    pub(crate) fn seen_seconds(&self, metric: usize) -> f64 {
+        self.residuals.get(metric).map_or(0.0, Residual::seen_seconds)
+    }
+
+    /// Whether a metric is known well enough for anything to be said of it.
+    pub(crate) fn is_warm(&self, metric: usize) -> bool {
+        self.residuals.get(metric).is_some_and(Residual::is_warm)
+    }
+
     /// The score from which on there is an alarm, by what is known of this host now.
     #[must_use]
     pub fn limit(&self, alarms_per_week: f64) -> f64 {

@@ -156,7 +156,7 @@ impl Residual {
         let off = value - expected;
         let scale = self.scale_at(expected);
         let raw = off.abs() / scale;
-        let is_warm = self.seen >= WARM;
+        let is_warm = self.is_warm();
         let distance = if is_warm { (raw * AT_EXTREME / self.extremes.edge()).min(raw).min(DISTANCE_MAX) } else { 0.0 };
         self.unusual = if distance >= UNUSUAL { self.unusual + dt } else { 0.0 };
         let beyond_habit = self.habits.held(raw, bin).map_or(distance, |held| held.min(distance));
@@ -208,6 +208,16 @@ impl Residual {
     /// Sets what the least change is that matters, where that is known of the metric.
     pub(super) fn set_floor(&mut self, floor: f64) {
         self.floor = floor.max(ABSOLUTE_FLOOR);
+    }
+
+    /// Seconds that were learned from, up to the memory.
+    pub(super) fn seen_seconds(&self) -> f64 {
+        self.seen
+    }
+
+    /// Whether every quarter-hour of a day may have been seen.
+    pub(super) fn is_warm(&self) -> bool {
+        self.seen >= WARM
     }
 
     /// Seconds for which it has been unusual without a break.
