@@ -34,14 +34,14 @@ pub(super) struct Found {
     pub(super) changed_s: i64,
 }
 
-/// Lists the files of this machine, those of the system first, then what was written to last.
+/// Lists the files in these folders, those of the system first, then what was written to last.
 ///
 /// # Errors
-/// Where there is no journal at all, or a folder of it cannot be listed: why.
-pub(super) fn list(root: &Path) -> Result<Vec<Found>, String> {
+/// Where a folder cannot be listed: why.
+pub(super) fn list(folders: &BTreeSet<PathBuf>) -> Result<Vec<Found>, String> {
     let mut found = Vec::new();
-    for folder in folders(root)? {
-        in_folder(&folder, &mut found).map_err(|error| format!("cannot list {}: {error}", folder.display()))?;
+    for folder in folders {
+        in_folder(folder, &mut found).map_err(|error| format!("cannot list {}: {error}", folder.display()))?;
     }
     found.sort_by_key(|file| (!file.is_system, std::cmp::Reverse(file.changed_s)));
     Ok(found)
@@ -123,9 +123,9 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, format!("{machine}\n")).unwrap();
         };
-        assert!(list(root.path()).unwrap_err().contains("machine-id"));
+        assert!(folders(root.path()).unwrap_err().contains("machine-id"));
         make("etc/machine-id");
-        assert!(list(root.path()).unwrap_err().contains("there is no journal"));
+        assert!(folders(root.path()).unwrap_err().contains("there is no journal"));
         let other = "f".repeat(32);
         for path in ["user-1000.journal", "system.journal", "system@1-2-3.journal", "system.journal~", "fss"] {
             make(&format!("var/log/journal/{machine}/{path}"));
@@ -133,7 +133,7 @@ mod tests {
         }
         make(&format!("run/log/journal/{machine}.app/system.journal"));
         make("var/log/journal/remote/remote-web-2.journal");
-        let found = list(root.path()).unwrap();
+        let found = list(&folders(root.path()).unwrap()).unwrap();
         let names: BTreeSet<(String, bool)> = found
             .iter()
             .map(|file| (file.path.strip_prefix(root.path()).unwrap().to_string_lossy().into_owned(), file.is_active))

@@ -206,8 +206,12 @@ impl Follower {
 
     /// Looks which files there are.
     fn list(&mut self, now_ms: i64) -> Result<(), String> {
-        self.folders = files::folders(&self.root).unwrap_or_default();
-        let found = files::list(&self.root).inspect_err(|_| self.files.clear())?;
+        self.folders.clear();
+        let found = files::folders(&self.root).and_then(|folders| {
+            self.folders = folders;
+            files::list(&self.folders)
+        });
+        let found = found.inspect_err(|_| self.files.clear())?;
         let now_there: BTreeSet<FileId> = found.iter().map(|file| file.id).collect();
         let active: BTreeSet<FileId> = found.iter().filter(|file| file.is_active).map(|file| file.id).collect();
         self.broken.retain(|id, broken| active.contains(id) && broken.is_damaged);

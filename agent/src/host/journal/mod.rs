@@ -235,7 +235,7 @@ impl Journal {
 /// Why there is none, in words.
 pub fn readable(root: &Path) -> Result<(), String> {
     let mut refused = None;
-    for found in files::list(root)? {
+    for found in files::list(&files::folders(root)?)? {
         match File::open(&found.path) {
             Ok(_) => return Ok(()),
             Err(error) => refused = Some(format!("cannot read {}: {error}", found.path.display())),
