@@ -2,8 +2,9 @@
  * Which functions of a running program are entered: hot PID BASE SYMBOLS SECONDS
  *
  * SYMBOLS has lines of ADDRESS NAME, as nm prints them, BASE is where the program is mapped, both in hexadecimal. A breakpoint
- * is put at the beginning of each function; the first thread that comes by takes it away again, and the name is printed. After
- * so many seconds what is left is taken away, and the program goes on by itself.
+ * is put at the beginning of each function; the first thread that comes by takes it away again, and the name is printed, or all
+ * of them where several are names of the same code. After so many seconds what is left is taken away, and the program goes on
+ * by itself.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -94,19 +95,31 @@ static int stop_threads(int pid, int *threads, int seize)
 	return found;
 }
 
+/* The first of the functions that begin at this address. */
+static struct function *begins_at(unsigned long at)
+{
+	struct function key = { .at = at };
+	struct function *found = bsearch(&key, functions, count, sizeof *functions, by_address);
+	while (found && found > functions && found[-1].at == at)
+		found--;
+	return found;
+}
+
 /* A thread that stands behind a breakpoint is put before it; its name is printed the first time. Whether it stood there. */
 static int step_back(int thread)
 {
 	struct user_regs_struct registers;
 	if (ptrace(PTRACE_GETREGS, thread, 0, &registers))
 		return 0;
-	struct function key = { .at = registers.rip - 1 };
-	struct function *hit = bsearch(&key, functions, count, sizeof *functions, by_address);
+	struct function *hit = begins_at(registers.rip - 1);
 	if (!hit)
 		return 0;
-	if (hit->is_set && pwrite(memory, &hit->first, 1, (off_t)hit->at) == 1) {
+	if (hit->is_set) {
+		if (pwrite(memory, &hit->first, 1, (off_t)hit->at) != 1)
+			fail("cannot take a breakpoint away");
 		hit->is_set = 0;
-		puts(hit->name);
+		for (struct function *same = hit; same < functions + count && same->at == hit->at; same++)
+			puts(same->name);
 	}
 	registers.rip--;
 	ptrace(PTRACE_SETREGS, thread, 0, &registers);
@@ -129,8 +142,9 @@ int main(int argc, char **argv)
 	memory = open(path, O_RDWR | O_CLOEXEC);
 	if (memory < 0)
 		fail(path);
+	/* One breakpoint for all names of the same code: the second would be there for good, with the first taken for the code. */
 	for (size_t i = 0; i < count; i++)
-		if (pread(memory, &functions[i].first, 1, (off_t)functions[i].at) == 1 && functions[i].first != BREAKPOINT)
+		if ((!i || functions[i - 1].at != functions[i].at) && pread(memory, &functions[i].first, 1, (off_t)functions[i].at) == 1)
 			functions[i].is_set = pwrite(memory, &BREAKPOINT, 1, (off_t)functions[i].at) == 1;
 	for (int i = 0; i < found; i++)
 		ptrace(PTRACE_CONT, threads[i], 0, 0);

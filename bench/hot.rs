@@ -70,9 +70,11 @@ fn main() -> Result<()> {
 /// Begins to watch the agent, in a unit of its own.
 fn watch(host: &Host) -> Result<()> {
     let program = packages::target_dir().join("lean/mainstay-agent");
-    let symbols = must("nm", &["--defined-only", &program.to_string_lossy()])?;
+    // What has a size is a function; the linker's own marks have none, and there is no code where they are.
+    let symbols = must("nm", &["--defined-only", "--print-size", &program.to_string_lossy()])?;
     let code = symbols.lines().filter_map(|line| {
         let (at, rest) = line.split_once(' ')?;
+        let (_, rest) = rest.split_once(' ')?;
         let name = rest.strip_prefix("t ").or_else(|| rest.strip_prefix("T "))?;
         Some(format!("{at} {name}\n"))
     });
