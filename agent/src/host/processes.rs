@@ -5,7 +5,9 @@
 //! where there are thousands, a part of them in every sample. Processes that end meanwhile are skipped. Where they are not
 //! counted, to keep the agent's budget, those of one unit are looked at when they are asked for.
 
-use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +16,7 @@ use mainstay_core::parse::pid_stat::{self, PidStat};
 use mainstay_core::processes::ended::{Before, Times};
 use mainstay_core::sample::ProcessCounts;
 use mainstay_core::time::Now;
-use rustix::fs::{Dir, Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, seek};
 
 use super::file::read_below;
 
@@ -31,14 +33,36 @@ const LOOKS_SHARE: u32 = 5;
 /// Most processes of one unit that are looked at by themselves; the sums of a unit with more are unknown.
 const OF_UNIT_MAX: usize = 4_096;
 
+/// Bytes of names that are taken from the kernel at once: some 150 processes.
+const NAMES_BYTES: usize = 4_096;
+
 /// Looks at `/proc/PID`.
 #[derive(Debug)]
 pub struct Processes {
     proc: PathBuf,
     last: Option<(Now, Option<ProcessCounts>)>,
-    each: BTreeMap<u32, Each>,
+    each: ByPid,
+    /// The room of those before them.
+    spare: ByPid,
     is_counting: bool,
     walk: Option<Walk>,
+}
+
+/// What is kept of processes, by their ids.
+#[derive(Debug, Default)]
+struct ByPid(Vec<(u32, Each)>);
+
+impl ByPid {
+    fn get(&self, pid: u32) -> Option<&Each> {
+        self.0.binary_search_by_key(&pid, |(pid, _)| *pid).ok().map(|at| &self.0[at].1)
+    }
+
+    /// Puts them in order, which is the kernel's already where it lists all.
+    fn sort(&mut self) {
+        if !self.0.is_sorted_by_key(|(pid, _)| *pid) {
+            self.0.sort_unstable_by_key(|(pid, _)| *pid);
+        }
+    }
 }
 
 /// A look at all processes, which may take several samples.
@@ -46,10 +70,8 @@ pub struct Processes {
 struct Walk {
     begun: Now,
     folder: OwnedFd,
-    entries: Dir,
     counts: ProcessCounts,
-    each: BTreeMap<u32, Each>,
-    path: String,
+    each: ByPid,
 }
 
 /// What is kept of one process.
@@ -79,14 +101,16 @@ impl Processes {
     /// Looks below `root`: `/` on a real host.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { proc: root.join("proc"), last: None, each: BTreeMap::new(), is_counting: true, walk: None }
+        let (each, spare) = (ByPid::default(), ByPid::default());
+        Self { proc: root.join("proc"), last: None, each, spare, is_counting: true, walk: None }
     }
 
     /// Whether all of them are to be looked at. While they are not, nothing is known of what is not asked for by itself.
     pub fn set_counting(&mut self, is_counting: bool) {
         self.is_counting = is_counting;
         if !is_counting {
-            (self.last, self.each, self.walk) = (None, BTreeMap::new(), None);
+            (self.last, self.walk) = (None, None);
+            (self.each, self.spare) = (ByPid::default(), ByPid::default());
         }
     }
 
@@ -98,7 +122,7 @@ impl Processes {
         }
         let is_due = self.last.is_none_or(|(at, _)| now.since(at) >= EVERY);
         if is_due && self.walk.is_none() {
-            self.walk = Walk::begin(&self.proc, now);
+            self.walk = Walk::begin(&self.proc, now, std::mem::take(&mut self.spare));
             if self.walk.is_none() {
                 self.last = Some((now, None));
             }
@@ -107,7 +131,11 @@ impl Processes {
             let before = self.last.and_then(|(_, counts)| counts).map_or(0, |counts| counts.total);
             match walk.go_on(LOOKS_MIN.max(before / LOOKS_SHARE), buffer) {
                 Look::Unfinished => self.walk = Some(walk),
-                Look::Whole => (self.last, self.each) = (Some((walk.begun, Some(walk.counts))), walk.each),
+                Look::Whole => {
+                    walk.each.sort();
+                    self.last = Some((walk.begun, Some(walk.counts)));
+                    self.spare = std::mem::replace(&mut self.each, walk.each);
+                }
                 Look::TooMany => self.last = Some((walk.begun, None)),
             }
         }
@@ -123,19 +151,19 @@ impl Processes {
     /// The resident set of one process in bytes, as it was when they were last looked at.
     #[must_use]
     pub fn rss_bytes(&self, pid: u32) -> Option<u64> {
-        self.each.get(&pid).map(|each| each.rss_pages * rustix::param::page_size() as u64)
+        self.each.get(pid).map(|each| each.rss_pages * rustix::param::page_size() as u64)
     }
 
     /// The threads of one process, as they were when they were last looked at.
     #[must_use]
     pub fn threads(&self, pid: u32) -> Option<u64> {
-        self.each.get(&pid).map(|each| u64::from(each.threads))
+        self.each.get(pid).map(|each| u64::from(each.threads))
     }
 
     /// CPU times as they were when they were last looked at; none where they are not counted.
     #[must_use]
     pub fn before(&self) -> Before {
-        let counted = self.each.iter().filter(|_| self.is_counting);
+        let counted = self.each.0.iter().filter(|_| self.is_counting);
         let times = counted.map(|(pid, each)| (*pid, each.times));
         Before { at: self.last.map(|(at, _)| at).unwrap_or_default(), times: times.collect() }
     }
@@ -145,7 +173,7 @@ impl Processes {
         if self.is_counting {
             return;
         }
-        self.each.clear();
+        self.each.0.clear();
         let mut path = PathBuf::new();
         for pid in pids.iter().take(OF_UNIT_MAX) {
             path.clear();
@@ -155,9 +183,10 @@ impl Processes {
             let Ok(folder) = open(&path, flags, Mode::empty()) else { continue };
             let Ok(Some(bytes)) = read_below(&folder, "stat", buffer) else { continue };
             if let Ok(stat) = pid_stat::parse(bytes) {
-                self.each.insert(stat.pid, Each::of(&stat));
+                self.each.0.push((stat.pid, Each::of(&stat)));
             }
         }
+        self.each.sort();
     }
 }
 
@@ -172,40 +201,55 @@ enum Look {
 }
 
 impl Walk {
-    fn begin(proc: &Path, now: Now) -> Option<Self> {
+    fn begin(proc: &Path, now: Now, mut room: ByPid) -> Option<Self> {
         let folder = open(proc, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let entries = Dir::read_from(&folder).ok()?;
-        let (counts, each) = (ProcessCounts::default(), BTreeMap::new());
-        Some(Self { begun: now, folder, entries, counts, each, path: String::with_capacity(24) })
+        room.0.clear();
+        Some(Self { begun: now, folder, counts: ProcessCounts::default(), each: room })
     }
 
     /// Looks at so many more.
     fn go_on(&mut self, looks: u32, buffer: &mut Vec<u8>) -> Look {
         let until = self.counts.total.saturating_add(looks);
-        for entry in self.entries.by_ref() {
-            let Ok(entry) = entry else { continue };
-            let Some(pid) = entry.file_name().to_str().ok().filter(|name| name.as_bytes()[0].is_ascii_digit()) else {
+        let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
+        let mut entries = RawDir::new(&self.folder, &mut names);
+        while let Some(Ok(entry)) = entries.next() {
+            let name = entry.file_name().to_bytes();
+            if !name.first().is_some_and(u8::is_ascii_digit) {
                 continue;
-            };
-            self.path.clear();
-            self.path.push_str(pid);
-            self.path.push_str("/stat");
-            let Ok(Some(bytes)) = read_below(&self.folder, &self.path, buffer) else { continue };
+            }
+            let Ok(Some(bytes)) = read_stat(&self.folder, name, buffer) else { continue };
             let Ok(stat) = pid_stat::parse(bytes) else { continue };
             self.counts.total += 1;
             self.counts.threads += stat.num_threads;
             self.counts.zombies += u32::from(stat.state == b'Z');
             self.counts.uninterruptible += u32::from(stat.state == b'D');
-            self.each.insert(stat.pid, Each::of(&stat));
+            self.each.0.push((stat.pid, Each::of(&stat)));
             if self.counts.total >= PROCESSES_MAX {
                 return Look::TooMany;
             }
             if self.counts.total >= until {
-                return Look::Unfinished;
+                // Names that were taken and not looked at come again.
+                return match seek(&self.folder, SeekFrom::Start(entry.next_entry_cookie())) {
+                    Ok(_) => Look::Unfinished,
+                    Err(_) => Look::TooMany,
+                };
             }
         }
         Look::Whole
     }
+}
+
+/// Reads the `stat` of the process with this id.
+fn read_stat<'b>(folder: &OwnedFd, pid: &[u8], buffer: &'b mut Vec<u8>) -> io::Result<Option<&'b [u8]>> {
+    const FILE: &[u8] = b"/stat\0";
+    let mut path = [0; 32];
+    let whole = path.get_mut(..pid.len() + FILE.len()).and_then(|whole| {
+        let (id, file) = whole.split_at_mut(pid.len());
+        id.copy_from_slice(pid);
+        file.copy_from_slice(FILE);
+        CStr::from_bytes_with_nul(whole).ok()
+    });
+    whole.map_or(Ok(None), |path| read_below(folder, path, buffer))
 }
 
 #[cfg(test)]

@@ -36,9 +36,8 @@ pub struct PidStat<'a> {
 pub fn parse(bytes: &[u8]) -> Result<PidStat<'_>, ParseError> {
     let at = At { file: "pid/stat", line: 1 };
     // The name may hold anything but NUL, so it ends at the last parenthesis of the file.
-    let open = bytes.iter().position(|b| *b == b'(').ok_or_else(|| at.missing("comm"))?;
-    let close =
-        bytes.iter().rposition(|b| *b == b')').filter(|close| *close > open).ok_or_else(|| at.missing("comm"))?;
+    let open = memchr::memchr(b'(', bytes).ok_or_else(|| at.missing("comm"))?;
+    let close = memchr::memrchr(b')', bytes).filter(|close| *close > open).ok_or_else(|| at.missing("comm"))?;
     let fields = fields(bytes[close + 1..].trim_ascii());
     let field = |number: usize| fields[number - FIRST].filter(|field| !field.is_empty());
     Ok(PidStat {
