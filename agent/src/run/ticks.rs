@@ -49,6 +49,8 @@ impl Ticks {
             let Ok(mut ready) = self.timer.readable().await else { return std::future::pending().await };
             let read = |timer: &AsyncFd<OwnedFd>| Ok(rustix::io::read(timer, &mut [0; READ_BYTES])?);
             if ready.try_io(read).is_ok_and(|read: io::Result<usize>| read.is_ok()) {
+                // It has been read to its end: another reading that says so would be one more call in every tick.
+                ready.clear_ready();
                 return;
             }
         }
