@@ -1,5 +1,7 @@
 //! The clocks of the host. Nothing else in Mainstay's agent reads one.
 
+use std::time::Duration;
+
 use mainstay_core::sample::ClockSync;
 use mainstay_core::time::Now;
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -13,8 +15,8 @@ pub fn now() -> Now {
 
 /// CPU time that this process has used, all its threads together.
 #[must_use]
-pub fn cpu_time() -> std::time::Duration {
-    std::time::Duration::from_nanos(nanos(clock_gettime(ClockId::ProcessCPUTime)))
+pub fn cpu_time() -> Duration {
+    Duration::from_nanos(nanos(clock_gettime(ClockId::ProcessCPUTime)))
 }
 
 /// The wall clock in seconds since 1970.
@@ -29,7 +31,7 @@ pub fn wall_seconds() -> f64 {
 /// When the machine was started, by the wall clock of now.
 #[must_use]
 pub fn boot_wall_seconds() -> f64 {
-    wall_seconds() - std::time::Duration::from_nanos(nanos(clock_gettime(ClockId::Boottime))).as_secs_f64()
+    wall_seconds() - Duration::from_nanos(nanos(clock_gettime(ClockId::Boottime))).as_secs_f64()
 }
 
 /// The name of the time zone, and how many seconds it is ahead of UTC now.
@@ -134,6 +136,25 @@ pub fn sync() -> Option<ClockSync> {
     Some(ClockSync { synchronised: timex.synchronised, max_error_us: timex.max_error_us, offset_ns })
 }
 
+/// How often the kernel is asked how well the clock is kept: that changes in minutes, and the question is a dear one.
+const SYNC_EVERY: Duration = Duration::from_secs(10);
+
+/// How well the clock is kept, as the kernel said it last.
+#[derive(Debug, Default)]
+pub struct Kept {
+    last: Option<(Now, Option<ClockSync>)>,
+}
+
+impl Kept {
+    /// How well the clock is kept, for a sample at `now`: no older than ten seconds.
+    pub fn read(&mut self, now: Now) -> Option<ClockSync> {
+        match self.last {
+            Some((at, sync)) if now.since(at) < SYNC_EVERY => sync,
+            _ => self.last.insert((now, sync())).1,
+        }
+    }
+}
+
 /// The boot clock never goes below zero.
 fn nanos(time: Timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -155,6 +176,16 @@ mod tests {
     fn the_kernel_says_how_well_the_clock_is_kept() {
         let timex = timex().unwrap();
         assert!((9_000..=11_000).contains(&timex.tick_us), "{timex:?}");
+    }
+
+    #[test]
+    fn the_clock_is_asked_for_every_ten_seconds() {
+        let (mut kept, begun) = (Kept::default(), now());
+        let first = kept.read(begun);
+        assert!(first.is_some());
+        kept.last = kept.last.map(|(at, _)| (at, None));
+        assert_eq!(kept.read(begun.plus(Duration::from_secs(9))), None, "as it was");
+        assert!(kept.read(begun.plus(SYNC_EVERY)).is_some());
     }
 
     #[test]

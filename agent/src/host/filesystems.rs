@@ -4,7 +4,10 @@
 //! called in a worker thread that may be lost: a mount that does not answer within the deadline is
 //! stuck, its thread is left behind, and another one goes on with the rest. A stuck mount is shown
 //! without usage (unknown, not zero) and asked again only when its thread has come back, so that
-//! there is never more than one lost thread for one mount. The caller never waits.
+//! there is never more than one lost thread for one mount. The caller never waits. Those that are far from full and hardly
+//! move are asked every five seconds ([`pace`]).
+
+mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -295,7 +298,23 @@ struct Workers {
     since: Now,
     /// Mounts that hold a lost worker.
     stuck: BTreeMap<PathBytes, u64>,
-    known: BTreeMap<PathBytes, Option<FilesystemUsage>>,
+    known: BTreeMap<PathBytes, Known>,
+    /// When those that are calm were asked last.
+    calm_asked: Option<Now>,
+}
+
+/// What was answered last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    usage: Option<FilesystemUsage>,
+    is_calm: bool,
+}
+
+impl Known {
+    fn answered(&mut self, usage: Option<FilesystemUsage>) {
+        let is_calm = self.usage.as_ref().zip(usage.as_ref()).is_some_and(|(before, now)| pace::is_calm(before, now));
+        *self = Self { usage, is_calm };
+    }
 }
 
 impl Workers {
@@ -309,16 +328,24 @@ impl Workers {
             since: Now::default(),
             stuck: BTreeMap::new(),
             known: BTreeMap::new(),
+            calm_asked: None,
         }
     }
 
-    /// Asks for every mount that is not stuck, unless the last round is still under way.
+    /// Asks for every mount that is not stuck, and is not calm or due, unless the last round is still under way.
     fn ask<'m>(&mut self, mounts: impl Iterator<Item = &'m PathBytes>, deadline: Duration, now: Now) {
         self.take_answers(deadline, now);
         if !self.waiting.is_empty() {
             return;
         }
-        self.waiting = mounts.filter(|mount| !self.stuck.contains_key(*mount)).cloned().collect();
+        let all = pace::is_due(self.calm_asked, now);
+        if all {
+            self.calm_asked = Some(now);
+        }
+        let is_asked = |mount: &PathBytes| {
+            (all || self.known.get(mount).is_none_or(|known| !known.is_calm)) && !self.stuck.contains_key(mount)
+        };
+        self.waiting = mounts.filter(|mount| is_asked(mount)).cloned().collect();
         self.waiting.reverse();
         self.since = now;
         self.send_all();
@@ -365,7 +392,7 @@ impl Workers {
             if is_current {
                 self.waiting.pop();
                 self.since = now;
-                self.known.insert(answer.mount, answer.usage);
+                self.known.entry(answer.mount).or_default().answered(answer.usage);
             } else if self.stuck.get(&answer.mount) == Some(&answer.worker) {
                 // It came back: from the next round on the mount is asked again.
                 self.stuck.remove(&answer.mount);
@@ -379,7 +406,7 @@ impl Workers {
     /// Leaves the current worker to the mount that holds it and goes on with the others.
     fn give_up(&mut self, now: Now) {
         if let (Some((worker, _)), Some(mount)) = (self.current.take(), self.waiting.pop()) {
-            self.known.insert(mount.clone(), None);
+            self.known.insert(mount.clone(), Known::default());
             self.stuck.insert(mount, worker);
         }
         self.since = now;
@@ -387,7 +414,7 @@ impl Workers {
     }
 
     fn usage(&self, mount: &PathBytes) -> Option<FilesystemUsage> {
-        if self.stuck.contains_key(mount) { None } else { self.known.get(mount).copied().flatten() }
+        if self.stuck.contains_key(mount) { None } else { self.known.get(mount).and_then(|known| known.usage) }
     }
 
     /// Drops what is known of mounts that are gone. A lost worker is remembered all the same.
@@ -467,6 +494,36 @@ mod tests {
         workers.ask(mounts.iter(), DEADLINE, at(6));
         settle(&mut workers, at(6), |w| w.waiting.is_empty());
         assert_eq!(workers.usage(&mounts[1]), Some(usage(7)));
+    }
+
+    #[test]
+    fn what_is_calm_is_asked_every_five_seconds_and_what_moves_at_every_sample() {
+        let half_full = Arc::new(Mutex::new(50_000));
+        let of_stat = Arc::clone(&half_full);
+        let (called, calls) = mpsc::channel();
+        let called = Mutex::new(called);
+        let stat = move |mount: &PathBytes| {
+            called.lock().unwrap().send(mount.clone()).unwrap();
+            let avail_bytes = if mount.0 == b"/full" { 1_000 } else { *of_stat.lock().unwrap() };
+            Ok(FilesystemUsage { size_bytes: 100_000, ..usage(avail_bytes) })
+        };
+        let mut workers = Workers::new(Arc::new(stat));
+        let mounts: Vec<PathBytes> = ["/", "/full"].map(PathBytes::from).into();
+        let mut asked = |second: u64| {
+            workers.ask(mounts.iter(), DEADLINE, at(second));
+            settle(&mut workers, at(second), |w| w.waiting.is_empty());
+            calls.try_iter().map(|mount| mount.to_string()).collect::<Vec<_>>()
+        };
+        let both = ["/", "/full"];
+        assert_eq!((asked(0), asked(1)), (both.map(str::to_owned).into(), both.map(str::to_owned).into()));
+        for second in 2..5 {
+            assert_eq!(asked(second), ["/full"], "{second}");
+        }
+        assert_eq!(asked(5), both);
+        assert_eq!(asked(6), ["/full"]);
+        *half_full.lock().unwrap() = 40_000;
+        assert_eq!((asked(9), asked(10)), (vec!["/full".to_owned()], both.map(str::to_owned).into()));
+        assert_eq!((asked(11), asked(12)), (both.map(str::to_owned).into(), vec!["/full".to_owned()]), "it has moved");
     }
 
     #[test]

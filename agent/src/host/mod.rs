@@ -78,6 +78,7 @@ pub struct Host {
     containers: Option<Containers>,
     container_cgroups: Cgroups,
     filesystems: Filesystems,
+    clock: clock::Kept,
     reboot: Reboot,
     disk_healths: DiskHealths,
     units: Option<BTreeMap<UnitName, UnitState>>,
@@ -102,6 +103,7 @@ impl Host {
             containers: None,
             container_cgroups: Cgroups::at(root),
             filesystems: Filesystems::new(&root.join("proc"), filesystems, Arc::new(filesystems::statfs)),
+            clock: clock::Kept::default(),
             reboot: Reboot::at(root),
             disk_healths: DiskHealths::at(root),
             units: None,
@@ -183,7 +185,7 @@ impl Host {
             self.errors.note("mountinfo", error.to_string());
         }
         self.proc.read(&mut sample, &mut self.buffer, &mut self.errors);
-        sample.clock = clock::sync();
+        sample.clock = self.clock.read(now);
         sample.reboot_required = self.reboot.read();
         sample.disk_health = self.disk_healths.read(&mut self.errors);
         sample.processes = self.processes.read(&mut self.buffer, now);
