@@ -326,6 +326,9 @@ impl Shell {
         if let Some(held) = self.watch.hold_file_changed() {
             self.feed(Input::HoldFile(held));
         }
+        if !self.watch.may_have_changed() {
+            return;
+        }
         if let Some(files) = self.watch.local_policy_changed() {
             info!(files = files.len(), "local rules changed");
             self.feed(Input::LocalPolicyChanged(files));

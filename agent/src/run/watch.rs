@@ -1,14 +1,19 @@
 //! What root changes by hand: the hold file, local rules, the actuator's socket, the identity.
 //!
-//! Looked at once a second by `stat`: cheaper than it sounds, and it needs no watch that could be
-//! lost when a folder is replaced. A folder whose own `stat` says that no name in it has changed is not listed.
+//! The hold file is looked at once a second, whatever else is known. The rest is looked at when the kernel tells that
+//! something happened in its folders, and every ten seconds in any case: a watch is lost when a folder above is replaced,
+//! and does not see what another machine does to a folder that they share. A folder whose own `stat` says that no name in
+//! it has changed is not listed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use mainstay_core::agent::SourceFile;
 use tracing::error;
+
+use crate::host::watched::Watched;
 
 /// Most local policy files.
 const FILES_MAX: usize = 256;
@@ -23,9 +28,18 @@ type Seen = (PathBuf, Stamp);
 /// the same time as what was listed.
 const LISTED: u32 = 2;
 
+/// Every so many seconds all of it is looked at, though nothing has happened as far as the kernel tells.
+const LOOK_EVERY: u32 = 10;
+
 /// What was seen last.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// The folders that everything lies in.
+    folders: BTreeSet<PathBuf>,
+    watched: Watched,
+    /// Seconds until everything is looked at, and whether it is now.
+    look_in: u32,
+    is_due: bool,
     etc: PathBuf,
     hold: PathBuf,
     actuator: PathBuf,
@@ -44,7 +58,12 @@ impl Watch {
     /// Begins with what is there now.
     pub(super) fn new(etc: &Path, actuator: &Path, state: &Path) -> Self {
         let identity = state.join("identity/about.json");
+        let above = [identity.parent(), actuator.parent()].into_iter().flatten().map(Path::to_owned);
         Self {
+            folders: above.chain([etc.to_owned(), policy_folder(etc)]).collect(),
+            watched: Watched::default(),
+            look_in: 0,
+            is_due: true,
             enrolled: stamp(&identity),
             identity,
             held: is_held(etc),
@@ -57,6 +76,23 @@ impl Watch {
             actuator: actuator.to_owned(),
             actuator_there: None,
         }
+    }
+
+    /// Says whether anything but the hold file may have changed, and is to be looked at. To be asked once a second.
+    pub(super) fn may_have_changed(&mut self) -> bool {
+        self.look_in = self.look_in.saturating_sub(1);
+        let news = self.watched.news();
+        self.is_due = news.written || self.look_in == 0;
+        if self.is_due {
+            self.look_in = LOOK_EVERY;
+            // A folder may be another one than the one that is watched. Before anything is looked at: what happens
+            // afterwards is told the next time.
+            if news.moved || !self.watched.is_whole() {
+                self.watched = Watched::default();
+                self.watched.watch(&self.folders.iter().filter_map(|folder| nearest(folder)).collect());
+            }
+        }
+        self.is_due
     }
 
     /// Whether the host is held now, if that has changed.
@@ -88,8 +124,11 @@ impl Watch {
         Some(local_policy(&self.etc))
     }
 
-    /// Whether the host was enrolled since, for the first time or anew.
+    /// Whether the host was enrolled since, for the first time or anew, as far as that was to be looked at.
     pub(super) fn was_enrolled(&self) -> bool {
+        if !self.is_due {
+            return false;
+        }
         let now = stamp(&self.identity);
         now.is_some() && now != self.enrolled
     }
@@ -113,6 +152,11 @@ fn hold_file(etc: &Path) -> PathBuf {
 /// Whether something is there, or that cannot be told.
 fn is_there(path: &Path) -> bool {
     !matches!(fs::symlink_metadata(path), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// The folder itself, or the one above in which it would come.
+fn nearest(folder: &Path) -> Option<PathBuf> {
+    folder.ancestors().find(|folder| folder.is_dir()).map(Path::to_owned)
 }
 
 /// Root's local policy files, in the order of their names.
@@ -150,6 +194,41 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    #[test]
+    fn everything_is_looked_at_when_something_happened_and_every_ten_seconds() {
+        let host = tempfile::tempdir().unwrap();
+        let below = |path: &str| host.path().join(path);
+        for folder in ["etc/policy.d", "run", "state/identity"] {
+            fs::create_dir_all(below(folder)).unwrap();
+        }
+        let mut watch = Watch::new(&below("etc"), &below("run/actuator.sock"), &below("state"));
+        let looks = |watch: &mut Watch| (0..LOOK_EVERY).map(|_| watch.may_have_changed()).collect::<Vec<_>>();
+        let quiet: Vec<bool> = (0..LOOK_EVERY).map(|n| n + 1 == LOOK_EVERY).collect();
+        assert!(watch.may_have_changed(), "nobody has looked yet");
+        assert_eq!(looks(&mut watch), quiet);
+        for path in ["etc/policy.d/web.toml", "run/actuator.sock", "state/identity/about.json", "etc/hold"] {
+            fs::write(below(path), "x").unwrap();
+            assert!(watch.may_have_changed(), "{path}");
+            assert_eq!(looks(&mut watch), quiet, "{path}");
+        }
+        // Another folder in the place of one that is watched is watched too.
+        fs::rename(below("etc/policy.d"), below("etc/old")).unwrap();
+        fs::create_dir(below("etc/policy.d")).unwrap();
+        assert!(watch.may_have_changed());
+        fs::write(below("etc/policy.d/db.toml"), "x").unwrap();
+        assert!(watch.may_have_changed());
+        // Of one that is not there it is told when it comes.
+        fs::remove_dir_all(below("state/identity")).unwrap();
+        assert!(watch.may_have_changed());
+        assert_eq!(looks(&mut watch), quiet);
+        fs::create_dir(below("state/identity")).unwrap();
+        assert!(watch.may_have_changed());
+        assert_eq!(looks(&mut watch), quiet);
+        fs::write(below("state/identity/about.json"), "y").unwrap();
+        assert!(watch.may_have_changed() && watch.was_enrolled());
+        assert!(!watch.may_have_changed() && !watch.was_enrolled(), "looked at when there is something to see");
+    }
 
     #[test]
     fn changes_are_told_once() {
