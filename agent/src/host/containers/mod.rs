@@ -1,12 +1,12 @@
 //! Which containers run on this host: found by their cgroups, and named where their engine can be asked.
 //!
-//! A thread of its own walks the folders of the hierarchy that may hold containers, every ten seconds, and asks Docker and
-//! Podman for names when there is a container that has none yet. An engine that hangs holds up this thread for some
+//! A thread of its own walks the folders of the hierarchy that may hold containers, when one came or went in them, which is
+//! looked at every ten seconds, and every minute in any case. It asks Docker and Podman for names when there is a container that has none yet. An engine that hangs holds up this thread for some
 //! seconds and nothing else; a socket that may not be opened leaves a container with its id.
 
 pub mod api;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,10 +17,14 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, open, openat};
 use tracing::info;
 
 use super::rounds::Rounds;
+use super::watched::Watched;
 use api::Named;
 
 /// How often the host is looked at.
 const EVERY: Duration = Duration::from_secs(10);
+
+/// Looks between two that walk all folders though nothing came or went in them, as far as the kernel tells.
+const WALK_EVERY: u32 = 6;
 
 /// How soon an engine is asked again that did not answer, or did not know a container.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -118,6 +122,10 @@ pub struct Looker {
     root: PathBuf,
     named: BTreeMap<String, Named>,
     asked: BTreeMap<Runtime, Instant>,
+    /// What the last walk found, the folders that it went through, and looks until the next in any case.
+    found: Running,
+    watched: Watched,
+    walk_in: u32,
 }
 
 impl Looker {
@@ -125,12 +133,14 @@ impl Looker {
     #[must_use]
     pub fn at(root: &Path) -> Self {
         let (named, asked) = (BTreeMap::new(), BTreeMap::new());
-        Self { hierarchy: root.join("sys/fs/cgroup"), root: root.to_owned(), named, asked }
+        let (found, watched) = (Running::default(), Watched::default());
+        Self { hierarchy: root.join("sys/fs/cgroup"), root: root.to_owned(), named, asked, found, watched, walk_in: 0 }
     }
 
     /// Which containers run now.
     pub fn look(&mut self, now: Instant) -> Running {
-        let mut running = find(&self.hierarchy);
+        self.walk();
+        let mut running = self.found.clone();
         self.named.retain(|id, _| running.containers.iter().any(|found| found.id == *id));
         for (runtime, socket) in SOCKETS {
             let is_unnamed = |found: &Found| found.runtime == runtime && !self.named.contains_key(&found.id);
@@ -143,6 +153,23 @@ impl Looker {
             found.named = self.named.get(&found.id).cloned();
         }
         running
+    }
+
+    /// Walks the folders, where something may have come or gone.
+    fn walk(&mut self) {
+        self.walk_in = self.walk_in.saturating_sub(1);
+        // Files of a cgroup are written to all the time; that moves nothing.
+        if self.walk_in > 0 && self.watched.is_whole() && !self.watched.news().moved {
+            return;
+        }
+        // What happens from here on is told at the next look.
+        self.watched.news();
+        let (found, folders) = find(&self.hierarchy);
+        // What is only watched from now on was not walked while it was: once more.
+        let is_watched = self.watched.is_whole() && self.watched.watches(&folders);
+        self.watched.watch(&folders);
+        self.walk_in = if is_watched { WALK_EVERY } else { 0 };
+        self.found = found;
     }
 
     fn ask(&mut self, runtime: Runtime, socket: &Path, running: &Running, now: Instant) {
@@ -169,13 +196,14 @@ impl Looker {
     }
 }
 
-/// Walks the folders that may hold containers.
-fn find(hierarchy: &Path) -> Running {
-    let mut running = Running::default();
+/// Walks the folders that may hold containers; says which these are.
+fn find(hierarchy: &Path) -> (Running, BTreeSet<PathBuf>) {
+    let (mut running, mut folders) = (Running::default(), BTreeSet::new());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Ok(root) = open(hierarchy, flags, Mode::empty()) else { return running };
+    let Ok(root) = open(hierarchy, flags, Mode::empty()) else { return (running, folders) };
     let mut waiting = vec![(root, String::new(), 0)];
     while let Some((folder, path, depth)) = waiting.pop() {
+        folders.insert(hierarchy.join(path.trim_start_matches('/')));
         let entries = Dir::read_from(&folder).into_iter().flatten().flatten();
         for entry in entries.filter(|entry| entry.file_type() == FileType::Directory) {
             let Ok(name) = entry.file_name().to_str() else { continue };
@@ -194,7 +222,7 @@ fn find(hierarchy: &Path) -> Running {
     running.containers.sort_by(|a, b| a.cgroup.cmp(&b.cgroup));
     running.left_out = running.containers.len().saturating_sub(CONTAINERS_MAX);
     running.containers.truncate(CONTAINERS_MAX);
-    running
+    (running, folders)
 }
 
 #[cfg(test)]
@@ -234,6 +262,34 @@ mod tests {
         assert_eq!(said, want.map(|(runtime, byte)| (runtime, id(byte))));
         assert_eq!(running.left_out, 0);
         assert!(Looker::at(Path::new("/nonexistent")).look(Instant::now()).containers.is_empty());
+    }
+
+    #[test]
+    fn folders_are_walked_again_when_one_came_or_went_and_every_minute() {
+        let root = host(&["system.slice/app.service".to_owned(), format!("docker/{}", id("3a"))]);
+        let (mut looker, now) = (Looker::at(root.path()), Instant::now());
+        let seen = |looker: &mut Looker| looker.look(now).containers.len();
+        // Twice at first: nobody watched while it was walked for the first time.
+        assert_eq!((seen(&mut looker), looker.walk_in, seen(&mut looker), looker.walk_in), (1, 0, 1, WALK_EVERY));
+        fs::write(root.path().join("sys/fs/cgroup/docker/cgroup.procs"), "").unwrap();
+        seen(&mut looker);
+        fs::write(root.path().join("sys/fs/cgroup/docker/cgroup.procs"), "7").unwrap();
+        let before = looker.walk_in;
+        assert_eq!((seen(&mut looker), looker.walk_in), (1, before - 1), "what is written there moves nothing");
+        fs::create_dir(root.path().join("sys/fs/cgroup/docker").join(id("4b"))).unwrap();
+        assert_eq!((seen(&mut looker), looker.walk_in), (2, WALK_EVERY));
+        fs::remove_dir(root.path().join("sys/fs/cgroup/docker").join(id("3a"))).unwrap();
+        assert_eq!(seen(&mut looker), 1);
+        // A folder that is new is watched from then on.
+        fs::create_dir_all(root.path().join("sys/fs/cgroup/machine.slice")).unwrap();
+        seen(&mut looker);
+        seen(&mut looker);
+        fs::create_dir(root.path().join(format!("sys/fs/cgroup/machine.slice/libpod-{}.scope", id("5c")))).unwrap();
+        assert_eq!(seen(&mut looker), 2);
+        for left in (1..WALK_EVERY).rev() {
+            assert_eq!((seen(&mut looker), looker.walk_in), (2, left));
+        }
+        assert_eq!((seen(&mut looker), looker.walk_in), (2, WALK_EVERY));
     }
 
     #[test]
