@@ -153,15 +153,24 @@ impl Spool {
 
     fn push_sample(&mut self, body: Body, now: Now) -> io::Result<Seq> {
         self.tell_lost(now);
-        let stored = Stored { seq: self.next_seq(), wall_ms: now.wall_ms, body };
+        let seq = self.next_seq();
+        let stored = Stored { seq, wall_ms: now.wall_ms, body };
+        // Where nobody reads, what is in memory could be dropped from the disk, and be told as lost, before it is sent.
+        let is_read = self.reading.samples != Position::default();
+        let all_read = is_read && self.reading.samples_ahead.is_empty() && self.samples.is_end(self.reading.samples);
         let appended = self.samples.append(std::slice::from_ref(&stored));
         self.marks.next += 1;
         if let Err(error) = appended {
-            self.lost.push((Run::one(stored.seq.0, now.wall_ms), "not written"));
+            self.lost.push((Run::one(seq.0, now.wall_ms), "not written"));
             return Err(error);
         }
+        if all_read {
+            // Who has read all before it need not read this one.
+            self.reading.samples_ahead.push_back(stored);
+            self.reading.samples = self.samples.end();
+        }
         self.make_room(now);
-        Ok(stored.seq)
+        Ok(seq)
     }
 
     /// Puts a finding in, as it is now. It is on disk when this returns.
@@ -222,6 +231,14 @@ impl Spool {
             items.push(item);
         }
         Ok(items)
+    }
+
+    /// [`Spool::next_items`], where there are some and they are all in memory.
+    pub fn items_at_hand(&mut self, bytes_max: usize) -> Option<Vec<Stored>> {
+        let Reading { keep, samples, keep_ahead, samples_ahead, .. } = &self.reading;
+        let is_at_hand = self.keep.is_end(*keep) && self.samples.is_end(*samples);
+        let some = !(keep_ahead.is_empty() && samples_ahead.is_empty());
+        (is_at_hand && some).then(|| self.next_items(bytes_max).ok()).flatten()
     }
 
     fn next_item(&mut self) -> io::Result<Option<Stored>> {

@@ -52,6 +52,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Whether it stands for a record, whose bytes are in the ledger.
+    pub(crate) fn is_record(&self) -> bool {
+        matches!(self.body, Body::Record(_))
+    }
+
     /// As it stands in a frame.
     pub(super) fn encode(&self) -> Vec<u8> {
         let (kind, body): (u8, &[u8]) = match &self.body {

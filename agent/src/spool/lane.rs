@@ -326,6 +326,17 @@ impl Lane {
         Ok(items)
     }
 
+    /// Behind the last item.
+    pub(super) fn end(&self) -> Position {
+        let last = self.segments.back();
+        last.map_or_else(Position::default, |last| Position { segment: last.first, offset: last.end })
+    }
+
+    /// Whether nothing is left to be read from a position.
+    pub(super) fn is_end(&self, position: Position) -> bool {
+        position == self.end()
+    }
+
     /// Reads on from a position, about 64 KiB at a time. Empty at the end.
     pub(super) fn read(&self, from: &mut Position) -> io::Result<Vec<Stored>> {
         let mut items = Vec::new();

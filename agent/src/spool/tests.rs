@@ -137,6 +137,56 @@ fn items_come_out_in_the_order_in_which_they_went_in() {
 }
 
 #[test]
+fn what_is_put_in_once_all_was_read_is_at_hand_and_lies_on_the_disk_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    spool.push_summary(&summary(1), at(1)).unwrap();
+    spool.push_summary(&summary(2), at(2)).unwrap();
+    assert!(spool.items_at_hand(usize::MAX).is_none(), "the second is to be read from the disk");
+    assert_eq!(all(&mut spool), ["1 summary 1", "2 summary 2"]);
+    assert!(spool.items_at_hand(usize::MAX).is_none(), "there is nothing more");
+    let at_hand = |spool: &mut Spool| {
+        let items = spool.items_at_hand(usize::MAX);
+        items.map(|items| items.iter().map(shown).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    spool.push_summary(&summary(3), at(3)).unwrap();
+    assert_eq!(at_hand(&mut spool), ["3 summary 3"]);
+    spool.push_summary(&large_summary(4), at(4)).unwrap();
+    assert_eq!(at_hand(&mut spool), ["4 summary 4"]);
+    // A finding before it is to be read first.
+    spool.push_finding(&finding(5), at(5)).unwrap();
+    spool.push_summary(&summary(6), at(6)).unwrap();
+    assert!(spool.items_at_hand(usize::MAX).is_none());
+    assert_eq!(all(&mut spool), ["5 finding 5", "6 summary 6"]);
+    spool.push_summary(&summary(7), at(7)).unwrap();
+    spool.rewind();
+    assert!(spool.items_at_hand(usize::MAX).is_none());
+    assert_eq!(all(&mut spool).len(), 7);
+    drop(spool);
+    assert_eq!(all(&mut open(dir.path())).len(), 7, "nothing was acknowledged");
+}
+
+#[test]
+fn what_is_acknowledged_is_known_at_once_and_written_down_with_what_comes_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = SpoolHandle::open(settings(dir.path(), 64 << 20), at(0)).unwrap();
+    for n in 1..=3 {
+        spool.push_summary(summary(n), at(n)).unwrap();
+    }
+    spool.acknowledge(Seq(2));
+    spool.acknowledge(Seq(1));
+    assert_eq!(spool.status().acked, Seq(2));
+    let written = || Spool::open(settings(dir.path(), 64 << 20), at(9)).unwrap().status().acked;
+    assert_eq!(written(), Seq(0));
+    spool.push_summary(summary(4), at(4)).unwrap();
+    assert_eq!((spool.status().acked, written()), (Seq(2), Seq(2)));
+    spool.acknowledge(Seq(3));
+    spool.rewind(at(5));
+    let items = spool.next_items(usize::MAX).unwrap();
+    assert_eq!(items.iter().map(shown).collect::<Vec<_>>(), ["4 summary 4"], "sending goes on behind it");
+}
+
+#[test]
 fn what_is_acknowledged_is_not_sent_again_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(dir.path());

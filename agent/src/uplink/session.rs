@@ -24,6 +24,7 @@ use super::message::{Inbound, OrderKind, OutMessage, PolicyStanding, SignedBytes
 use super::push::{self, Packed, Takes};
 use super::{End, Uplink, UplinkCounters};
 use crate::failpoint;
+use crate::spool::SpoolHandle;
 use crate::spool::item::Stored;
 use crate::tls;
 
@@ -268,18 +269,22 @@ impl Uplink {
     async fn push(&mut self, live: &mut Live) -> Result<(), End> {
         let (bytes_max, epoch, takes, last_seq) = (self.push_bytes, live.epoch, live.takes, live.last_seq);
         let (ledger, mut summaries) = (self.sources.ledger.clone(), std::mem::take(&mut live.summaries));
-        let packed = self
-            .on_spool(move |spool, _| {
-                let items = spool.next_items(bytes_max)?;
-                // Less than what was asked for is all that there is.
-                let more = items.iter().map(Stored::bytes).sum::<usize>() >= bytes_max;
-                if items.is_empty() {
-                    return Ok((None, more, summaries));
-                }
-                let packed = push::pack(items, last_seq, epoch, takes, &mut summaries, spool.take_latest(), &ledger)?;
-                Ok::<_, std::io::Error>((Some(packed), more, summaries))
-            })
-            .await?;
+        let pack = move |spool: &SpoolHandle, items: Vec<Stored>| {
+            // Less than what was asked for is all that there is.
+            let more = items.iter().map(Stored::bytes).sum::<usize>() >= bytes_max;
+            if items.is_empty() {
+                return Ok((None, more, summaries));
+            }
+            let packed = push::pack(items, last_seq, epoch, takes, &mut summaries, spool.take_latest(), &ledger)?;
+            Ok::<_, std::io::Error>((Some(packed), more, summaries))
+        };
+        // What is at hand needs no thread that may wait for the disk. Records are read from the ledger.
+        let at_hand = self.sources.spool.items_at_hand(bytes_max);
+        let packed = match at_hand {
+            Some(items) if !items.iter().any(Stored::is_record) => pack(&self.sources.spool, items),
+            Some(items) => self.on_spool(move |spool, _| pack(spool, items)).await?,
+            None => self.on_spool(move |spool, _| pack(spool, spool.next_items(bytes_max)?)).await?,
+        };
         let (packed, more, summaries) =
             packed.map_err(|error| End::broken(format!("the spool cannot be read: {error}")))?;
         (live.summaries, live.more) = (summaries, more);
@@ -352,10 +357,11 @@ impl Uplink {
         match message.of {
             Some(Hear::Ack(ack)) if ack.same => {
                 let ack = v1::Ack { durable_seq: ack.durable_seq, ..live.told.clone() };
-                self.acked(live, &ack).await?;
+                // Of the ledger it has what it had.
+                self.acked(live, &ack, None).await?;
             }
             Some(Hear::Ack(ack)) => {
-                self.acked(live, &ack).await?;
+                self.acked(live, &ack, ack.ledger.as_ref()).await?;
                 live.told = ack;
             }
             Some(Hear::Reject(reject)) => return Err(self.refused(&reject)),
@@ -379,7 +385,7 @@ impl Uplink {
         Ok(())
     }
 
-    async fn acked(&mut self, live: &mut Live, ack: &v1::Ack) -> Result<(), End> {
+    async fn acked(&mut self, live: &mut Live, ack: &v1::Ack, ledger: Option<&v1::LedgerHead>) -> Result<(), End> {
         if ack.epoch != live.epoch.0 {
             return Ok(());
         }
@@ -393,15 +399,10 @@ impl Uplink {
         let durable = Seq(ack.durable_seq);
         failpoint::pass("before_acknowledged");
         let is_refused = live.credit == 0;
-        self.on_spool(move |spool, now| {
-            spool.acknowledge(durable, now);
-            if is_refused {
-                spool.rewind();
-            }
-        })
-        .await?;
+        self.sources.spool.acknowledge(durable);
         failpoint::pass("after_acknowledged");
         if is_refused {
+            self.on_spool(|spool, now| spool.rewind(now)).await?;
             live.in_flight.clear();
             if !took_none {
                 tracing::warn!("the collector takes nothing at present: what there is to send is kept");
@@ -410,7 +411,7 @@ impl Uplink {
             live.more = true;
             tracing::info!("the collector takes what was kept");
         }
-        self.tell_acked(durable, ack.ledger.as_ref()).await;
+        self.tell_acked(durable, ledger).await;
         Ok(())
     }
 
