@@ -7,6 +7,13 @@ use std::borrow::Borrow;
 use std::cell::Cell;
 use std::cmp::Ordering;
 
+/// A key whose copies may share what they are made of.
+pub trait Adopt {
+    /// Shares from now on what the same key is made of, where that is possible, so that the next comparison need not look
+    /// at it.
+    fn adopt(&mut self, _same: &Self) {}
+}
+
 /// A map that is sorted by its keys. Values lie where they are until they are removed.
 #[derive(Debug, Clone)]
 pub struct Ordered<K, V> {
@@ -103,14 +110,17 @@ impl<K: Ord, V> Ordered<K, V> {
     /// Keeps what is among `keys`, which come in their order: both are gone through once, without a search.
     pub fn retain_among<'k>(&mut self, keys: impl Iterator<Item = &'k K>)
     where
-        K: 'k,
+        K: Adopt + 'k,
     {
         let mut keys = keys.peekable();
-        self.entries.retain(|(known, _)| {
+        self.entries.retain_mut(|(known, _)| {
             while let Some(key) = keys.peek() {
                 match (*key).cmp(known) {
                     Ordering::Less => drop(keys.next()),
-                    Ordering::Equal => return true,
+                    Ordering::Equal => {
+                        known.adopt(key);
+                        return true;
+                    }
                     Ordering::Greater => break,
                 }
             }
@@ -148,6 +158,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Adopt for u8 {}
 
     /// What is done to a map.
     #[derive(Debug, Clone)]

@@ -1,7 +1,12 @@
 //! What a finding or an action is about.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::ordered::Adopt;
 
 /// Longest unit name that systemd takes, suffix included.
 const UNIT_NAME_BYTES_MAX: usize = 255;
@@ -23,8 +28,45 @@ const UNIT_SUFFIXES: [&str; 11] = [
 
 /// The name of a systemd unit, such as `nginx.service`: checked against systemd's own rules, so
 /// that it can stand in a D-Bus call, a path below the cgroup tree or a log line as it is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UnitName(String);
+///
+/// A dozen detectors know every unit and ask for it in every sample, so that copies share their text, and are known to be
+/// the same without a look at it.
+#[derive(Debug, Clone)]
+pub struct UnitName(Arc<str>);
+
+impl PartialEq for UnitName {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for UnitName {}
+
+impl PartialOrd for UnitName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for UnitName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl Hash for UnitName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl Adopt for UnitName {
+    fn adopt(&mut self, same: &Self) {
+        if !Arc::ptr_eq(&self.0, &same.0) {
+            self.0 = Arc::clone(&same.0);
+        }
+    }
+}
 
 impl UnitName {
     /// The name as text.
@@ -52,7 +94,7 @@ impl FromStr for UnitName {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
         let typed = UNIT_SUFFIXES.iter().any(|suffix| text.len() > suffix.len() && text.ends_with(suffix));
         if typed && text.len() <= UNIT_NAME_BYTES_MAX && text.bytes().all(allowed) && !text.starts_with('.') {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(BadUnitName(text.to_owned()))
         }
@@ -62,6 +104,8 @@ impl FromStr for UnitName {
 /// A path as the kernel gives it: bytes, not text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PathBytes(pub Vec<u8>);
+
+impl Adopt for PathBytes {}
 
 impl From<&str> for PathBytes {
     fn from(text: &str) -> Self {
@@ -124,5 +168,31 @@ mod tests {
             assert!(bad.parse::<UnitName>().is_err(), "{bad:?}");
         }
         assert!(format!("{}.service", "x".repeat(250)).parse::<UnitName>().is_err());
+    }
+
+    #[test]
+    fn copies_of_a_unit_name_share_it_and_a_map_shares_that_of_whoever_asks() {
+        let name = |text: &str| text.parse::<UnitName>().unwrap();
+        let (a, again, b) = (name("a.service"), name("a.service"), name("b.service"));
+        assert!(Arc::ptr_eq(&a.0, &a.clone().0) && !Arc::ptr_eq(&a.0, &again.0));
+        assert!(
+            a == again
+                && a != b
+                && a.cmp(&again).is_eq()
+                && a < b
+                && a.partial_cmp(&a.clone()) == Some(Ordering::Equal)
+        );
+        let hash = |name: &UnitName| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            name.hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash(&a), hash(&again));
+        let mut map = crate::ordered::Ordered::default();
+        map.insert(a.clone(), 1);
+        map.insert(b, 2);
+        map.retain_among([&again].into_iter());
+        let kept: Vec<_> = map.keys().collect();
+        assert!(kept.len() == 1 && Arc::ptr_eq(&kept[0].0, &again.0), "{kept:?}");
     }
 }

@@ -17,7 +17,7 @@ use super::settings::Settings;
 use super::snapshot::Part;
 use super::words::{duration, measured, percent, said, seconds};
 use crate::finding::{FindingKind, Severity};
-use crate::ordered::Ordered;
+use crate::ordered::{Adopt, Ordered};
 use crate::subject::{PathBytes, UnitName};
 
 /// Most subjects that are followed for one resource. Each takes some 1.6 KiB once it has moved.
@@ -113,7 +113,7 @@ pub(crate) struct Reading<L> {
 }
 
 /// What a subject is known by.
-pub(crate) trait Key: Ord + Clone {
+pub(crate) trait Key: Ord + Clone + Adopt {
     fn subject(&self) -> SubjectRef<'_>;
     /// As people write it.
     fn name(&self) -> String;
