@@ -144,10 +144,8 @@ pub fn write_column(out: &mut Vec<u8>, values: &[f64]) {
     if values.is_empty() {
         return;
     }
-    // Most columns are one number all along.
-    let first = values[0];
-    if values.iter().all(|value| value.to_bits() == first.to_bits()) {
-        if let Some((scale, whole)) = scale_of(first) {
+    if let Some(same) = same(values) {
+        if let Some((scale, whole)) = scale_of(same) {
             return write_ints(out, &[whole], scale);
         }
     } else if let Some((scale, whole)) = scaled(values) {
@@ -202,7 +200,13 @@ pub fn read_xor(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
 /// Whether one of the scales makes all of these whole, so that [`write_column`] writes them short.
 #[must_use]
 pub fn has_scale(values: &[f64]) -> bool {
-    scaled(values).is_some()
+    same(values).map_or_else(|| scaled(values).is_some(), |same| scale_of(same).is_some())
+}
+
+/// The number that all of these are, as in most columns.
+fn same(values: &[f64]) -> Option<f64> {
+    let first = values.first()?;
+    values.iter().all(|value| value.to_bits() == first.to_bits()).then_some(*first)
 }
 
 /// The first scale that makes all of these whole, by its number, and what they are then.
@@ -275,6 +279,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(bytes, plain);
+            prop_assert_eq!(has_scale(&values), scaled(&values).is_some());
         }
 
         #[test]
