@@ -2,8 +2,8 @@
 //!
 //! A thread of its own looks every ten seconds, mostly at sizes and times, and tells what is different from the look
 //! before, that of an agent before this one included ([`Baseline`]). Nothing here holds up the tick; a folder that hangs
-//! holds up this thread and nothing else. Folders in which the kernel has seen nothing happen are gone through every minute
-//! only ([`Watched`]).
+//! holds up this thread and nothing else. Where the kernel has seen nothing happen in the folders of files and packages, they
+//! are looked at every minute only ([`Watched`]).
 
 mod walk;
 
@@ -33,6 +33,9 @@ const WALK_EVERY: u32 = 6;
 
 /// Unit files that people write; those of packages change with their packages.
 pub const UNIT_FILES: [&str; 2] = ["/etc/systemd/system/*", "/usr/local/lib/systemd/system/*"];
+
+/// Where dpkg keeps its database.
+const DPKG: &str = "var/lib/dpkg";
 
 /// Most bytes of dpkg's database that are read.
 const STATUS_BYTES_MAX: u64 = 64 << 20;
@@ -112,21 +115,28 @@ impl Looker {
     /// What is different from the look before.
     pub fn look(&mut self, now_ms: i64) -> Vec<Change> {
         let mut changes = self.started(now_ms);
-        changes.extend(self.dpkg(now_ms));
-        changes.extend(self.rpm(now_ms));
-        changes.extend(self.files(now_ms));
-        changes
-    }
-
-    /// Goes through all folders, where something may have happened in them.
-    fn files(&mut self, now_ms: i64) -> Vec<Change> {
         self.walk_in = self.walk_in.saturating_sub(1);
         if self.walk_in > 0 && self.watched.is_whole() && !self.watched.news().written {
-            return Vec::new();
+            return changes;
         }
         // What happens from here on is told at the next look.
         self.watched.news();
-        let (walk, folders) = walk::walk(&self.root, &self.patterns, &self.baseline);
+        let rpm_was = self.rpm_seen;
+        changes.extend(self.dpkg(now_ms));
+        changes.extend(self.rpm(now_ms));
+        changes.extend(self.files(now_ms));
+        if self.rpm_seen != rpm_was {
+            // It is asked when nothing more has happened at the next look.
+            self.walk_in = 0;
+        }
+        changes
+    }
+
+    /// Goes through all folders, and has them watched with those of the packages.
+    fn files(&mut self, now_ms: i64) -> Vec<Change> {
+        let (walk, mut folders) = walk::walk(&self.root, &self.patterns, &self.baseline);
+        let packages = RPM.iter().chain(&[DPKG]).map(|folder| self.root.join(folder));
+        folders.extend(packages.filter(|folder| folder.is_dir()));
         // What is only watched from now on was not gone through while it was: once more.
         let is_watched = self.watched.is_whole() && self.watched.watches(&folders);
         self.watched.watch(&folders);
@@ -162,7 +172,7 @@ impl Looker {
     }
 
     fn dpkg(&mut self, now_ms: i64) -> Vec<Change> {
-        let path = self.root.join("var/lib/dpkg/status");
+        let path = self.root.join(DPKG).join("status");
         let Ok(metadata) = fs::metadata(&path) else { return Vec::new() };
         let seen = (metadata.len(), written_ms(&metadata), metadata.ino());
         if self.status == Some(seen) || metadata.len() > STATUS_BYTES_MAX {
