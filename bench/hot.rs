@@ -2,7 +2,8 @@
 //!
 //! What the kernel maps of a program it maps 64 KiB at a time, so that a function here and one there make most of it resident.
 //! On a booted host, enrolled, under a policy, the agent as it was packaged is watched from two minutes after its start (`hot.c`)
-//! for seven, in which a service is killed and healed again and again; what was entered is written down, without the hashes that
+//! for seven, in which nothing happens at first, and then a service is killed and healed again and again; what was entered is written
+//! down in the order in which it was entered first, so that what every second needs stands together within it, without the hashes that
 //! change with every build. A function that is missing there, because it is new, costs memory and nothing else.
 //!
 //! Run it after larger changes of what the agent does all the time: `make deb && cargo run -p mainstay-tests --bin bench-hot`.
@@ -26,6 +27,9 @@ const SETTLE: Duration = Duration::from_secs(120);
 /// How long is watched: longer than the five minutes after which what was learned is saved.
 const WATCHED: Duration = Duration::from_secs(420);
 
+/// Of that nothing is done at first: what runs every second comes first.
+const QUIET: Duration = Duration::from_secs(30);
+
 /// Kills while it is watched.
 const KILLS: u32 = 3;
 
@@ -41,6 +45,8 @@ fn main() -> Result<()> {
     site.enforce(&[("hot.toml", restart_rule(&[UNIT], "auto").as_str())], &["web-1"])?;
     std::thread::sleep(SETTLE);
     watch(host)?;
+    std::thread::sleep(QUIET);
+    let mut healed = BTreeSet::new();
     for _ in 0..KILLS {
         let before = host.unit_property(UNIT, "MainPID")?;
         services::kill(host, UNIT)?;
@@ -48,6 +54,11 @@ fn main() -> Result<()> {
             let now = host.unit_property(UNIT, "MainPID")?;
             Ok((now != "0" && now != before).then_some(()))
         })?;
+        // Killed again before it was shown that it helped, the policy would be given up as one that does not.
+        let helped = site.wait_decision("web-1", "a restart that helped", WATCHED, |decision| {
+            decision.is_about("service.failed", UNIT) && decision.helped() && !healed.contains(&decision.id)
+        })?;
+        healed.insert(helped.id);
         host.must("mainstay-agent status && curl -s -o /dev/null http://127.0.0.1:7445/metrics")?;
     }
     wait_until(WATCHED * 2, "the watch to end", || {
@@ -94,13 +105,15 @@ fn watch(host: &Host) -> Result<()> {
     host.start("hot", &format!("exec hot {pid} {base} /run/bench/symbols {seconds} > /run/bench/entered"))
 }
 
-/// The linker's script for these functions.
+/// The linker's script for these functions, in their order.
 fn script<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    let patterns: BTreeSet<String> = names.map(pattern).collect();
+    let mut patterns = BTreeSet::new();
     let mut script = format!("{HEAD}SECTIONS {{\n  .text.hot : {{\n");
-    for pattern in patterns {
-        // Writing into a string does not fail.
-        let _ = writeln!(script, "    *(.text.{pattern})");
+    for pattern in names.map(pattern) {
+        if patterns.insert(pattern.clone()) {
+            // Writing into a string does not fail.
+            let _ = writeln!(script, "    *(.text.{pattern})");
+        }
     }
     script + "  }\n}\nINSERT BEFORE .text;\n"
 }
