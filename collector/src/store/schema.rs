@@ -198,6 +198,8 @@ impl Store {
         let used_day = row.used_day;
         let known = Known { schema: self.schemas.one(Schema::from_row(id, row, &self.keys)), used_day };
         self.schemas.insert(known.clone());
+        // One that was stored again while it was being removed was taken for gone.
+        lock(&self.schemas.ids).ids.insert(id);
         Ok(Some(known))
     }
 
