@@ -104,7 +104,7 @@ impl<'q> Question<'q> {
             Test::Is(name) => Some(name.as_str()),
             _ => None,
         });
-        let Some(exact) = exact else { return vec![0..schema.keys.len()] };
+        let Some(exact) = exact else { return std::iter::once(0..schema.keys.len()).collect() };
         let mut names = vec![exact];
         names.extend(self.of_gauge.map(|(base, _)| base));
         let of = |name: &str| {

@@ -74,10 +74,10 @@ impl Roster {
     }
 
     fn is_of(&self, hosts: &[(Option<HostId>, Host)]) -> bool {
-        let is_same = |(known, (_, host)): (&(u32, Arc<[Label]>), &(Option<HostId>, Host))| {
-            known.0 == host.short && Arc::ptr_eq(&known.1, &host.labels)
-        };
-        self.of.len() == hosts.len() && self.of.iter().zip(hosts).all(is_same)
+        let is_same =
+            |short: u32, labels: &Arc<[Label]>, host: &Host| short == host.short && Arc::ptr_eq(labels, &host.labels);
+        let mut pairs = self.of.iter().zip(hosts);
+        self.of.len() == hosts.len() && pairs.all(|((short, labels), (_, host))| is_same(*short, labels, host))
     }
 
     /// The label that tells a host from those of the same labels, if there are such.

@@ -145,7 +145,7 @@ fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     written.write_all(text.as_bytes())?;
     written.sync_all()?;
     fs::rename(&new, file)?;
-    fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+    fs::File::open(file.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 /// The table that RocksDB names in what it says.

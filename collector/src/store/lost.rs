@@ -102,7 +102,7 @@ fn of_kind((begin, what, fields): &Kind, lost: &Lost) -> Told {
             Millis => told.span_ms = times(first, last, |bytes| number(bytes) ^ i64::MIN, 1),
             Short => {
                 let least = first.map_or(0, number);
-                let most = last.map_or(i64::from(u32::MAX), number);
+                let most = last.map_or_else(|| i64::from(u32::MAX), number);
                 let short = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
                 told.whose = Whose::Numbers(short(least), short(most));
             }

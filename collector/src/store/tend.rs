@@ -55,7 +55,7 @@ impl Store {
             while let Some((key, bytes)) = blocks.item().filter(|(key, _)| key.starts_with(&heads)) {
                 let key = PieceKey::decode(key)?;
                 let head = Head::open(bytes).ok().and_then(|head| Some((Some(head.schema), run_of(&head)?)));
-                let (schema, run) = head.unwrap_or((None, Run::at(0)));
+                let (schema, run) = head.unwrap_or_else(|| (None, Run::at(0)));
                 found.push((key.host, schema, run));
                 blocks.next();
             }

@@ -7,7 +7,7 @@ use crate::fleet::shapes;
 use crate::remote::peers::{program, programs as peers};
 
 #[path = "../../../bench/beside/mod.rs"]
-mod beside;
+mod measured;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -15,8 +15,8 @@ const HOUR_MS: i64 = 3_600_000;
 fn all_three_take_the_same_samples_and_answer_the_same() {
     let (Some(prometheus), Some(victoria)) = (program("prometheus"), program("victoria-metrics")) else { return };
     let hour = wall_ms() / HOUR_MS * HOUR_MS;
-    let plan = beside::Plan { hosts: 6, series: 300, from_ms: hour - 70 * 60_000, to_ms: hour };
-    let report = beside::run(plan, 3, "", &[prometheus, victoria]).unwrap();
+    let plan = measured::Plan { hosts: 6, series: 300, from_ms: hour - 70 * 60_000, to_ms: hour };
+    let report = measured::run(plan, 3, "", &[prometheus, victoria]).unwrap();
     assert_eq!(report.samples, 6 * 300 * 70 * 6);
     for side in &report.sides {
         let bytes = side.bytes as f64 / report.samples as f64;
