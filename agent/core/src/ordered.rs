@@ -114,14 +114,10 @@ impl<K: Ord, V> Ordered<K, V> {
     {
         let mut keys = keys.peekable();
         self.entries.retain_mut(|(known, _)| {
-            while let Some(key) = keys.peek() {
-                match (*key).cmp(known) {
-                    Ordering::Less => drop(keys.next()),
-                    Ordering::Equal => {
-                        known.adopt(key);
-                        return true;
-                    }
-                    Ordering::Greater => break,
+            while let Some(key) = keys.next_if(|key| *key <= known) {
+                if key == known {
+                    known.adopt(key);
+                    return true;
                 }
             }
             false

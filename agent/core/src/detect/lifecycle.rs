@@ -201,14 +201,16 @@ struct Effect {
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     ids: IdSource,
-    entries: BTreeMap<FindingKind, BTreeMap<Subject, Entry>>,
+    /// By kind, in the order of [`FindingKind::ALL`].
+    entries: Vec<BTreeMap<Subject, Entry>>,
     effects: Vec<Effect>,
     dropped: u64,
 }
 
 impl Lifecycle {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { ids: IdSource::new(seed), entries: BTreeMap::new(), effects: Vec::new(), dropped: 0 }
+        let entries = FindingKind::ALL.iter().map(|_| BTreeMap::new()).collect();
+        Self { ids: IdSource::new(seed), entries, effects: Vec::new(), dropped: 0 }
     }
 
     /// Begins a round of verdicts at one moment.
@@ -228,16 +230,22 @@ impl Lifecycle {
     }
 
     pub(crate) fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.entries.values().flat_map(BTreeMap::values).filter_map(|entry| entry.finding.as_ref())
+        self.entries.iter().flat_map(BTreeMap::values).filter_map(|entry| entry.finding.as_ref())
     }
 
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
+    /// Whether there is a finding of this kind, or what may become one.
+    #[inline]
+    fn follows(&self, kind: FindingKind) -> bool {
+        !self.entries[kind as usize].is_empty()
+    }
+
     pub(crate) fn save(&self, writer: &mut Writer) {
         writer.len(self.len());
-        for (kind, of_kind) in &self.entries {
+        for (kind, of_kind) in FindingKind::ALL.iter().zip(&self.entries) {
             for (subject, entry) in of_kind {
                 writer.str(kind.as_str());
                 writer.subject(subject);
@@ -268,7 +276,7 @@ impl Lifecycle {
                 quiet_until: reader.i64()?,
                 finding: reader.option(|r| load_finding(r, kind, &subject))?,
             };
-            loaded.entries.entry(kind).or_default().insert(subject, entry);
+            loaded.entries[kind as usize].insert(subject, entry);
         }
         for _ in 0..reader.len()?.min(EFFECTS_MAX) {
             let subject = reader.subject()?;
@@ -283,7 +291,7 @@ impl Lifecycle {
     }
 
     fn len(&self) -> usize {
-        self.entries.values().map(BTreeMap::len).sum()
+        self.entries.iter().map(BTreeMap::len).sum()
     }
 }
 
@@ -352,13 +360,12 @@ pub(crate) struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Takes the verdict on one subject.
+    /// Takes the verdict on one subject. Most say that all is well where nothing is followed: these are done with at once.
+    #[inline]
     pub(crate) fn judge(&mut self, kind: FindingKind, subject: SubjectRef<'_>, verdict: Verdict) {
-        let known = self.lifecycle.entries.get(&kind).is_some_and(|of_kind| !of_kind.is_empty());
-        if !known && !matches!(verdict, Verdict::Holds(_)) {
-            return;
+        if matches!(verdict, Verdict::Holds(_)) || self.lifecycle.follows(kind) {
+            self.judge_owned(kind, subject.owned(), verdict);
         }
-        self.judge_owned(kind, subject.owned(), verdict);
     }
 
     /// Takes the verdict on a subject that is there already.
@@ -370,10 +377,8 @@ impl Round<'_> {
     /// `Over` where they are known to be gone, `Unknown` where nothing could be read.
     pub(crate) fn judge_rest(&mut self, kind: FindingKind, verdict: &Verdict) {
         let t = self.t;
-        let rest: Vec<Subject> = match self.lifecycle.entries.get(&kind) {
-            Some(of_kind) => of_kind.iter().filter(|(_, e)| e.seen != t).map(|(s, _)| s.clone()).collect(),
-            None => return,
-        };
+        let of_kind = &self.lifecycle.entries[kind as usize];
+        let rest: Vec<Subject> = of_kind.iter().filter(|(_, e)| e.seen != t).map(|(s, _)| s.clone()).collect();
         for subject in rest {
             self.judge_owned(kind, subject, verdict.clone());
         }
@@ -388,8 +393,7 @@ impl Round<'_> {
 
     fn judge_owned(&mut self, kind: FindingKind, subject: Subject, verdict: Verdict) {
         let t = self.t;
-        let exists = self.lifecycle.entries.get(&kind).is_some_and(|of_kind| of_kind.contains_key(&subject));
-        if !exists {
+        if !self.lifecycle.entries[kind as usize].contains_key(&subject) {
             if !matches!(verdict, Verdict::Holds(_)) {
                 return;
             }
@@ -399,7 +403,7 @@ impl Round<'_> {
             }
         }
         let effect = self.lifecycle.effect_on(&subject, t);
-        let of_kind = self.lifecycle.entries.entry(kind).or_default();
+        let of_kind = &mut self.lifecycle.entries[kind as usize];
         let entry = of_kind.entry(subject.clone()).or_insert(Entry {
             seen: t,
             since: None,
