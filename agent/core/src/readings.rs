@@ -15,6 +15,7 @@ use crate::sample::{
     ActiveState, Cgroup, ClockSync, Container, CpuTimes, Disk, DiskHealth, Filesystem, HealthReport, Interface,
     KernelCounters, Memory, Pressures, Probe, Sample, TcpCounters, Unit, VmCounters,
 };
+use crate::subject::UnitName;
 
 /// Clock ticks in a second of `/proc/stat` (`USER_HZ`, the same on every architecture we build for).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -43,8 +44,39 @@ pub struct Reading<'a> {
     pub subject: u32,
 }
 
+/// Who takes the readings of samples.
+pub trait Take {
+    /// Takes one.
+    fn reading(&mut self, reading: &Reading<'_>);
+
+    /// Begins the unit that is the `at`th of the sample. Where nothing has changed of it since the sample before (`is_same`)
+    /// all of its readings may be taken as they were: says whether they are. If not they are given one by one, and
+    /// [`Self::unit_ends`] is called behind them.
+    fn unit_begins(&mut self, _at: usize, _unit: &UnitName, _is_same: bool) -> bool {
+        false
+    }
+
+    /// Says that all readings of the unit that was begun were given.
+    fn unit_ends(&mut self, _at: usize, _unit: &UnitName) {}
+}
+
+/// Takes each reading by itself.
+struct Each<'a>(&'a mut dyn FnMut(Reading<'_>));
+
+impl Take for Each<'_> {
+    fn reading(&mut self, reading: &Reading<'_>) {
+        (self.0)(*reading);
+    }
+}
+
 /// Calls `take` with every reading of `sample`, always in the same order.
 pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
+    readings_after(None, sample, &mut Each(take));
+}
+
+/// The same, where `before` is the sample whose readings were taken last: a unit of which nothing has changed since is not
+/// told reading by reading, as it goes with most of them in most seconds.
+pub fn readings_after(before: Option<&Sample>, sample: &Sample, take: &mut dyn Take) {
     let mut out = Out { labels: &[], subject: 0, subjects: &mut 0, take };
     cpu(sample, &mut out);
     if let Some(load) = &sample.load {
@@ -97,8 +129,17 @@ pub fn readings(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
     for disk in sample.disk_health.iter().flat_map(|all| all.iter()) {
         disk_health(disk, &mut out);
     }
-    for (name, u) in sample.units.iter().flatten() {
-        unit(name.as_str(), u, &mut out);
+    let mut before = before.and_then(|before| before.units.as_ref()).into_iter().flatten().peekable();
+    for (at, (name, u)) in sample.units.iter().flatten().enumerate() {
+        // Both come in the order of their names.
+        while before.next_if(|(earlier, _)| *earlier < name).is_some() {}
+        let is_same = before.next_if(|(earlier, _)| *earlier == name).is_some_and(|(_, before)| before == u);
+        if out.take.unit_begins(at, name, is_same) {
+            *out.subjects += SUBJECTS_OF_UNIT;
+        } else {
+            unit(name.as_str(), u, &mut out);
+            out.take.unit_ends(at, name);
+        }
     }
     for c in &sample.containers {
         container(c, &mut out);
@@ -162,7 +203,7 @@ struct Out<'a> {
     subject: u32,
     /// Subjects so far.
     subjects: &'a mut u32,
-    take: &'a mut dyn FnMut(Reading<'_>),
+    take: &'a mut dyn Take,
 }
 
 impl Out<'_> {
@@ -180,7 +221,7 @@ impl Out<'_> {
     }
 
     fn put(&mut self, name: &'static str, kind: SeriesKind, value: f64) {
-        (self.take)(Reading { name, labels: self.labels, kind, value, subject: self.subject });
+        self.take.reading(&Reading { name, labels: self.labels, kind, value, subject: self.subject });
     }
 }
 
@@ -338,6 +379,9 @@ fn clock(clock: &ClockSync, out: &mut Out<'_>) {
     out.gauge("node_timex_maxerror_seconds", clock.max_error_us as f64 / 1e6);
     out.gauge("node_timex_offset_seconds", clock.offset_ns as f64 / 1e9);
 }
+
+/// The two states, and the rest.
+const SUBJECTS_OF_UNIT: u32 = 3;
 
 fn unit(name: &str, unit: &Unit, out: &mut Out<'_>) {
     for (state, is) in [

@@ -111,8 +111,26 @@ pub struct SeriesTable {
     cursor: usize,
     /// The subject whose labels are those of the series before the cursor.
     subject: u32,
+    /// How many were asked for, and how often the order has become another.
+    passed: u64,
+    edits: u64,
     room: usize,
     dropped: u64,
+}
+
+/// A moment while series are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    cursor: usize,
+    passed: u64,
+    edits: u64,
+}
+
+/// Series that were asked for one after the other, without any between them that was not.
+#[derive(Debug, Clone)]
+pub struct Stretch {
+    places: std::ops::Range<usize>,
+    edits: u64,
 }
 
 /// One series in the order in which they are asked for.
@@ -136,7 +154,7 @@ impl SeriesTable {
     #[must_use]
     pub fn with_room(room: usize) -> Self {
         let (keys, sorted, order) = (Vec::new(), Vec::new(), Vec::new());
-        Self { keys, sorted, order, cursor: 0, subject: NO_SUBJECT, room, dropped: 0 }
+        Self { keys, sorted, order, cursor: 0, subject: NO_SUBJECT, passed: 0, edits: 0, room, dropped: 0 }
     }
 
     /// The slot of a series; `labels` must be sorted by name. `subject` is the number of what the series is about: series
@@ -187,12 +205,39 @@ impl SeriesTable {
 
     fn passed(&mut self, slot: usize, subject: u32) -> usize {
         self.cursor += 1;
+        self.passed += 1;
         self.subject = subject;
         slot
     }
 
+    /// Where we are, to ask later what was asked for since ([`Self::since`]).
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { cursor: self.cursor, passed: self.passed, edits: self.edits }
+    }
+
+    /// What was asked for since `mark`, if each followed the one before as it does in the order.
+    #[must_use]
+    pub fn since(&self, mark: Mark) -> Option<Stretch> {
+        let places = mark.cursor..self.cursor;
+        let is_all = places.len() as u64 == self.passed - mark.passed && mark.edits == self.edits;
+        is_all.then_some(Stretch { places, edits: self.edits })
+    }
+
+    /// Goes through a stretch as if each of its series were asked for again, and gives their slots; `None` where the order
+    /// has become another since.
+    pub fn again(&mut self, stretch: &Stretch) -> Option<impl Iterator<Item = usize> + '_> {
+        if stretch.edits != self.edits {
+            return None;
+        }
+        self.passed += stretch.places.len() as u64;
+        (self.cursor, self.subject) = (stretch.places.end, NO_SUBJECT);
+        Some(self.order.get(stretch.places.clone())?.iter().map(|place| place.slot))
+    }
+
     /// Puts a series into the order where we are.
     fn put(&mut self, place: Place) {
+        self.edits += 1;
         // An order that changes all the time is not worth keeping.
         let most = 2 * self.keys.len() + AHEAD;
         if self.order.len() > most {
@@ -250,6 +295,7 @@ impl SeriesTable {
 
     /// Forgets every series whose slot `keep` does not accept. Slots are given anew, in the order that they had.
     pub fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        self.edits += 1;
         let mut next = 0..;
         let new: Vec<Option<usize>> =
             (0..self.keys.len()).map(|slot| keep(slot).then(|| next.next()).flatten()).collect();

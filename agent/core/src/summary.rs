@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::readings::{Reading, SeriesKind, readings};
 use crate::sample::Sample;
-use crate::series::{Point, SeriesTable, Summary};
+use crate::series::{Mark, Point, SeriesTable, Stretch, Summary};
+use crate::subject::UnitName;
 use crate::time::Now;
 
 /// How long a window is.
@@ -27,6 +28,9 @@ pub struct SummaryBuilder {
     table: SeriesTable,
     /// By slot of the table.
     windows: Vec<Window>,
+    /// The series of units, by their places in a sample, and where those of the unit in hand begin.
+    units: Vec<Option<(UnitName, Stretch)>>,
+    unit_begins: Option<Mark>,
     layout: u64,
     started: Option<Now>,
     samples: u32,
@@ -46,6 +50,11 @@ struct Window {
 impl Window {
     const EMPTY: Self =
         Self { kind: SeriesKind::Gauge, readings: 0, last: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0 };
+
+    /// Begins anew. The last value stays, for who has the same again.
+    fn begin(&mut self) {
+        *self = Self { kind: self.kind, last: self.last, ..Self::EMPTY };
+    }
 
     fn add(&mut self, kind: SeriesKind, value: f64) {
         self.kind = kind;
@@ -81,6 +90,7 @@ impl SummaryBuilder {
     /// Begins a sample, whose readings follow.
     pub fn begin(&mut self, at: Now) {
         self.table.rewind();
+        self.unit_begins = None;
         self.started.get_or_insert(at);
         self.samples += 1;
     }
@@ -94,8 +104,38 @@ impl SummaryBuilder {
         }
         if reading.value.is_finite() {
             self.windows[slot].add(reading.kind, reading.value);
+        } else {
+            // There is no value to take again.
+            self.unit_begins = None;
         }
         Some(slot)
+    }
+
+    /// Begins a unit, whose readings follow.
+    pub fn unit_begins(&mut self) {
+        self.unit_begins = Some(self.table.mark());
+    }
+
+    /// Ends it: where its readings are known they can be taken again.
+    pub fn unit_ends(&mut self, at: usize, unit: &UnitName) {
+        let stretch = self.unit_begins.take().and_then(|mark| self.table.since(mark));
+        if at >= self.units.len() {
+            self.units.resize(at + 1, None);
+        }
+        self.units[at] = stretch.map(|stretch| (unit.clone(), stretch));
+    }
+
+    /// Takes all readings of a unit as they were in the sample before, and gives the numbers of their series to `each`.
+    /// Says whether it could.
+    pub fn unit_again(&mut self, at: usize, unit: &UnitName, mut each: impl FnMut(usize)) -> bool {
+        let Some(Some((known, stretch))) = self.units.get(at) else { return false };
+        let Some(slots) = (known == unit).then(|| self.table.again(stretch)).flatten() else { return false };
+        for slot in slots {
+            let window = &mut self.windows[slot];
+            window.add(window.kind, window.last);
+            each(slot);
+        }
+        true
     }
 
     /// How often the numbers of series were given anew.
@@ -136,8 +176,9 @@ impl SummaryBuilder {
         if summary.points.len() < self.table.len() {
             self.table.retain(seen);
             self.layout += 1;
+            self.windows.clear();
         }
-        self.windows.clear();
+        self.windows.iter_mut().for_each(Window::begin);
         self.windows.resize(self.table.len(), Window::EMPTY);
         self.started = Some(now);
         self.samples = 0;

@@ -37,9 +37,9 @@ use crate::detect::{self, Change, Detectors, FindingEvent};
 use crate::finding::FindingKind;
 use crate::id::{ActionId, DecisionId, HostId, IdSource};
 use crate::policy::signed::TrustedKeys;
-use crate::readings::readings;
+use crate::readings::readings_after;
 use crate::record::{Author, Body, Record};
-use crate::recording::{Recorder, Windows};
+use crate::recording::{Recorder, TakenDown, Windows};
 use crate::sample::{HostFacts, Sample};
 use crate::subject::Subject;
 use crate::summary::SummaryBuilder;
@@ -338,10 +338,7 @@ impl Agent {
         if let Some(chunk) = recorder.begin(sample, summary.layout()) {
             effects.push_back(Effect::StoreChunk(chunk));
         }
-        readings(sample, &mut |reading| {
-            let series = summary.reading(&reading);
-            recorder.reading(series, &reading);
-        });
+        readings_after(self.detectors.previous(), sample, &mut TakenDown { summary, recorder });
     }
 
     /// Hands out the windows whose seconds are all recorded.

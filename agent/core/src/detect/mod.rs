@@ -243,6 +243,12 @@ impl Detectors {
         self.previous.replace(sample)
     }
 
+    /// The sample that was kept last.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Sample> {
+        self.previous.as_deref()
+    }
+
     /// Takes the change of one unit between two samples; `None` when systemd has unloaded it.
     pub fn observe_unit(&mut self, name: &UnitName, unit: Option<&Unit>, now: Now) -> Vec<FindingEvent> {
         let t = self.clock.advance(now);

@@ -3,12 +3,12 @@
 //!
 //! It is read anyway; a collector that stored it would keep a third more series of every unit.
 
-use super::{Out, Reading, count};
+use super::{Each, Out, Reading, count};
 use crate::sample::{Cgroup, Pressure, Sample};
 
 /// Calls `take` with every one of them, always in the same order.
 pub fn details(sample: &Sample, take: &mut dyn FnMut(Reading<'_>)) {
-    let mut out = Out { labels: &[], subject: 0, subjects: &mut 0, take };
+    let mut out = Out { labels: &[], subject: 0, subjects: &mut 0, take: &mut Each(take) };
     for (name, unit) in sample.units.iter().flatten() {
         if let Some(cgroup) = &unit.cgroup {
             of(cgroup, &OF_UNIT, &[("unit", name.as_str())], &mut out);

@@ -87,10 +87,14 @@ pub(super) fn encode<'a>(
             write_text(&mut out, value);
         }
         write_runs(&mut out, values);
-        present.clear();
-        present.extend(values.iter().copied().filter(|value| value.is_finite()));
         column.clear();
-        write_values(&mut column, &present);
+        if is_whole(values) {
+            write_values(&mut column, values);
+        } else {
+            present.clear();
+            present.extend(values.iter().copied().filter(|value| value.is_finite()));
+            write_values(&mut column, &present);
+        }
         write_varint(&mut out, column.len() as u64);
         out.extend_from_slice(&column);
     }
@@ -118,8 +122,16 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&text.as_bytes()[..end]);
 }
 
+/// Whether all are numbers, as in most series.
+fn is_whole(values: &[f64]) -> bool {
+    values.iter().all(|value| value.is_finite())
+}
+
 /// The runs of values that are numbers: how many, then for each how many are passed over and how many it has.
 fn write_runs(out: &mut Vec<u8>, values: &[f64]) {
+    if !values.is_empty() && is_whole(values) {
+        return [1, 0, values.len() as u64].into_iter().for_each(|number| write_varint(out, number));
+    }
     let is_new_run = |n: &usize| values[*n].is_finite() && n.checked_sub(1).is_none_or(|n| !values[n].is_finite());
     write_varint(out, (0..values.len()).filter(is_new_run).count() as u64);
     let mut behind = 0;

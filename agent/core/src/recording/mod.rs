@@ -5,8 +5,8 @@
 //! the opening has been seen too.
 //!
 //! `recorder.rs` holds the minute that is not full yet, `chosen.rs` says which series are recorded, `codec.rs` is a
-//! chunk as bytes, `cut.rs` joins chunks to one [`Recording`], `windows.rs` says which findings get one, and `about.rs`
-//! which series a finding is about.
+//! chunk as bytes, `cut.rs` joins chunks to one [`Recording`], `windows.rs` says which findings get one, `about.rs`
+//! which series a finding is about, and `taken.rs` is what is taken down of a sample for it and for the summary.
 //!
 //! Invariant: whatever a host has, a minute is at most [`SERIES_MAX`] series of [`ROWS_MAX`] samples, and nothing is
 //! allocated for a sample but when a series is new or a minute begins.
@@ -16,6 +16,7 @@ mod chosen;
 mod codec;
 mod cut;
 mod recorder;
+mod taken;
 mod windows;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use about::About;
 pub use codec::{BadRecording, shortened};
 pub use cut::{Cut, Filling, Span};
 pub use recorder::Recorder;
+pub use taken::TakenDown;
 pub use windows::{AFTER, BEFORE, WINDOW_SERIES_MAX, WINDOWS_PER_HOUR_MAX, Window, Windows};
 
 /// Most series of one minute: what a host of some thirty disks and interfaces has, and its 64 busiest units.

@@ -37,6 +37,8 @@ pub struct Recorder {
     /// What is known of series by their numbers, and the layout that gave these.
     known: Vec<Known>,
     layout: u64,
+    /// Whether the sample in hand may have what the one before had.
+    may_repeat: bool,
     /// The columns of CPU time by mode, in the order in which modes come.
     modes: Vec<usize>,
     /// Readings of the last sample for which there was no room, and of all samples.
@@ -48,8 +50,30 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Column {
     kind: SeriesKind,
-    /// Whether it has a value in this minute.
-    is_used: bool,
+    /// What it was in this minute, if it has a value in it.
+    seen: Option<Seen>,
+}
+
+/// What a series was in a minute. Most never change, and their values need not be looked for sample by sample.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    value: f64,
+    /// The first and the last sample that had it.
+    first: usize,
+    last: usize,
+    /// Whether it was this very value from the first to the last.
+    is_steady: bool,
+}
+
+impl Seen {
+    fn begun(sample: usize, value: f64) -> Self {
+        Self { value, first: sample, last: sample, is_steady: true }
+    }
+
+    fn add(&mut self, sample: usize, value: f64) {
+        self.is_steady &= sample <= self.last + 1 && value.to_bits() == self.value.to_bits();
+        self.last = sample;
+    }
 }
 
 impl Recorder {
@@ -81,6 +105,8 @@ impl Recorder {
         if std::mem::replace(&mut self.layout, layout) != layout {
             self.known.clear();
         }
+        // What is known by now is of the sample before, and of this minute.
+        self.may_repeat = !self.known.is_empty();
         if let Some(times) = &sample.cpu {
             let mut at = 0;
             cpu_seconds(times, &mut |mode, seconds| {
@@ -110,6 +136,33 @@ impl Recorder {
         self.put(column, reading.kind, reading.value);
     }
 
+    /// Whether series of the sample that was begun can be recorded by [`Self::again`].
+    #[must_use]
+    pub fn may_repeat(&self) -> bool {
+        self.may_repeat
+    }
+
+    /// Records the series with this number as it was in the sample before, if it is one of those that are recorded.
+    pub fn again(&mut self, series: usize) {
+        match self.known.get(series).unwrap_or(&Known::Nothing) {
+            Known::NotRecorded => {}
+            Known::Nothing => self.no_room(),
+            Known::Column(column) => {
+                let (sample, slot) = (self.at.len() - 1, *column);
+                let Some(seen) = self.columns[slot].seen.as_mut().filter(|seen| seen.last + 1 == sample) else {
+                    return;
+                };
+                seen.last = sample;
+                let (before, row) = self.rows.split_at_mut(sample);
+                let (before, row) = (&before[sample - 1], &mut row[0]);
+                if slot >= row.len() {
+                    row.resize(self.columns.len(), f64::NAN);
+                }
+                row[slot] = before[slot];
+            }
+        }
+    }
+
     fn remember(&mut self, series: Option<usize>, known: Known) {
         let Some(series) = series else { return };
         if series >= self.known.len() {
@@ -132,24 +185,31 @@ impl Recorder {
     fn column(&mut self, name: &str, labels: &[(&str, &str)], kind: SeriesKind) -> Option<usize> {
         let slot = self.table.add(name, labels)?;
         if slot == self.columns.len() {
-            self.columns.push(Column { kind, is_used: false });
+            self.columns.push(Column { kind, seen: None });
         }
         Some(slot)
     }
 
     fn put(&mut self, column: Option<usize>, kind: SeriesKind, value: f64) {
-        let Some(slot) = column else {
-            self.left_out += 1;
-            self.dropped += 1;
-            return;
-        };
-        self.columns[slot] = Column { kind, is_used: true };
-        let Some(row) = self.at.len().checked_sub(1).and_then(|row| self.rows.get_mut(row)) else { return };
+        let Some(slot) = column else { return self.no_room() };
+        let Some(sample) = self.at.len().checked_sub(1) else { return };
+        let column = &mut self.columns[slot];
+        column.kind = kind;
+        match &mut column.seen {
+            Some(seen) => seen.add(sample, value),
+            None => column.seen = Some(Seen::begun(sample, value)),
+        }
+        let row = &mut self.rows[sample];
         if slot >= row.len() {
             row.resize(self.columns.len(), f64::NAN);
         }
         // Of two readings of one name, as of filesystems mounted over one another, the last counts.
         row[slot] = value;
+    }
+
+    fn no_room(&mut self) {
+        self.left_out += 1;
+        self.dropped += 1;
     }
 
     /// A finding is about this unit: it is recorded from now on.
@@ -161,24 +221,28 @@ impl Recorder {
     /// What was recorded since the last chunk, as a chunk; `None` if that is nothing.
     #[must_use]
     pub fn tail(&self) -> Option<Vec<u8>> {
-        let columns: Vec<_> = self.columns.iter().enumerate().filter(|(_, column)| column.is_used).collect();
+        let seen = |(slot, column): (usize, &Column)| Some((slot, column.kind, column.seen?));
+        let columns: Vec<_> = self.columns.iter().enumerate().filter_map(seen).collect();
         let columns =
-            columns.into_iter().map(|(slot, column)| (&**self.table.key(slot), column.kind, self.values(slot)));
+            columns.into_iter().map(|(slot, kind, seen)| (&**self.table.key(slot), kind, self.values(slot, seen)));
         (!self.at.is_empty()).then(|| codec::encode(self.boot, &self.at, self.left_out, columns))
     }
 
     /// The values of a series up to its last one.
-    fn values(&self, slot: usize) -> Vec<f64> {
-        let rows = self.rows.iter().take(self.at.len());
-        let mut values: Vec<f64> = rows.map(|row| row.get(slot).copied().unwrap_or(f64::NAN)).collect();
-        values.truncate(values.iter().rposition(|value| !value.is_nan()).map_or(0, |last| last + 1));
-        values
+    fn values(&self, slot: usize, seen: Seen) -> Vec<f64> {
+        if seen.is_steady {
+            let mut values = vec![f64::NAN; seen.first];
+            values.resize(seen.last + 1, seen.value);
+            return values;
+        }
+        let rows = self.rows.iter().take(seen.last + 1);
+        rows.map(|row| row.get(slot).copied().unwrap_or(f64::NAN)).collect()
     }
 
     /// Begins a minute with the series that the last one had and that are still wanted.
     fn forget(&mut self) {
         let (columns, table, chosen) = (&self.columns, &self.table, &self.chosen);
-        let is_kept = |slot: usize| columns[slot].is_used && chosen.keeps(table.key(slot));
+        let is_kept = |slot: usize| columns[slot].seen.is_some() && chosen.keeps(table.key(slot));
         let kept: Vec<bool> = (0..columns.len()).map(is_kept).collect();
         if kept.contains(&false) {
             self.table.retain(|slot| kept[slot]);
@@ -187,7 +251,7 @@ impl Recorder {
             self.modes.clear();
         }
         self.known.clear();
-        self.columns.iter_mut().for_each(|column| column.is_used = false);
+        self.columns.iter_mut().for_each(|column| column.seen = None);
         self.rows.iter_mut().for_each(Vec::clear);
         self.at.clear();
     }

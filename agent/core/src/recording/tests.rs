@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::finding::{Evidence, Finding, FindingKind, FindingState, Measure, Severity};
 use crate::id::FindingId;
-use crate::readings::readings;
+use crate::readings::{readings, readings_after};
 use crate::sample::{ActiveState, Cgroup, CpuTimes, Memory, Sample, Unit};
 use crate::subject::Subject;
 use crate::summary::SummaryBuilder;
@@ -43,39 +43,53 @@ fn record(recorder: &mut Recorder, sample: &Sample) -> Option<Vec<u8>> {
     chunk
 }
 
-/// The same with the numbers that a summary gives, as the agent does it.
-fn record_by_number(recorder: &mut Recorder, summary: &mut SummaryBuilder, sample: &Sample) -> Option<Vec<u8>> {
+/// The same with the numbers that a summary gives, and with what is as it was before, as the agent does it.
+fn take_down(
+    recorder: &mut Recorder,
+    summary: &mut SummaryBuilder,
+    before: Option<&Sample>,
+    sample: &Sample,
+) -> Option<Vec<u8>> {
     summary.begin(sample.at);
     let chunk = recorder.begin(sample, summary.layout());
-    readings(sample, &mut |reading| recorder.reading(summary.reading(&reading), &reading));
-    if summary.is_due(sample.at) {
-        summary.take(sample.at);
-    }
+    readings_after(before, sample, &mut TakenDown { summary, recorder });
     chunk
 }
 
 #[test]
-fn what_is_known_by_number_is_recorded_as_what_is_looked_up() {
+fn what_is_known_by_number_or_as_before_is_taken_down_as_what_is_looked_up() {
     let (mut by_number, mut looked_up) = (Recorder::new(BOOT), Recorder::new(BOOT));
-    let mut summary = SummaryBuilder::default();
-    let mut chunks = 0;
+    let (mut summary, mut plain) = (SummaryBuilder::default(), SummaryBuilder::default());
+    let (mut chunks, mut summaries) = (0, 0);
+    let mut before = None;
     for second in 0..400 {
         let mut sample = sample(second);
         let units = sample.units.get_or_insert_default();
-        // Some come and go, some are gone for longer than a summary.
+        // Some come and go, some are gone for longer than a summary; some have other readings every second, most every five.
         for n in (0..90).filter(|n| (second / (5 + n)) % 3 != 0) {
-            units.insert(format!("u{n:02}.service").parse().unwrap(), unit(second * (n + 1) * 1_000, (n + 1) << 20));
+            let read = if n % 4 == 0 { second } else { (second + n) / 5 * 5 };
+            let mut unit = unit(read * (n + 1) * 1_000, (n + 1) << 20);
+            if let Some(cgroup) = unit.cgroup.as_mut().filter(|_| (second / 40 + n) % 5 == 0) {
+                cgroup.memory_events_oom_kill = Some(n);
+            }
+            units.insert(format!("u{n:02}.service").parse().unwrap(), unit);
         }
         if second % 70 == 33 {
             let unit = format!("u{:02}.service", second % 90).parse().unwrap();
             by_number.follow(&unit);
             looked_up.follow(&unit);
         }
-        let chunk = record_by_number(&mut by_number, &mut summary, &sample);
+        let chunk = take_down(&mut by_number, &mut summary, before.as_ref(), &sample);
         assert_eq!(chunk, record(&mut looked_up, &sample), "second {second}");
         chunks += usize::from(chunk.is_some());
+        plain.add(&sample);
+        if summary.is_due(sample.at) {
+            assert_eq!(summary.take(sample.at), plain.take(sample.at), "second {second}");
+            summaries += 1;
+        }
+        before = Some(sample);
     }
-    assert_eq!((by_number.tail(), chunks), (looked_up.tail(), 6));
+    assert_eq!((by_number.tail(), chunks, summaries), (looked_up.tail(), 6, 39));
     assert!(summary.layout() > 3);
 }
 
