@@ -3,6 +3,7 @@
 //! Nothing in here waits: files of `/proc` and cgroups are made by the kernel on the spot, `statfs`
 //! is left to a thread that may be lost, D-Bus and probes hand on what they hear.
 
+mod bell;
 pub mod cgroups;
 pub mod changes;
 pub mod clock;

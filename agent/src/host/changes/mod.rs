@@ -1,35 +1,36 @@
 //! Looks what was changed on the host: packages, files, the kernel.
 //!
-//! A thread of its own looks every ten seconds, mostly at sizes and times, and tells what is different from the look
-//! before, that of an agent before this one included ([`Baseline`]). Nothing here holds up the tick; a folder that hangs
-//! holds up this thread and nothing else. Where the kernel has seen nothing happen in the folders of files and packages, they
-//! are looked at every minute only ([`Watched`]).
+//! A thread of its own looks, mostly at sizes and times, and tells what is different from the look before, that of an agent
+//! before this one included ([`Baseline`]). It does when the kernel tells that something happened in the folders of files and
+//! packages ([`Watched`]), every ten seconds at most, and every minute in any case. Nothing here holds up the tick; a folder
+//! that hangs holds up this thread and nothing else.
 
 mod walk;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_core::change::{Baseline, Change, PackagesOf, dpkg, rpm};
 use tracing::{error, warn};
 
-use super::rounds::Rounds;
+use super::rounds::{Pace, Round, Rounds};
 use super::watched::Watched;
 use super::{clock, facts};
 use crate::{child, durable};
 
 pub use walk::{PATTERNS_MAX, is_pattern};
 
-/// How often the host is looked at.
+/// How often the host is looked at where something happens.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Looks between two that go through all folders though nothing has happened in them, as far as the kernel tells.
-const WALK_EVERY: u32 = 6;
+/// How often all folders are gone through though nothing has happened in them, as far as the kernel tells.
+const WALK_EVERY: Duration = Duration::from_secs(60);
 
 /// Unit files that people write; those of packages change with their packages.
 pub const UNIT_FILES: [&str; 2] = ["/etc/systemd/system/*", "/usr/local/lib/systemd/system/*"];
@@ -68,9 +69,9 @@ pub struct Looker {
     /// What rpm's database looked like at the last look, and whether rpm gave no answer about it.
     rpm_seen: Option<(u64, i64)>,
     rpm_is_silent: bool,
-    /// Where files are, and looks until they are gone through in any case.
+    /// Where files are, and when they were gone through; `None` where they are to be gone through again in any case.
     watched: Watched,
-    walk_in: u32,
+    walked: Option<Instant>,
     /// Whether there is anything to be kept.
     is_new: bool,
     saved: Vec<u8>,
@@ -106,7 +107,7 @@ impl Looker {
             rpm_seen: None,
             rpm_is_silent: false,
             watched: Watched::default(),
-            walk_in: 0,
+            walked: None,
             is_new: false,
             saved: Vec::new(),
         }
@@ -115,8 +116,8 @@ impl Looker {
     /// What is different from the look before.
     pub fn look(&mut self, now_ms: i64) -> Vec<Change> {
         let mut changes = self.started(now_ms);
-        self.walk_in = self.walk_in.saturating_sub(1);
-        if self.walk_in > 0 && self.watched.is_whole() && !self.watched.news().written {
+        let is_due = self.walked.is_none_or(|walked| walked.elapsed() >= WALK_EVERY);
+        if !is_due && self.watched.is_whole() && !self.watched.news().written {
             return changes;
         }
         // What happens from here on is told at the next look.
@@ -127,9 +128,14 @@ impl Looker {
         changes.extend(self.files(now_ms));
         if self.rpm_seen != rpm_was {
             // It is asked when nothing more has happened at the next look.
-            self.walk_in = 0;
+            self.walked = None;
         }
         changes
+    }
+
+    /// What becomes readable when something happened; `None` where the host is to be looked at all the same.
+    fn news(&self) -> Option<BorrowedFd<'_>> {
+        self.watched.events().filter(|_| self.is_started && self.watched.is_whole() && self.walked.is_some())
     }
 
     /// Goes through all folders, and has them watched with those of the packages.
@@ -140,7 +146,7 @@ impl Looker {
         // What is only watched from now on was not gone through while it was: once more.
         let is_watched = self.watched.is_whole() && self.watched.watches(&folders);
         self.watched.watch(&folders);
-        self.walk_in = if is_watched { WALK_EVERY } else { 0 };
+        self.walked = is_watched.then(Instant::now);
         self.is_new = true;
         self.baseline.files(&self.patterns, walk, now_ms)
     }
@@ -226,20 +232,34 @@ impl Looker {
     }
 }
 
+/// What the thread does.
+struct Following<T> {
+    looker: Looker,
+    tell: T,
+}
+
+impl<T: Fn(Vec<Change>) + Send + 'static> Round for Following<T> {
+    fn look(&mut self) {
+        let changes = self.looker.look(clock::now().wall_ms);
+        if !changes.is_empty() {
+            (self.tell)(changes);
+        }
+        // After it was told: what is told twice is known by its id, what is never told is lost.
+        self.looker.keep();
+    }
+
+    fn news(&self) -> Option<BorrowedFd<'_>> {
+        self.looker.news()
+    }
+}
+
 impl Changes {
     /// Starts the thread. `tell` is given what was changed; it may wait.
     ///
     /// # Errors
     /// Where no thread can be started.
-    pub fn start(mut looker: Looker, tell: impl Fn(Vec<Change>) + Send + 'static) -> io::Result<Self> {
-        let rounds = Rounds::start("changes", EVERY, move || {
-            let changes = looker.look(clock::now().wall_ms);
-            if !changes.is_empty() {
-                tell(changes);
-            }
-            // After it was told: what is told twice is known by its id, what is never told is lost.
-            looker.keep();
-        })?;
+    pub fn start(looker: Looker, tell: impl Fn(Vec<Change>) + Send + 'static) -> io::Result<Self> {
+        let rounds = Rounds::start("changes", Pace { often: EVERY, seldom: WALK_EVERY }, Following { looker, tell })?;
         Ok(Self { rounds })
     }
 
@@ -382,13 +402,14 @@ mod tests {
         put(&root, "etc/systemd/system/app.service", "[Service]\n");
         fs::create_dir_all(root.path().join("usr/local/lib/systemd/system")).unwrap();
         let mut looker = Looker::new(root.path(), &root.path().join("changes"), &["/etc/nginx/*".to_owned()]);
-        looker.look(NOW);
+        assert_eq!((looker.look(NOW), looker.walked, looker.news().is_some()), (vec![], None, false));
         // Once more, as what was gone through first was not watched then.
-        assert_eq!((looker.look(NOW), looker.walk_in), (vec![], WALK_EVERY));
-        assert_eq!((looker.look(NOW), looker.walk_in), (vec![], WALK_EVERY - 1));
+        assert_eq!((looker.look(NOW), looker.news().is_some()), (vec![], true));
+        let walked = looker.walked;
+        assert_eq!((looker.look(NOW), walked.is_some(), looker.walked), (vec![], true, walked));
         put(&root, "etc/systemd/system/app.service", "[Service]\nRestart=no\n");
         assert_eq!(said(&looker.look(NOW)), [("file.changed", "/etc/systemd/system/app.service")]);
-        assert_eq!((looker.look(NOW), looker.walk_in), (vec![], WALK_EVERY - 1));
+        assert!(looker.walked > walked);
         // A folder that comes, with a file in it, and what happens in it then.
         fs::create_dir(root.path().join("etc/systemd/system/app.service.d")).unwrap();
         put(&root, "etc/systemd/system/app.service.d/a.conf", "[Service]\n");
@@ -401,11 +422,10 @@ mod tests {
         put(&root, "etc/nginx/nginx.conf", "new");
         let told: Vec<Change> = (0..2).flat_map(|_| looker.look(NOW)).collect();
         assert_eq!(said(&told), [("file.added", "/etc/nginx/nginx.conf")]);
-        let walks = (0..2 * WALK_EVERY).filter(|_| {
-            looker.look(NOW);
-            looker.walk_in == WALK_EVERY
-        });
-        assert_eq!(walks.count(), 2, "in any case every minute");
+        assert_eq!((looker.look(NOW), looker.news().is_some()), (vec![], true));
+        let walked = looker.walked.and_then(|walked| walked.checked_sub(WALK_EVERY)).unwrap();
+        looker.walked = Some(walked);
+        assert_eq!((looker.look(NOW), looker.walked > Some(walked)), (vec![], true), "in any case every minute");
     }
 
     #[test]

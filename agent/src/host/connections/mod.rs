@@ -16,7 +16,7 @@ use mainstay_core::time::Now;
 use tracing::warn;
 
 use super::clock;
-use super::rounds::Rounds;
+use super::rounds::{Pace, Rounds};
 pub use dump::{DumpError, sockets};
 pub use groups::Groups;
 
@@ -45,7 +45,7 @@ impl Connections {
     pub fn follow(root: &Path) -> std::io::Result<Self> {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (of_thread, mut groups, mut buffer) = (Arc::clone(&seen), Groups::at(root), Vec::new());
-        let rounds = Rounds::start("connections", EVERY, move || {
+        let rounds = Rounds::start("connections", Pace::every(EVERY), move || {
             let looked = sockets(&mut buffer);
             take(&of_thread, looked, &mut groups, clock::now());
         })?;
@@ -176,7 +176,7 @@ mod tests {
         let mut groups = Groups::at(Path::new("/nonexistent"));
         let failed = || Err(DumpError::Io(std::io::Error::other("no netlink")));
         take(&seen, failed(), &mut groups, clock::now());
-        let rounds = Rounds::start("test", EVERY, || {}).unwrap();
+        let rounds = Rounds::start("test", Pace::every(EVERY), || {}).unwrap();
         let mut connections = Connections { seen: Arc::new(seen), rounds };
         let ask = |connections: &Connections| connections.reply(&ConnectionsQuery::default(), clock::now());
         assert!(ask(&connections).unwrap_err().ends_with("no netlink"));

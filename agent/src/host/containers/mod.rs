@@ -1,12 +1,14 @@
 //! Which containers run on this host: found by their cgroups, and named where their engine can be asked.
 //!
-//! A thread of its own walks the folders of the hierarchy that may hold containers, when one came or went in them, which is
-//! looked at every ten seconds, and every minute in any case. It asks Docker and Podman for names when there is a container that has none yet. An engine that hangs holds up this thread for some
-//! seconds and nothing else; a socket that may not be opened leaves a container with its id.
+//! A thread of its own walks the folders of the hierarchy that may hold containers: when the kernel tells that something
+//! happened in them, every ten seconds at most, and every minute in any case. It asks Docker and Podman for names when there
+//! is a container that has none yet. An engine that hangs holds up this thread for some seconds and nothing else; a socket
+//! that may not be opened leaves a container with its id.
 
 pub mod api;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,15 +18,15 @@ use mainstay_core::sample::{Cgroup, Container};
 use rustix::fs::{Dir, FileType, Mode, OFlags, open, openat};
 use tracing::info;
 
-use super::rounds::Rounds;
+use super::rounds::{Pace, Round, Rounds};
 use super::watched::Watched;
 use api::Named;
 
-/// How often the host is looked at.
+/// How often the host is looked at where something happens.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Looks between two that walk all folders though nothing came or went in them, as far as the kernel tells.
-const WALK_EVERY: u32 = 6;
+/// How often all folders are walked though nothing came or went in them, as far as the kernel tells.
+const WALK_EVERY: Duration = Duration::from_secs(60);
 
 /// How soon an engine is asked again that did not answer, or did not know a container.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -95,11 +97,8 @@ impl Containers {
     /// Where no thread can be started.
     pub fn follow(root: &Path) -> std::io::Result<Self> {
         let running = Arc::new(Mutex::new(Arc::default()));
-        let (of_thread, mut looker) = (Arc::clone(&running), Looker::at(root));
-        let rounds = Rounds::start("containers", EVERY, move || {
-            let found = Arc::new(looker.look(Instant::now()));
-            *of_thread.lock().unwrap_or_else(PoisonError::into_inner) = found;
-        })?;
+        let round = Following { looker: Looker::at(root), running: Arc::clone(&running) };
+        let rounds = Rounds::start("containers", Pace { often: EVERY, seldom: WALK_EVERY }, round)?;
         Ok(Self { running, rounds })
     }
 
@@ -115,6 +114,23 @@ impl Containers {
     }
 }
 
+/// What the thread does.
+struct Following {
+    looker: Looker,
+    running: Arc<Mutex<Arc<Running>>>,
+}
+
+impl Round for Following {
+    fn look(&mut self) {
+        let found = Arc::new(self.looker.look(Instant::now()));
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    fn news(&self) -> Option<BorrowedFd<'_>> {
+        self.looker.news()
+    }
+}
+
 /// Looks at a host, again and again.
 #[derive(Debug)]
 pub struct Looker {
@@ -122,10 +138,13 @@ pub struct Looker {
     root: PathBuf,
     named: BTreeMap<String, Named>,
     asked: BTreeMap<Runtime, Instant>,
-    /// What the last walk found, the folders that it went through, and looks until the next in any case.
+    /// What the last walk found, the folders that it went through, and when that was; `None` where they are to be walked again
+    /// in any case.
     found: Running,
     watched: Watched,
-    walk_in: u32,
+    walked: Option<Instant>,
+    /// Whether there is a container that an engine may have a name for.
+    is_unnamed: bool,
 }
 
 impl Looker {
@@ -134,12 +153,13 @@ impl Looker {
     pub fn at(root: &Path) -> Self {
         let (named, asked) = (BTreeMap::new(), BTreeMap::new());
         let (found, watched) = (Running::default(), Watched::default());
-        Self { hierarchy: root.join("sys/fs/cgroup"), root: root.to_owned(), named, asked, found, watched, walk_in: 0 }
+        let (hierarchy, root) = (root.join("sys/fs/cgroup"), root.to_owned());
+        Self { hierarchy, root, named, asked, found, watched, walked: None, is_unnamed: false }
     }
 
     /// Which containers run now.
     pub fn look(&mut self, now: Instant) -> Running {
-        self.walk();
+        self.walk(now);
         let mut running = self.found.clone();
         self.named.retain(|id, _| running.containers.iter().any(|found| found.id == *id));
         for (runtime, socket) in SOCKETS {
@@ -152,14 +172,21 @@ impl Looker {
         for found in &mut running.containers {
             found.named = self.named.get(&found.id).cloned();
         }
+        let may_be_named = |found: &Found| found.named.is_none() && SOCKETS.iter().any(|(of, _)| *of == found.runtime);
+        self.is_unnamed = running.containers.iter().any(may_be_named);
         running
     }
 
+    /// What becomes readable when something came or went; `None` where the host is to be looked at all the same.
+    fn news(&self) -> Option<BorrowedFd<'_>> {
+        self.watched.events().filter(|_| self.watched.is_whole() && self.walked.is_some() && !self.is_unnamed)
+    }
+
     /// Walks the folders, where something may have come or gone.
-    fn walk(&mut self) {
-        self.walk_in = self.walk_in.saturating_sub(1);
+    fn walk(&mut self, now: Instant) {
+        let is_due = self.walked.is_none_or(|walked| now.duration_since(walked) >= WALK_EVERY);
         // Files of a cgroup are written to all the time; that moves nothing.
-        if self.walk_in > 0 && self.watched.is_whole() && !self.watched.news().moved {
+        if !is_due && self.watched.is_whole() && !self.watched.news().moved {
             return;
         }
         // What happens from here on is told at the next look.
@@ -168,7 +195,7 @@ impl Looker {
         // What is only watched from now on was not walked while it was: once more.
         let is_watched = self.watched.is_whole() && self.watched.watches(&folders);
         self.watched.watch(&folders);
-        self.walk_in = if is_watched { WALK_EVERY } else { 0 };
+        self.walked = is_watched.then_some(now);
         self.found = found;
     }
 
@@ -267,29 +294,28 @@ mod tests {
     #[test]
     fn folders_are_walked_again_when_one_came_or_went_and_every_minute() {
         let root = host(&["system.slice/app.service".to_owned(), format!("docker/{}", id("3a"))]);
-        let (mut looker, now) = (Looker::at(root.path()), Instant::now());
-        let seen = |looker: &mut Looker| looker.look(now).containers.len();
-        // Twice at first: nobody watched while it was walked for the first time.
-        assert_eq!((seen(&mut looker), looker.walk_in, seen(&mut looker), looker.walk_in), (1, 0, 1, WALK_EVERY));
         fs::write(root.path().join("sys/fs/cgroup/docker/cgroup.procs"), "").unwrap();
-        seen(&mut looker);
+        let (mut looker, begun) = (Looker::at(root.path()), Instant::now());
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let mut look = |seconds| (looker.look(after(seconds)).containers.len(), looker.walked, looker.news().is_some());
+        // Twice at first: nobody watched while it was walked for the first time. The container has no name: nothing tells
+        // when it gets one.
+        assert_eq!(look(0), (1, None, false));
+        assert_eq!(look(10), (1, Some(after(10)), false));
         fs::write(root.path().join("sys/fs/cgroup/docker/cgroup.procs"), "7").unwrap();
-        let before = looker.walk_in;
-        assert_eq!((seen(&mut looker), looker.walk_in), (1, before - 1), "what is written there moves nothing");
+        assert_eq!(look(20), (1, Some(after(10)), false), "what is written there moves nothing");
         fs::create_dir(root.path().join("sys/fs/cgroup/docker").join(id("4b"))).unwrap();
-        assert_eq!((seen(&mut looker), looker.walk_in), (2, WALK_EVERY));
+        assert_eq!(look(30), (2, Some(after(30)), false));
         fs::remove_dir(root.path().join("sys/fs/cgroup/docker").join(id("3a"))).unwrap();
-        assert_eq!(seen(&mut looker), 1);
+        fs::remove_dir(root.path().join("sys/fs/cgroup/docker").join(id("4b"))).unwrap();
+        assert_eq!(look(40), (0, Some(after(40)), true));
         // A folder that is new is watched from then on.
         fs::create_dir_all(root.path().join("sys/fs/cgroup/machine.slice")).unwrap();
-        seen(&mut looker);
-        seen(&mut looker);
+        assert_eq!(look(50), (0, None, false), "walked once more");
+        assert_eq!(look(60), (0, Some(after(60)), true));
         fs::create_dir(root.path().join(format!("sys/fs/cgroup/machine.slice/libpod-{}.scope", id("5c")))).unwrap();
-        assert_eq!(seen(&mut looker), 2);
-        for left in (1..WALK_EVERY).rev() {
-            assert_eq!((seen(&mut looker), looker.walk_in), (2, left));
-        }
-        assert_eq!((seen(&mut looker), looker.walk_in), (2, WALK_EVERY));
+        assert_eq!(look(70).0, 1);
+        assert_eq!((look(129).1, look(130).1), (Some(after(70)), Some(after(130))), "in any case every minute");
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! hangs. The kernel's log is read here as well: journald has it, and vouches for what came from the kernel.
 //! *Invariant:* nothing of a line but counts, templates and few redacted examples leaves this module.
 
-mod bell;
 mod file;
 mod files;
 mod follow;
@@ -23,9 +22,8 @@ use std::time::{Duration, Instant};
 
 use mainstay_core::log::LogReading;
 
+use super::bell::{Bell, bell_and_ear};
 use super::clock;
-
-use bell::Bell;
 
 pub use follow::{Follower, LINES_READ_MAX};
 
@@ -100,7 +98,7 @@ impl Journal {
         let slot = Arc::new(Mutex::new(slot));
         let (asks, asked) = mpsc::channel();
         let shared = Arc::clone(&slot);
-        let (bell, mut ear) = bell::bell()?;
+        let (bell, mut ear) = bell_and_ear()?;
         std::thread::Builder::new().name("journal".to_owned()).stack_size(256 << 10).spawn(move || {
             // When the next reading is made although no line came: what the last one says of a minute has grown old.
             let (mut due, mut is_paused) = (Instant::now(), false);
