@@ -50,6 +50,10 @@ impl Odds {
             let mut number = |value| self.number(bits, Kind::Rare, ODD_LENGTH, 0, value);
             return Way { step: way.step, below: number(way.below), above: number(way.above), sum: number(way.sum) };
         }
+        if samples < 2 {
+            // One value is the least, the greatest and the mean.
+            return Way { step: way.step, ..Way::default() };
+        }
         // Where the window began, as seen from its end.
         let (down, up) = (way.step.max(0).unsigned_abs(), way.step.min(0).unsigned_abs());
         let expected = entry.side_length;
