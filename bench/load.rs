@@ -38,7 +38,7 @@ use load::papers::enrol;
 use load::process::{Process, raise_file_limit};
 use load::tally::Tally;
 use load::trials::{self, Taken};
-use load::values::{Series, Values};
+use load::values::{Gauges, Series, Values};
 
 /// Longest that any part may take.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -92,8 +92,12 @@ impl Plan {
     }
 
     fn series(&self, count: usize) -> Result<Arc<Series>> {
+        self.series_read(count, Gauges::Sampled)
+    }
+
+    fn series_read(&self, count: usize, gauges: Gauges) -> Result<Arc<Series>> {
         let recorded = self.recording.as_deref().map(Series::recorded);
-        Ok(Arc::new(recorded.transpose()?.unwrap_or_else(|| Series::made(count))))
+        Ok(Arc::new(recorded.transpose()?.unwrap_or_else(|| Series::made(count)).with(gauges)))
     }
 
     async fn start(&self, folder: &Path, hosts: usize, series: &Arc<Series>) -> Result<World> {
@@ -132,7 +136,8 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         if plan.wants("wire") {
-            wire(&plan).await?;
+            wire(&plan, Gauges::Sampled).await?;
+            wire(&plan, Gauges::ReadOnce).await?;
         }
         if plan.wants("behind") {
             behind(&plan).await?;
@@ -163,9 +168,9 @@ fn mib(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// What a changing sample takes on the wire, beside remote write.
-async fn wire(plan: &Plan) -> Result<()> {
-    let series = plan.series(WIRE_SERIES)?;
+/// What a changing sample takes on the wire, beside remote write. Read once, both have the same of a gauge: its last value.
+async fn wire(plan: &Plan, gauges: Gauges) -> Result<()> {
+    let series = plan.series_read(WIRE_SERIES, gauges)?;
     let folder = tempfile::tempdir()?;
     let world = plan.start(folder.path(), 1, &series).await?;
     world.connected().await?;
@@ -179,8 +184,12 @@ async fn wire(plan: &Plan) -> Result<()> {
     let a_push = |bytes: u64| format!("{:.1} bytes", bytes as f64 / acks.count() as f64);
     let summaries = (points / series.len() as u64).max(1);
     heading(&format!(
-        "On the wire: one host of {} series, {} of them changing in the mean summary, {} values; TLS, HTTP/2, gRPC counted",
+        "On the wire: one host of {} series, gauges {}, {} of them changing in the mean summary, {} values; TLS, HTTP/2, gRPC counted",
         series.len(),
+        match gauges {
+            Gauges::Sampled => "sampled each second",
+            Gauges::ReadOnce => "read once",
+        },
         changed / summaries,
         changed_values / summaries,
     ));

@@ -12,11 +12,21 @@ use super::super::shapes::{Shapes, describe};
 /// Samples of a summary.
 pub(crate) const SAMPLES: u32 = 10;
 
+/// How often gauges are read in a summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gauges {
+    /// As an agent does: their least, greatest and mean are others than the last.
+    Sampled,
+    /// Once, as a scrape does.
+    ReadOnce,
+}
+
 /// The series that all hosts have.
 pub(crate) struct Series {
     /// Sorted.
     keys: Vec<Arc<SeriesKey>>,
     gauge: Vec<bool>,
+    gauges: Gauges,
     /// Summaries of the host that was recorded, if one was; in the order of the keys.
     recorded: Vec<Vec<Option<Point>>>,
 }
@@ -25,7 +35,7 @@ impl Series {
     /// So many series, made.
     pub(crate) fn made(count: usize) -> Self {
         let described = describe(count);
-        Self { keys: described.keys, gauge: described.gauge, recorded: Vec::new() }
+        Self { keys: described.keys, gauge: described.gauge, gauges: Gauges::Sampled, recorded: Vec::new() }
     }
 
     /// Those of a recording that are there throughout, from its text.
@@ -39,9 +49,15 @@ impl Series {
         ensure!(!rows.is_empty(), "a recording of less than {SAMPLES} seconds");
         Ok(Self {
             gauge: keys.iter().map(|(_, at)| recording.gauge[*at]).collect(),
+            gauges: Gauges::Sampled,
             recorded: rows.iter().map(|row| keys.iter().map(|(_, at)| row.cells[*at]).collect()).collect(),
             keys: keys.into_iter().map(|(key, _)| Arc::new(key)).collect(),
         })
+    }
+
+    /// The same, with gauges read so often.
+    pub(crate) fn with(self, gauges: Gauges) -> Self {
+        Self { gauges, ..self }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -58,11 +74,18 @@ fn key(column: &str) -> SeriesKey {
     SeriesKey::new(name, &labels)
 }
 
-/// How many series, and how many of their values, differ from the summary before. A gauge has four.
+/// How many series, and how many of their values, differ from the summary before. A gauge that is sampled has four.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Changed {
     pub(crate) series: u64,
     pub(crate) values: u64,
+}
+
+fn read_once(point: Point) -> Point {
+    match point {
+        Point::Gauge { last, .. } => Point::Gauge { last, min: last, max: last, mean: last },
+        counter @ Point::Counter(_) => counter,
+    }
 }
 
 fn values(point: Point) -> [f64; 4] {
@@ -93,16 +116,20 @@ impl Values {
     /// The next summary, and how much of it differs from the one before.
     pub(crate) fn next(&mut self, at: Now, window_ms: u32) -> (Summary, Changed) {
         let series = &self.series;
-        let cells: Vec<Option<Point>> = match &mut self.shapes {
+        let mut cells: Vec<Option<Point>> = match &mut self.shapes {
             Some(shapes) => shapes.summary(SAMPLES, &series.gauge).into_iter().map(Some).collect(),
             None => series.recorded[self.at % series.recorded.len()].clone(),
         };
+        let is_sampled = series.gauges == Gauges::Sampled;
+        if !is_sampled {
+            cells.iter_mut().flatten().for_each(|point| *point = read_once(*point));
+        }
         self.at += 1;
         let mut changed = Changed::default();
         for (now, before) in cells.iter().zip(&self.last).filter(|(now, before)| now != before) {
             changed.series += 1;
             changed.values += match (now, before) {
-                (Some(Point::Gauge { .. }), Some(Point::Gauge { .. })) => {
+                (Some(Point::Gauge { .. }), Some(Point::Gauge { .. })) if is_sampled => {
                     let (now, before) = (now.map(values), before.map(values));
                     now.iter().flatten().zip(before.iter().flatten()).filter(|(now, before)| now != before).count()
                         as u64
@@ -112,6 +139,6 @@ impl Values {
         }
         let points = series.keys.iter().zip(&cells).filter_map(|(key, cell)| Some((key.clone(), (*cell)?))).collect();
         self.last = cells;
-        (Summary { at, window_ms, samples: SAMPLES, points }, changed)
+        (Summary { at, window_ms, samples: if is_sampled { SAMPLES } else { 1 }, points }, changed)
     }
 }
