@@ -230,67 +230,57 @@ impl Store {
 
     /// What was ordered before, and the oldest of what is more than [`COMMANDS_MAX`].
     fn old_commands(&self, batch: &mut Batch, before_ms: i64) -> Result<usize, StoreError> {
-        let prefix = CommandKey::all();
-        let surplus = self.scan::<CommandKey>(&prefix, &prefix).count().saturating_sub(COMMANDS_MAX);
-        let mut gone = 0;
-        for item in self.scan::<CommandKey>(&prefix, &prefix).take(PASS_MAX) {
-            let (key, _) = item?;
-            if key.at_ms >= before_ms && gone >= surplus {
-                break;
-            }
-            batch.delete(&key);
-            gone += 1;
-        }
-        Ok(gone)
+        let old = self.oldest(|key: &CommandKey| key.at_ms, before_ms, self.surplus::<CommandKey>(COMMANDS_MAX))?;
+        old.iter().for_each(|key| batch.delete(key));
+        Ok(old.len())
     }
 
     fn old_decisions(&self, batch: &mut Batch, before_ms: i64) -> Result<usize, StoreError> {
-        let prefix = DecisionByTimeKey::all();
-        let mut gone = 0;
-        for item in self.scan::<DecisionByTimeKey>(&prefix, &prefix).take(PASS_MAX) {
-            let (key, _) = item?;
-            if key.at_ms >= before_ms {
-                break;
-            }
-            let (decision, host, at_ms) = (key.decision, key.host, key.at_ms);
+        let old = self.oldest(|key: &DecisionByTimeKey| key.at_ms, before_ms, 0)?;
+        for key in &old {
+            let DecisionByTimeKey { decision, host, at_ms } = *key;
             batch.delete(&DecisionKey { decision, host });
             let scenes = SceneKey::of(decision, host);
             for scene in self.scan::<SceneKey>(&scenes, &scenes) {
                 batch.delete(&scene?.0);
             }
             batch.delete(&DecisionByHostKey { host, at_ms, decision });
-            batch.delete(&key);
-            gone += 1;
+            batch.delete(key);
         }
-        Ok(gone)
+        Ok(old.len())
     }
 
-    /// What is too old, and the oldest of what is more than [`CHANGES_MAX`].
+    /// What is too old, and the oldest of what is more than [`CHANGES_MAX`] and [`EVENTS_MAX`].
     fn old_changes(&self, batch: &mut Batch, before_ms: i64) -> Result<usize, StoreError> {
-        let prefix = ChangeByTimeKey::all();
-        let there = self.scan::<ChangeByTimeKey>(&prefix, &prefix).count();
-        let surplus = there.saturating_sub(CHANGES_MAX);
-        let mut gone = 0;
-        for item in self.scan::<ChangeByTimeKey>(&prefix, &prefix).take(PASS_MAX) {
-            let (key, _) = item?;
-            if key.at_ms >= before_ms && gone >= surplus {
-                break;
-            }
+        let surplus = self.surplus::<ChangeByTimeKey>(CHANGES_MAX);
+        let changes = self.oldest(|key: &ChangeByTimeKey| key.at_ms, before_ms, surplus)?;
+        for key in &changes {
             batch.delete(&ChangeKey { host: key.host, at_ms: key.at_ms, id: key.id });
-            batch.delete(&key);
-            gone += 1;
+            batch.delete(key);
         }
-        let prefix = EventKey::all();
-        let surplus = gone + self.scan::<EventKey>(&prefix, &prefix).count().saturating_sub(EVENTS_MAX);
-        for item in self.scan::<EventKey>(&prefix, &prefix).take(PASS_MAX) {
+        let events = self.oldest(|key: &EventKey| key.at_ms, before_ms, self.surplus::<EventKey>(EVENTS_MAX))?;
+        events.iter().for_each(|key| batch.delete(key));
+        Ok(changes.len() + events.len())
+    }
+
+    /// How many keys of a kind there are beyond the most.
+    fn surplus<K: Key>(&self, most: usize) -> usize {
+        let all = [K::ORDINAL];
+        self.scan::<K>(&all, &all).count().saturating_sub(most)
+    }
+
+    /// The first keys of a kind that is in the order of time: all of before a moment, and the surplus at least.
+    fn oldest<K: Key>(&self, at_ms: impl Fn(&K) -> i64, before_ms: i64, surplus: usize) -> Result<Vec<K>, StoreError> {
+        let all = [K::ORDINAL];
+        let mut old = Vec::new();
+        for item in self.scan::<K>(&all, &all).take(PASS_MAX) {
             let (key, _) = item?;
-            if key.at_ms >= before_ms && gone >= surplus {
+            if at_ms(&key) >= before_ms && old.len() >= surplus {
                 break;
             }
-            batch.delete(&key);
-            gone += 1;
+            old.push(key);
         }
-        Ok(gone)
+        Ok(old)
     }
 
     fn old_records(&self, batch: &mut Batch, host: HostId, before_ms: i64) -> Result<usize, StoreError> {
