@@ -126,21 +126,8 @@ impl Store {
     pub async fn retain(&self, hosts: &[HostId], ages: impl Into<Ages>, now_ms: i64) -> Result<usize, StoreError> {
         let ages = ages.into();
         let retention = ages.longest();
+        self.drop_series(&retention, now_ms).await?;
         let mut batch = Batch::default();
-        let hour = retention.first_hour(None, now_ms);
-        let rows = [
-            (vec![BlockKey::ORDINAL], BlockKey::from_hour(hour)),
-            (vec![PieceKey::ORDINAL], PieceKey::from_hour(hour)),
-        ];
-        let rolled = Tier::ALL.map(|tier| {
-            let first = stretch_of(tier, retention.first_hour(Some(tier), now_ms));
-            (RollupKey::from_stretch(number(tier), 0), RollupKey::from_stretch(number(tier), first))
-        });
-        self.presence.forget_before(hour);
-        for (begin, first_kept) in rows.into_iter().chain(rolled) {
-            self.db().delete_file_in_range_cf(family(self.db(), Column::Series), &begin, &first_kept)?;
-            batch.delete_range(Column::Series, begin, first_kept);
-        }
         let mut gone = self.old_rows(&mut batch, &ages, now_ms)?;
         gone += self.old_findings(&mut batch, before(now_ms, retention.findings))?;
         gone += self.old_incidents(&mut batch, before(now_ms, retention.findings))?;
@@ -160,6 +147,31 @@ impl Store {
         self.commit(batch).await?;
         self.schemas.gone(&schemas);
         Ok(gone)
+    }
+
+    /// Removes blocks and rollups that no host keeps, and then the files that have nothing else. Were the files gone first,
+    /// and what follows failed, questions would go on being answered from memory with what was in them.
+    async fn drop_series(&self, retention: &Retention, now_ms: i64) -> Result<(), StoreError> {
+        let hour = retention.first_hour(None, now_ms);
+        let rows = [
+            (vec![BlockKey::ORDINAL], BlockKey::from_hour(hour)),
+            (vec![PieceKey::ORDINAL], PieceKey::from_hour(hour)),
+        ];
+        let rolled = Tier::ALL.map(|tier| {
+            let first = stretch_of(tier, retention.first_hour(Some(tier), now_ms));
+            (RollupKey::from_stretch(number(tier), 0), RollupKey::from_stretch(number(tier), first))
+        });
+        self.presence.forget_before(hour);
+        let ranges: Vec<_> = rows.into_iter().chain(rolled).collect();
+        let mut batch = Batch::default();
+        for (begin, first_kept) in &ranges {
+            batch.delete_range(Column::Series, begin.clone(), first_kept.clone());
+        }
+        self.commit(batch).await?;
+        for (begin, first_kept) in &ranges {
+            self.db().delete_file_in_range_cf(family(self.db(), Column::Series), begin, first_kept)?;
+        }
+        Ok(())
     }
 
     fn old_rows(&self, batch: &mut Batch, ages: &Ages, now_ms: i64) -> Result<usize, StoreError> {

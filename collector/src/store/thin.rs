@@ -121,8 +121,9 @@ impl View<'_> {
     fn thin_stretch(&self, batch: &mut Batch, tier: Option<Tier>, stretch: u32, going: &[Going]) -> usize {
         let runs = runs(going, stretch);
         let Some(pieces) = self.last_piece(tier, stretch) else { return 0 };
-        for piece in 0..=pieces {
-            for (first, last) in &runs {
+        // A run after the other: what is kept of it is let go once, not for each piece.
+        for (first, last) in &runs {
+            for piece in 0..=pieces {
                 let key = |host| match tier {
                     None => PieceKey::of(stretch, piece, host),
                     Some(tier) => RollupKey::of(number(tier), stretch, piece, host),

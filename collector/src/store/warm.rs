@@ -6,7 +6,8 @@
 //! was kept of that go, before it is written. So a kept column is what the asker's snapshot holds; of open rows there may be
 //! newer ones too, which came since.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +28,8 @@ pub(super) enum Change {
     Gone(u32),
     /// Blocks of an hour.
     Hour(u32, u32),
+    /// Blocks that go: of which hours, and of which hosts.
+    Blocks(RangeInclusive<u32>, RangeInclusive<u32>),
     /// More than is told.
     All,
 }
@@ -45,6 +48,36 @@ impl Change {
             _ => None,
         }
     }
+
+    /// What removing all keys from one up to but without another changes. What is rolled up or of version 1 is not kept.
+    pub(super) fn of_range(column: Column, from: &[u8], to: &[u8]) -> Option<Self> {
+        if column != Column::Series {
+            return (column == Column::Head).then_some(Self::All);
+        }
+        let end = [PieceKey::ORDINAL + 1];
+        let (from, to) = (from.max(&[PieceKey::ORDINAL]), to.min(&end));
+        if from >= to {
+            return None;
+        }
+        let within = |at: usize| {
+            // A key that ends with the number lies before all that go on behind it.
+            let last = number(to, at).checked_sub(u32::from(to.len() <= at + size_of::<u32>()))?;
+            Some(number(from, at)).filter(|first| *first <= last).map(|first| first..=last)
+        };
+        let hours = if to == end { number(from, HOUR_AT)..=u32::MAX } else { within(HOUR_AT)? };
+        let is_of_piece = to.len() > HOST_AT && from.get(..HOST_AT) == to.get(..HOST_AT);
+        let hosts = if is_of_piece { within(HOST_AT)? } else { 0..=u32::MAX };
+        Some(Self::Blocks(hours, hosts))
+    }
+}
+
+/// Where in the key of a piece its hour is, and its host.
+const HOUR_AT: usize = 1;
+const HOST_AT: usize = 6;
+
+/// The number at a place of a key, which ends with zeros if the key ends within it.
+fn number(key: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(std::array::from_fn(|byte| key.get(at + byte).copied().unwrap_or(0)))
 }
 
 /// What is kept of a host.
@@ -73,7 +106,7 @@ impl Of {
 
 #[derive(Debug, Default)]
 struct Shard {
-    hosts: HashMap<u32, Of>,
+    hosts: BTreeMap<u32, Of>,
     bytes: usize,
     /// The last group that changes more than is told.
     changed: u64,
@@ -106,7 +139,16 @@ impl Shard {
         self.bytes = 0;
     }
 
-    /// The same, and nothing is kept that was read before a group was written.
+    /// Lets blocks go that a group removes; nothing is kept that was read before it was written.
+    fn cut(&mut self, hours: &RangeInclusive<u32>, hosts: &RangeInclusive<u32>, group: u64) {
+        for (_, of) in self.hosts.range_mut(hosts.clone()) {
+            let gone: usize = of.hours.extract_if(hours.clone(), |_, _| true).map(|(_, hour)| hour.bytes()).sum();
+            self.bytes = self.bytes.saturating_sub(gone);
+        }
+        self.changed = self.changed.max(group);
+    }
+
+    /// Lets everything go, and nothing is kept that was read before a group was written.
     fn forget_until(&mut self, group: u64) {
         self.forget();
         self.changed = self.changed.max(group);
@@ -241,6 +283,10 @@ impl Warm {
                     self.forget_all();
                     return false;
                 }
+                Change::Blocks(hours, hosts) => {
+                    self.shards.iter().for_each(|shard| lock(shard).cut(hours, hosts, group));
+                    return false;
+                }
                 Change::Row(host, ..) | Change::Gone(host) | Change::Hour(host, _) => *host,
             };
             let mut is_wanted = false;
@@ -258,7 +304,7 @@ impl Warm {
                     }
                     Change::Gone(_) => of.rows = None,
                     Change::Hour(_, hour) => drop(of.hours.remove(hour)),
-                    Change::All => {}
+                    Change::Blocks(..) | Change::All => {}
                 }
             });
             is_wanted

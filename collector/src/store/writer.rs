@@ -225,8 +225,9 @@ fn fill(db: &DB, group: &mut WriteBatch, batch: Batch, (changes, notes): (&mut V
             }
             Op::DeleteRange(column, from, to) => {
                 notes.delete_range(column, &from, &to);
+                let change = Change::of_range(column, &from, &to);
                 group.delete_range_cf(super::family(db, column), from, to);
-                matches!(column, Column::Series | Column::Head).then_some(Change::All)
+                change
             }
         };
         // The pieces of a block come one after the other, and so do rows that go.

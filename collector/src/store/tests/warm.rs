@@ -1,9 +1,10 @@
 //! What is kept from one question to the next: the same as what is stored, whatever was written in between.
 
 use mainstay_fleet::block::write_loose;
+use proptest::prelude::*;
 
 use super::super::kept::Gathered;
-use super::super::warm::Warm;
+use super::super::warm::{Change, Warm};
 use super::*;
 use crate::store::view::View;
 
@@ -193,4 +194,44 @@ async fn what_is_kept_takes_no_more_than_it_may() {
         warm.rows(1, 0);
     }
     assert!(warm.bytes() > 200_000 && warm.rows(1, 0).is_some() && warm.rows(2, 0).is_none(), "{}", warm.bytes());
+}
+
+/// The beginnings of keys of pieces and of their neighbours, few of each, so that they often are alike.
+fn some_key() -> impl Strategy<Value = Vec<u8>> {
+    let numbers = (PieceKey::ORDINAL - 1..=PieceKey::ORDINAL + 1, 0..3u32, 0..3u8, 0..3u32);
+    (numbers, 0..3u8, any::<prop::sample::Index>()).prop_map(|((kind, hour, piece, host), slot, length)| {
+        let mut key = PieceKey { hour, piece, host, slot, sibling: 0 }.encode();
+        key[0] = kind;
+        key.truncate(1 + length.index(key.len()));
+        key
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_range_that_is_removed_is_told_with_all_hours_and_hosts_in_it(from in some_key(), to in some_key()) {
+        let told = match Change::of_range(Column::Series, &from, &to) {
+            None => None,
+            Some(Change::Blocks(hours, hosts)) => Some((hours, hosts)),
+            Some(other) => panic!("{other:?}"),
+        };
+        for (hour, piece, host) in (0..4).flat_map(|hour| (0..4).flat_map(move |p| (0..4).map(move |h| (hour, p, h)))) {
+            let is_of = told.as_ref().is_some_and(|(hours, hosts)| hours.contains(&hour) && hosts.contains(&host));
+            for slot in 0..4 {
+                let key = PieceKey { hour, piece, host, slot, sibling: 0 }.encode();
+                prop_assert!(is_of || !(from <= key && key < to), "{hour} {piece} {host} {slot}: {told:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_hosts_in_an_hour_and_of_hours_nothing_else_is_told(hour in 1..u32::MAX, piece: u8, host in 1..u32::MAX, more in 1..9u32) {
+        let of = |from: Vec<u8>, to: Vec<u8>| Change::of_range(Column::Series, &from, &to);
+        let hosts = of(PieceKey::of(hour, piece, host), PieceKey::of(hour, piece, host.saturating_add(more)));
+        prop_assert_eq!(hosts, Some(Change::Blocks(hour..=hour, host..=host.saturating_add(more) - 1)));
+        let hours = of(vec![PieceKey::ORDINAL], PieceKey::from_hour(hour));
+        prop_assert_eq!(hours, Some(Change::Blocks(0..=hour - 1, 0..=u32::MAX)));
+        prop_assert_eq!(of(vec![0], vec![PieceKey::ORDINAL]), None);
+        prop_assert_eq!(of(vec![PieceKey::ORDINAL + 1], vec![u8::MAX]), None);
+    }
 }

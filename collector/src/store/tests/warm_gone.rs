@@ -1,5 +1,5 @@
-//! What is kept from one question to the next goes with what it was read of: when it is thinned, dropped for its age,
-//! deleted with its host, found damaged, or repaired.
+//! What is kept from one question to the next goes with what it was read of, and nothing else does: when it is thinned,
+//! dropped for its age, deleted with its host, found damaged, or repaired.
 
 use std::fs;
 use std::time::Duration;
@@ -57,24 +57,38 @@ async fn what_is_thinned_or_dropped_for_its_age_is_no_longer_kept() {
     let before = world.store.view();
     assert!(tokio::task::block_in_place(|| world.store.thin(&[1, 2, 3], &ages, now)).unwrap() > 0);
     assert_eq!(again_with_damage(&before, 2, ONE, ALL).0.len(), whole, "as it was then");
-    assert_eq!(world.ask_again(2).0.len(), 2 * 360, "what is thinned is gone at once");
-    assert_eq!([1, 3].map(|host| world.ask_again(host).0.len()), [whole; 2]);
+    let of = |host| {
+        let (found, kept, damaged) = world.ask_again(host);
+        assert_eq!(damaged, Vec::<String>::new(), "host {host}");
+        (found.len(), kept)
+    };
+    assert_eq!(of(2), (2 * 360, 2), "what is thinned is gone at once, and the rest of it is kept");
+    assert_eq!([1, 3].map(of), [(whole, all_kept); 2], "nothing of the others is let go");
     drop(before);
 
-    let left = [u64::from(HOURS), 2, u64::from(HOURS)];
-    for (host, left) in (1..).zip(left) {
-        world.ask_until_kept(&[host], left);
-    }
     let before = world.store.view();
     let shorter = Retention { series: hours(1), ..default };
     world.store.retain(&[], shorter, now).await.unwrap();
     // Files that are dropped are dropped under a question that goes on, too; it must not keep what it sees.
     (1..=3).for_each(|host| drop(again_with_damage(&before, host, ONE, ALL)));
     drop(before);
-    for host in 1..=3 {
-        let (found, kept, damaged) = world.ask_again(host);
-        assert_eq!((found.len(), kept, damaged), (360, 0, Vec::new()), "host {host}");
-    }
+    assert_eq!([1, 2, 3].map(of), [(360, 1); 3], "the hour that stays is kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_that_removes_nothing_lets_nothing_go() {
+    let world = World::with_hosts(1..=3).await;
+    let rows = world.rows();
+    world.put(3, &[Row { at_ms: WALL + i64::from(HOURS) * HOUR_MS, ..rows[0].clone() }]).await;
+    let kept = [1, 2, 3].map(|host| u64::from(HOURS) + u64::from(host == 3));
+    [1, 2, 3].into_iter().zip(kept).for_each(|(host, kept)| drop(world.ask_until_kept(&[host], kept)));
+    let now = WALL + i64::from(HOURS) * HOUR_MS;
+    // So long that nothing is too old, and of one host just so long.
+    let default = Retention { series: hours(1_000), ..Retention::default() };
+    let ages = Ages { default, of: [(2, Retention { series: hours(u64::from(HOURS)), ..default })].into() };
+    world.store.retain(&[], ages.clone(), now).await.unwrap();
+    tokio::task::block_in_place(|| world.store.thin(&[1, 2, 3], &ages, now)).unwrap();
+    assert_eq!([1, 2, 3].map(|host| world.ask_again(host).1), kept);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
