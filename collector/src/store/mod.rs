@@ -105,14 +105,20 @@ pub enum StoreError {
 
 impl From<rocksdb::Error> for StoreError {
     fn from(error: rocksdb::Error) -> Self {
-        let is_damage = error.kind() == ErrorKind::Corruption;
+        let kind = error.kind();
         let text = error.into_string();
-        if is_damage {
+        if kind == ErrorKind::Corruption || kind == ErrorKind::IOError && is_unreadable(&text) {
             return Self::Damaged(text);
         }
         // RocksDB has a sub-code for it, which the C interface does not give.
         if text.contains("No space left") { Self::Full(text) } else { Self::Database(text) }
     }
+}
+
+/// Whether the disk does not give back a part of a table, which is as lost as one that it gives back wrongly. RocksDB says
+/// what it tried, with which file, and what the kernel said.
+fn is_unreadable(said: &str) -> bool {
+    said.contains("While pread ") && said.contains(".sst") && said.ends_with("Input/output error")
 }
 
 /// The store, open.

@@ -1,6 +1,8 @@
-//! Flipped bits in the store's files: what is lost is named, the rest is served, and it can be built anew of what is left.
+//! Flipped bits in the store's files, and disks that no longer give them back: what is lost is named, the rest is served, and it can be built anew of what is left.
 
 use std::fs;
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use mainstay_collector::clock::wall_ms;
@@ -8,9 +10,9 @@ use mainstay_collector::collector::{Collector, StartError};
 use mainstay_collector::config::Settings;
 use mainstay_collector::repair::repair;
 use mainstay_collector::scrub;
-use mainstay_collector::store::Batch;
 use mainstay_collector::store::keys::ScrubKey;
 use mainstay_collector::store::values::ScrubRow;
+use mainstay_collector::store::{Batch, Store};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Of as Say;
 use mainstay_proto::v1::collector_message::Of as Hear;
@@ -52,6 +54,23 @@ fn flip(file: &Path, at: usize) {
     bytes[at..at + 3].iter_mut().for_each(|byte| *byte ^= 0x10);
     fs::remove_file(file).unwrap();
     fs::write(file, bytes).unwrap();
+}
+
+/// Every read of a file that this process has open fails from now on as one of a broken disk does. The kernel says the same
+/// of memory where nothing is mapped, which is so of the first of it that a table's places lie in.
+#[allow(unsafe_code)]
+fn break_disk_under(file: &Path) {
+    let (nothing, file) = (fs::File::open("/proc/self/mem").unwrap(), file.canonicalize().unwrap());
+    let open = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let of_file: Vec<PathBuf> = open.filter(|fd| fs::read_link(fd).is_ok_and(|of| of == file)).collect();
+    assert!(!of_file.is_empty(), "{} is open", file.display());
+    for fd in of_file {
+        let fd: RawFd = fd.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        // SAFETY: it is open, and it stays RocksDB's: it is lent for this one call, and not closed.
+        // JUSTIFICATION: nothing else makes a disk fail that a test can have without root.
+        let mut theirs = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(fd) });
+        rustix::io::dup2(&nothing, &mut theirs).unwrap();
+    }
 }
 
 async fn start(world: &mut World) {
@@ -137,6 +156,46 @@ async fn a_collector_whose_series_are_damaged_serves_the_rest_says_what_is_lost_
     assert!(answer.series.iter().any(|series| series.values == [143.0, 201.0]), "rows that could be read: {answer:?}");
     assert_eq!(world.collector.as_ref().unwrap().hub.state().hosts.len(), 1);
     world.stop().await;
+}
+
+/// How many rows a host has, and what of them is said to be damaged.
+fn rows(store: &Store, host: u32) -> (usize, Vec<String>) {
+    let view = store.view();
+    let (mut reader, mut rows) = (view.reader(), 0);
+    let read = reader.host(host, None, (0, wall_ms()), &mut |piece| {
+        rows += piece.times.len();
+        Ok(())
+    });
+    read.unwrap();
+    (rows, reader.damaged())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_broken_disk_no_longer_gives_back_is_lost_as_what_it_gives_back_wrongly_is() {
+    let (mut world, _) = lived().await;
+    let collector = world.collector.take().unwrap();
+    let host = collector.hub.state().hosts.values().next().unwrap().row.short;
+    collector.stop().await;
+    let path = world.folder.path().join("data/db");
+    let whole = rows(&Store::open(&path, 32 << 20, 0).unwrap(), host);
+    assert_eq!(whole, (145, Vec::new()));
+    let broken = tables(&world, "series");
+
+    let store = Store::open(&path, 32 << 20, 0).unwrap();
+    broken.iter().for_each(|table| break_disk_under(table));
+    let (left, damaged) = rows(&store, host);
+    assert!(left < whole.0 && !damaged.is_empty(), "{left} rows: {damaged:?}");
+    let found = store.survey().unwrap();
+    for damage in &found {
+        assert!(damage.said.contains("Input/output error"), "{damage:?}");
+        assert!(broken.iter().any(|table| table.ends_with(&damage.table)), "{damage:?}");
+        assert!(damage.lost.as_ref().is_some_and(|lost| !lost.is_empty()), "{damage:?}");
+    }
+    assert!(!found.is_empty());
+    // The rest goes on.
+    let mut batch = Batch::default();
+    batch.put(&ScrubKey { number: 0 }, &ScrubRow::default());
+    store.commit(batch).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
