@@ -40,7 +40,8 @@ fn read(text: &str) -> BTreeMap<SeriesKey, (SeriesKind, f64)> {
     for line in text.lines() {
         if let Some(typed) = line.strip_prefix("# TYPE ") {
             kinds.extend(typed.split_once(' '));
-        } else if let Some((series, value)) = line.rsplit_once(' ')
+        } else if !line.starts_with('#')
+            && let Some((series, value)) = line.rsplit_once(' ')
             && let Ok(value) = value.parse::<f64>()
             && !LEFT_OUT.iter().any(|prefix| series.starts_with(prefix))
         {
