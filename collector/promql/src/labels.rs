@@ -27,15 +27,15 @@ impl Labels {
     pub fn of(labels: impl IntoIterator<Item = Label>) -> Self {
         let mut all: Vec<Label> = labels.into_iter().collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut kept: Vec<Label> = Vec::with_capacity(all.len());
-        for label in all {
-            match kept.last_mut() {
-                Some(last) if last.0 == label.0 => *last = label,
-                _ => kept.push(label),
+        all.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                std::mem::swap(later, kept);
             }
-        }
-        kept.retain(|(_, value)| !value.is_empty());
-        Self(kept.into())
+            is_same
+        });
+        all.retain(|(_, value)| !value.is_empty());
+        Self(all.into())
     }
 
     /// Labels out of text.

@@ -13,7 +13,7 @@ use crate::plan::{Aggregation, Vector};
 
 /// What a group keeps of the values that it has seen, for each step.
 enum Group {
-    Sum(Vec<Option<Sum>>),
+    Sum(Sums),
     Avg(Vec<Option<Mean>>),
     Count(Vec<f64>),
     Least(Vec<f64>),
@@ -21,6 +21,35 @@ enum Group {
     Any(Vec<f64>),
     Spread(Vec<Option<Welford>>),
     All(Vec<Vec<f64>>),
+}
+
+/// A sum at each step, in two columns: whole columns are added without a branch.
+struct Sums {
+    /// Absent where nothing was added.
+    sums: Vec<f64>,
+    lost: Vec<f64>,
+}
+
+impl Sums {
+    fn add(&mut self, values: &[f64]) {
+        for ((sum, lost), value) in self.sums.iter_mut().zip(&mut self.lost).zip(values) {
+            let next = Sum { sum: *sum, lost: *lost }.add(*value);
+            let (is_first, is_none) = (is_absent(*sum), is_absent(*value));
+            *lost = if is_first | is_none { *lost } else { next.lost };
+            *sum = if is_none {
+                *sum
+            } else if is_first {
+                *value
+            } else {
+                next.sum
+            };
+        }
+    }
+
+    fn totals(self) -> Vec<f64> {
+        let total = |(sum, lost)| if is_absent(sum) { ABSENT } else { Sum { sum, lost }.total() };
+        self.sums.into_iter().zip(self.lost).map(total).collect()
+    }
 }
 
 /// Count, mean and squared distances, not compensated: as Prometheus aggregates.
@@ -49,7 +78,7 @@ impl Welford {
 impl Group {
     fn new(op: &Aggregation, steps: usize) -> Self {
         match op {
-            Aggregation::Sum => Self::Sum(vec![None; steps]),
+            Aggregation::Sum => Self::Sum(Sums { sums: vec![ABSENT; steps], lost: vec![0.0; steps] }),
             Aggregation::Avg => Self::Avg(vec![None; steps]),
             Aggregation::Count => Self::Count(vec![ABSENT; steps]),
             Aggregation::Min => Self::Least(vec![ABSENT; steps]),
@@ -66,7 +95,8 @@ impl Group {
     fn width(&self) -> usize {
         match self {
             Self::Count(_) | Self::Least(_) | Self::Greatest(_) | Self::Any(_) => 1,
-            Self::Sum(_) | Self::All(_) => 3,
+            Self::Sum(_) => 2,
+            Self::All(_) => 3,
             Self::Spread(_) => 4,
             Self::Avg(_) => 5,
         }
@@ -75,9 +105,7 @@ impl Group {
     fn add(&mut self, values: &[f64]) {
         let present = values.iter().copied().enumerate().filter(|(_, value)| !is_absent(*value));
         match self {
-            Self::Sum(sums) => present.for_each(|(n, value)| {
-                sums[n] = Some(sums[n].map_or(Sum { sum: value, lost: 0.0 }, |sum| sum.add(value)));
-            }),
+            Self::Sum(sums) => sums.add(values),
             Self::Avg(means) => {
                 present.for_each(|(n, value)| means[n] = Some(means[n].unwrap_or_default().add(value)));
             }
@@ -106,7 +134,7 @@ impl Group {
     fn values(self, is_stddev: bool, shares: &[f64]) -> Vec<f64> {
         match self {
             Self::Count(values) | Self::Least(values) | Self::Greatest(values) | Self::Any(values) => values,
-            Self::Sum(sums) => sums.into_iter().map(|sum| sum.map_or(ABSENT, Sum::total)).collect(),
+            Self::Sum(sums) => sums.totals(),
             Self::Avg(means) => means.into_iter().map(|mean| mean.map_or(ABSENT, Mean::mean)).collect(),
             Self::Spread(spreads) => {
                 let variance = |spread: Welford| spread.squares / spread.count;

@@ -11,6 +11,7 @@ mod map;
 mod number;
 mod range;
 mod relabel;
+mod rise;
 mod select;
 mod topk;
 mod window;

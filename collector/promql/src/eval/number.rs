@@ -1,9 +1,17 @@
 //! Arithmetic as Prometheus does it, so that answers agree to the last digits.
 
-/// Milliseconds as seconds.
+/// Milliseconds in a second.
+pub(super) const SECOND: f64 = 1000.0;
+
+/// Milliseconds as a value.
 #[allow(clippy::cast_precision_loss, reason = "exact within 285 000 years")]
+pub(super) fn milliseconds(ms: i64) -> f64 {
+    ms as f64
+}
+
+/// Milliseconds as seconds.
 pub(super) fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1000.0
+    milliseconds(ms) / SECOND
 }
 
 /// How many, as a value.

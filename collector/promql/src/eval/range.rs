@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::column::{ABSENT, Clash, Series, each};
 use super::number::{Mean, Spread, Sum, count, quantile, seconds};
-use super::window::{Needs, Reach, Windows};
+use super::rise::Rise;
+use super::window::{Needs, Reach, Samples, Windows};
 use super::{Evaluation, Grid, Out};
 use crate::EvalError;
 use crate::labels::Labels;
@@ -15,15 +16,9 @@ use crate::source::Fold;
 struct Window<'w> {
     at: &'w [i64],
     values: &'w [f64],
-    /// The window is open here.
-    start: i64,
-    /// And closed here.
-    end: i64,
     /// The moment of evaluation; not the window's end if it is shifted.
     step: i64,
     parameters: [f64; 2],
-    /// Whether the series falls anywhere, as a counter does where it begins anew.
-    falls: bool,
 }
 
 /// A function with what it is to be evaluated of.
@@ -136,35 +131,51 @@ impl Evaluation<'_> {
     /// Hands on every series that has a value at any step.
     fn columns(&self, over: &Over<'_>, grid: Grid, take: TakeColumn<'_>) -> Result<(), EvalError> {
         let (moments, range_ms, share) = (self.reference(over.of.shift(), grid), over.reach.range_ms, over.share());
-        let mut scratch = Vec::new();
+        let (mut scratch, rise) = (Vec::new(), Rise::of(over.function));
         self.windows(over.of, over.fold, over.reach, grid, &mut |labels, samples| {
-            let mut column = vec![ABSENT; grid.count];
-            let mut windows = Windows::default();
-            let falls = samples.values.windows(2).any(|pair| pair[1] < pair[0]);
-            let mut any = false;
-            for (n, slot) in column.iter_mut().enumerate() {
-                let end = moments.at(n);
-                let within = windows.next(samples.at, end, range_ms);
-                self.budget.work(1 + within.len())?;
-                if within.is_empty() {
-                    continue;
+            let column = match rise {
+                Some(rise) => {
+                    self.budget.work(grid.count)?;
+                    rise.column(samples, moments, range_ms)
                 }
-                let window = Window {
-                    at: &samples.at[within.clone()],
-                    values: &samples.values[within],
-                    start: end - range_ms,
-                    end,
-                    step: grid.at(n),
-                    parameters: [0, 1].map(|p| over.parameters.get(p).map_or(0.0, |values| values[n])),
-                    falls,
-                };
-                if let Some(value) = apply(over.function, &window, &mut scratch)? {
-                    *slot = share.map_or(value, |share| value * share);
-                    any = true;
-                }
+                None => self.column(over, samples, (grid, moments), &mut scratch)?,
+            };
+            let Some(mut column) = column else { return Ok(()) };
+            if let Some(share) = share {
+                each(&mut column, |_, value| value * share);
             }
-            if any { take(labels, column) } else { Ok(()) }
+            take(labels, column)
         })
+    }
+
+    /// The value of a function at each step; `None` if it has none at any.
+    fn column(
+        &self,
+        over: &Over<'_>,
+        samples: Samples<'_>,
+        (grid, moments): (Grid, Grid),
+        scratch: &mut Vec<f64>,
+    ) -> Result<Option<Vec<f64>>, EvalError> {
+        let mut column = vec![ABSENT; grid.count];
+        let (mut windows, mut any) = (Windows::default(), false);
+        for (n, slot) in column.iter_mut().enumerate() {
+            let within = windows.next(samples.at, moments.at(n), over.reach.range_ms);
+            self.budget.work(1 + within.len())?;
+            if within.is_empty() {
+                continue;
+            }
+            let window = Window {
+                at: &samples.at[within.clone()],
+                values: &samples.values[within],
+                step: grid.at(n),
+                parameters: [0, 1].map(|p| over.parameters.get(p).map_or(0.0, |values| values[n])),
+            };
+            if let Some(value) = apply(over.function, &window, scratch)? {
+                *slot = value;
+                any = true;
+            }
+        }
+        Ok(any.then_some(column))
     }
 }
 
@@ -172,9 +183,8 @@ fn apply(function: RangeFn, w: &Window<'_>, scratch: &mut Vec<f64>) -> Result<Op
     let values = w.values;
     let (first, last) = (values[0], values[values.len() - 1]);
     Ok(Some(match function {
-        RangeFn::Rate => return Ok(extrapolated(w, true).map(|increase| increase / seconds(w.end - w.start))),
-        RangeFn::Increase => return Ok(extrapolated(w, true)),
-        RangeFn::Delta => return Ok(extrapolated(w, false)),
+        // Of many steps together: `Rise`.
+        RangeFn::Rate | RangeFn::Increase | RangeFn::Delta => return Ok(None),
         RangeFn::Irate => return Ok(of_last_two(w, true)),
         RangeFn::Idelta => return Ok(of_last_two(w, false)),
         RangeFn::Deriv => return Ok(regression(w, w.at[0]).map(|(slope, _)| slope)),
@@ -212,34 +222,6 @@ fn apply(function: RangeFn, w: &Window<'_>, scratch: &mut Vec<f64>) -> Result<Op
         RangeFn::StdvarOverTime => values.iter().fold(Spread::default(), |s, v| s.add(*v)).variance(),
         RangeFn::StddevOverTime => values.iter().fold(Spread::default(), |s, v| s.add(*v)).variance().sqrt(),
     }))
-}
-
-/// How much more than the mean distance of samples a gap at the window's edge may be, to be taken
-/// for a sample that lies just outside: Prometheus' factor.
-const EXTRAPOLATION_THRESHOLD: f64 = 1.1;
-
-/// The difference over the window, as if samples lay on its edges: extrapolated to them if the next
-/// sample may lie just beyond, else by half of the samples' mean distance. A counter is not
-/// extrapolated to below zero, and where it falls, it began anew.
-fn extrapolated(w: &Window<'_>, is_counter: bool) -> Option<f64> {
-    let (values, n) = (w.values, w.values.len());
-    if n < 2 {
-        return None;
-    }
-    let (first, last) = (values[0], values[n - 1]);
-    let mut difference = last - first;
-    if is_counter && w.falls {
-        difference += values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
-    }
-    let covered = seconds(w.at[n - 1] - w.at[0]);
-    let distance = covered / count(n - 1);
-    let reach = |gap: f64| if gap >= distance * EXTRAPOLATION_THRESHOLD { distance / 2.0 } else { gap };
-    let mut before = reach(seconds(w.at[0] - w.start));
-    let after = reach(seconds(w.end - w.at[n - 1]));
-    if is_counter && difference > 0.0 && first >= 0.0 {
-        before = before.min(covered * (first / difference));
-    }
-    Some(difference * ((covered + before + after) / covered))
 }
 
 fn of_last_two(w: &Window<'_>, is_rate: bool) -> Option<f64> {

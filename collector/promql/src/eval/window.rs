@@ -1,5 +1,7 @@
 //! Ranges: all samples of a series over a stretch of time, of a selector or of a subquery.
 
+use std::ops::Range;
+
 use super::column::{ABSENT, is_absent};
 use super::{Evaluation, Grid, Point, SUBQUERY_STEP_MS};
 use crate::EvalError;
@@ -86,7 +88,8 @@ impl Evaluation<'_> {
                 let (mut live_at, mut live) = (Vec::new(), Vec::new());
                 self.source.series(&wanted, &mut |labels, at, values| {
                     self.budget.read(at.len())?;
-                    if !values.iter().any(|value| is_absent(*value)) {
+                    // Mostly none is: looked at without stopping, many go in one step.
+                    if !values.iter().fold(false, |any, value| any | is_absent(*value)) {
                         return take(labels, Samples { at, values });
                     }
                     live_at.clear();
@@ -158,17 +161,62 @@ impl Evaluation<'_> {
 pub(super) struct Windows {
     from: usize,
     to: usize,
+    /// How far both went with the last step.
+    strides: (usize, usize),
 }
 
 impl Windows {
     /// Which samples lie in the window that ends at a moment.
-    pub(super) fn next(&mut self, at: &[i64], end: i64, range_ms: i64) -> std::ops::Range<usize> {
-        while at.get(self.to).is_some_and(|at| *at <= end) {
-            self.to += 1;
+    pub(super) fn next(&mut self, at: &[i64], end: i64, range_ms: i64) -> Range<usize> {
+        let to = behind(at, end, self.to, self.strides.1);
+        let from = behind(at, end - range_ms, self.from, self.strides.0).min(to);
+        self.strides = (from - self.from, to - self.to);
+        (self.from, self.to) = (from, to);
+        from..to
+    }
+}
+
+/// The first place from `place` on that lies behind a moment. Samples and steps are mostly even: as far on as it was last.
+fn behind(at: &[i64], moment: i64, place: usize, stride: usize) -> usize {
+    let guess = place + stride;
+    let is_beyond = |place: usize| at.get(place).is_none_or(|at| *at > moment);
+    if guess <= at.len() && (guess == place || !is_beyond(guess - 1)) && is_beyond(guess) {
+        return guess;
+    }
+    place + at[place..].iter().take_while(|at| **at <= moment).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_found_however_samples_and_steps_lie() {
+        // Even and late samples, a gap, a burst, none at all; steps that are shorter, longer and no steps.
+        let even: Vec<i64> = (1..=60).map(|n| n * 10_000 + n % 7).collect();
+        let gap: Vec<i64> = even.iter().copied().filter(|at| !(200_000..320_000).contains(at)).collect();
+        let burst: Vec<i64> = (0..50).map(|n| 250_000 + n).collect();
+        for at in [even, gap, burst, vec![300_000], Vec::new()] {
+            for (start, step, range_ms) in [
+                (0, 60_000, 300_000),
+                (-5_000, 1_000, 15_000),
+                (10_000, 170_000, 40_000),
+                (300_000, 0, 60_000),
+                (0, 10_000, 1),
+            ] {
+                let mut windows = Windows::default();
+                for n in 0..90 {
+                    let end = start + n * step;
+                    let place = |moment: i64| at.iter().filter(|at| **at <= moment).count();
+                    let expected = place(end - range_ms)..place(end);
+                    assert_eq!(
+                        windows.next(&at, end, range_ms),
+                        expected,
+                        "step {n} of {step} ms in {} samples",
+                        at.len()
+                    );
+                }
+            }
         }
-        while self.from < self.to && at[self.from] <= end - range_ms {
-            self.from += 1;
-        }
-        self.from..self.to
     }
 }
