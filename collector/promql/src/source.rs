@@ -1,5 +1,7 @@
 //! Where series come from: what the caller implements.
 
+use std::sync::Arc;
+
 use crate::EvalError;
 use crate::labels::Labels;
 use crate::matcher::{Matcher, all_hold};
@@ -19,6 +21,8 @@ pub struct Wanted<'q> {
     pub fold: Fold,
     /// What [`Source::resolution_ms`] said; 0 is samples as they came.
     pub resolution_ms: i64,
+    /// The labels that are looked at, if not all are: others may be left out, so that series have labels alike.
+    pub only: Option<&'q [Arc<str>]>,
 }
 
 /// What becomes of the samples of a window. A source whose samples stand for stretches of time hands over the least, the
@@ -46,7 +50,7 @@ pub const STALE: u64 = 0x7ff0_0000_0000_0002;
 
 /// Series by matchers.
 pub trait Source {
-    /// Hands over every series that fits, one after the other and each set of labels once. Nothing
+    /// Hands over every series that fits, one after the other and, with all its labels, each set once. Nothing
     /// of a series is kept here when `take` returns, so a source that goes host by host needs no
     /// more memory than one host's series take.
     ///
@@ -82,9 +86,14 @@ impl Source for Memory {
             let from = at.partition_point(|at| *at < wanted.from_ms);
             let to = at.partition_point(|at| *at <= wanted.to_ms);
             if from < to {
-                take(labels.clone(), &at[from..to], &values[from..to])?;
+                let labels = wanted.only.map_or_else(|| labels.clone(), |only| labels.filter(|name| is_in(only, name)));
+                take(labels, &at[from..to], &values[from..to])?;
             }
         }
         Ok(())
     }
+}
+
+fn is_in(only: &[Arc<str>], name: &str) -> bool {
+    only.iter().any(|known| &**known == name)
 }

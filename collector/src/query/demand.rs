@@ -136,7 +136,8 @@ fn read(
         // Waiting is no work, and what is stolen is another guest's.
         Matcher { label: "mode".to_owned(), test: Test::MatchesNot(pattern("idle|iowait|steal|guest|guest_nice")?) },
     ];
-    let wanted = Wanted { matchers: &matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0 };
+    let wanted =
+        Wanted { matchers: &matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0, only: None };
     fleet.series(&wanted, &mut |labels, at, values| {
         take(labels, at, values);
         Ok(())

@@ -202,7 +202,7 @@ impl<'v, 'q> Lane<'v, 'q> {
                 column.roll(tier, question.suffix_of(slot), wanted.fold);
             }
             column.sort();
-            take(question.labels(slot, host), &column.at, &column.values)?;
+            take(question.labels(slot, host, wanted.only), &column.at, &column.values)?;
             column.clear();
         }
         let last_ms = windows.iter().map(|(at, _)| *at).max();

@@ -38,7 +38,7 @@ pub fn series(hub: &Hub, names: &Names, stop: &Stop) -> Result<Vec<Labels>, Eval
     let mut found = BTreeSet::new();
     each(&fleet, names, |question, group| {
         for host in fleet.hosts().filter(|host| group.hosts.contains(host.short)) {
-            found.extend(group.slots.iter().map(|slot| question.labels(*slot, host)));
+            found.extend(group.slots.iter().map(|slot| question.labels(*slot, host, None)));
         }
     })?;
     Ok(found.into_iter().take(names.limit).collect())
@@ -143,7 +143,8 @@ fn each_key(hub: &Hub, mut see: impl FnMut(&SeriesKey)) -> Result<(), EvalError>
 fn each(fleet: &Fleet<'_>, names: &Names, mut see: impl FnMut(&Question<'_>, &Group)) -> Result<(), EvalError> {
     for matchers in &names.selectors {
         let (from_ms, to_ms) = names.span;
-        let wanted = Wanted { matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0 };
+        let wanted =
+            Wanted { matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0, only: None };
         let mut question = Question::of(matchers);
         let groups = fleet.labels(&mut question, &wanted)?;
         groups.iter().for_each(|group| see(&question, group));

@@ -167,9 +167,10 @@ impl<'q> Question<'q> {
         self.keys.len()
     }
 
-    /// The labels of a series on a host: the host's, and its own, which win.
-    pub(super) fn labels(&self, slot: usize, host: &Host) -> Labels {
-        Labels::of(host.labels().chain(&self.keys[slot].0).cloned())
+    /// The labels of a series on a host, or only some of them: the host's, and its own, which win.
+    pub(super) fn labels(&self, slot: usize, host: &Host, only: Option<&[Arc<str>]>) -> Labels {
+        let is_wanted = |name: &Arc<str>| only.is_none_or(|only| only.contains(name));
+        Labels::of(host.labels().chain(&self.keys[slot].0).filter(|(name, _)| is_wanted(name)).cloned())
     }
 
     /// The labels that a series has by itself.

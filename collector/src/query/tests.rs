@@ -248,7 +248,15 @@ impl World {
             assert_eq!(found, Vec::from_iter(values), "{label} of {text} {span:?} {why}");
         }
         let (from_ms, to_ms) = span;
-        let wanted = Wanted { matchers: &matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0 };
+        let wanted = Wanted {
+            matchers: &matchers,
+            from_ms,
+            to_ms,
+            is_range: true,
+            fold: Fold::Last,
+            resolution_ms: 0,
+            only: None,
+        };
         let mut found = BTreeSet::new();
         let read = Fleet::of(&self.hub, &stop).series(&wanted, &mut |labels, at, _| {
             assert!(!at.is_empty());
@@ -363,7 +371,15 @@ async fn hosts_that_have_nothing_of_a_selector_are_not_read() {
         let (stop, matchers) = (Stop::after(TIMEOUT), parse_selector(text).unwrap());
         let fleet = Fleet::of(&world.hub, &stop);
         let (from_ms, to_ms) = (WALL, WALL + HOUR_MS);
-        let wanted = Wanted { matchers: &matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0 };
+        let wanted = Wanted {
+            matchers: &matchers,
+            from_ms,
+            to_ms,
+            is_range: true,
+            fold: Fold::Last,
+            resolution_ms: 0,
+            only: None,
+        };
         let mut found = 0;
         world.hub.store.warm.forget();
         fleet

@@ -147,6 +147,7 @@ async fn answers_are_the_same_however_many_threads_read() {
         is_range: true,
         fold: Fold::Last,
         resolution_ms: 0,
+        only: None,
     };
     let (mut waits, mut taken) = (Some(stop.on_drop()), 0);
     let result = fleet.series(&wanted, &mut |_, _, _| {

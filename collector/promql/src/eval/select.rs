@@ -25,6 +25,7 @@ impl Evaluation<'_> {
             is_range: false,
             fold: Fold::Last,
             resolution_ms,
+            only: selector.only.as_deref(),
         };
         self.source.series(&wanted, &mut |labels, at, values| {
             self.budget.read(at.len())?;

@@ -84,6 +84,7 @@ impl Evaluation<'_> {
                     is_range: true,
                     fold,
                     resolution_ms: reach.resolution_ms,
+                    only: selector.only.as_deref(),
                 };
                 let (mut live_at, mut live) = (Vec::new(), Vec::new());
                 self.source.series(&wanted, &mut |labels, at, values| {

@@ -44,7 +44,9 @@ pub fn parse(text: &str) -> Result<Query, ParseError> {
 /// If it is none.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
     match parse(text)?.root {
-        Plan::Vector(Vector::Select(Selector { matchers, shift })) if shift.at.is_none() && shift.offset_ms == 0 => {
+        Plan::Vector(Vector::Select(Selector { matchers, shift, .. }))
+            if shift.at.is_none() && shift.offset_ms == 0 =>
+        {
             Ok(matchers)
         }
         _ => refused(format!("{text} is no series selector, such as up{{host=\"a\"}}")),
@@ -131,7 +133,7 @@ pub(super) fn selector(series: &VectorSelector) -> Result<Selector, ParseError> 
     if matchers.iter().all(|matcher| matcher.holds("")) {
         return refused("vector selector must contain at least one non-empty matcher");
     }
-    Ok(Selector { matchers, shift: shift(series.at.as_ref(), series.offset.as_ref())? })
+    Ok(Selector { matchers, shift: shift(series.at.as_ref(), series.offset.as_ref())?, only: None })
 }
 
 fn matrix_selector(series: &MatrixSelector) -> Result<Matrix, ParseError> {
@@ -291,5 +293,11 @@ fn aggregate(of: &AggregateExpr) -> Result<Vector, ParseError> {
         _ => return refused(format!("the aggregation {name} is not supported")),
     };
     let by = grouping(of.modifier.as_ref(), Grouping::By(Vec::new()));
-    Ok(Vector::Aggregate { op, by, of: Box::new(vector(&of.expr, "aggregation expression")?) })
+    let mut of = vector(&of.expr, "aggregation expression")?;
+    match (&op, &by) {
+        // They say of whom a value is.
+        (Aggregation::TopK(_) | Aggregation::BottomK(_), _) | (_, Grouping::Without(_)) => {}
+        (_, Grouping::By(names)) => of.look_only_at(names),
+    }
+    Ok(Vector::Aggregate { op, by, of: Box::new(of) })
 }

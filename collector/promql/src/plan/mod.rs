@@ -53,6 +53,8 @@ pub(crate) struct Shift {
 pub(crate) struct Selector {
     pub(crate) matchers: Vec<Matcher>,
     pub(crate) shift: Shift,
+    /// The labels that are looked at, if not all are.
+    pub(crate) only: Option<Vec<Arc<str>>>,
 }
 
 impl Selector {
@@ -132,6 +134,27 @@ pub(crate) enum Vector {
 }
 
 impl Vector {
+    /// Says that no other labels of its series are looked at, which spares making them, where it does not tell its series
+    /// apart itself.
+    pub(crate) fn look_only_at(&mut self, names: &[Arc<str>]) {
+        match self {
+            Self::Select(selector) => selector.only = Some(names.to_vec()),
+            // A mean of coarse samples is put together of two series of the same labels.
+            Self::Range { function, of: Matrix::Select { selector, .. }, .. }
+                if *function != RangeFn::AvgOverTime && (function.keeps_name() || selector.has_one_name()) =>
+            {
+                selector.only = Some(names.to_vec());
+            }
+            Self::Map { of, .. } | Self::Negated(of) if !of.may_clash_without_name() => of.look_only_at(names),
+            Self::WithScalar { op, is_bool, vector, .. }
+                if op.keeps_name(*is_bool) || !vector.may_clash_without_name() =>
+            {
+                vector.look_only_at(names);
+            }
+            _ => {}
+        }
+    }
+
     /// Whether two of its series may differ in nothing but the name.
     pub(crate) fn may_clash_without_name(&self) -> bool {
         match self {

@@ -54,7 +54,15 @@ pub(super) fn read(hub: &Hub, ask: &Ask<'_>) -> Result<Vec<Packed>, EvalError> {
     let stop = Stop::after(TIMEOUT);
     let fleet = Fleet::of(hub, &stop);
     let (from_ms, to_ms) = ask.span;
-    let wanted = Wanted { matchers: ask.matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0 };
+    let wanted = Wanted {
+        matchers: ask.matchers,
+        from_ms,
+        to_ms,
+        is_range: true,
+        fold: Fold::Last,
+        resolution_ms: 0,
+        only: None,
+    };
     let mut packer = Packer::default();
     let packing = std::cell::RefCell::new(&mut packer);
     fleet.of_hosts(
