@@ -14,7 +14,7 @@ use super::question::Question;
 use super::rolled::{self, Asked};
 use crate::hub::HostState;
 use crate::remote::sources::Source;
-use crate::services::range::coverage;
+use crate::services::coverage::Windows;
 use crate::store::StoreError;
 use crate::store::piece::Piece;
 use crate::store::read::{Read, Reader};
@@ -128,14 +128,14 @@ pub(super) struct Lane<'v, 'q> {
     wanted: &'q Wanted<'q>,
     tier: Option<Tier>,
     columns: Vec<Column>,
-    windows: Vec<(i64, i64)>,
+    windows: Windows,
 }
 
 impl<'v, 'q> Lane<'v, 'q> {
     pub(super) fn of(view: &'v View<'_>, wanted: &'q Wanted<'q>) -> Self {
         let question = Question::of(wanted.matchers);
         let tier = Tier::ALL.into_iter().find(|tier| tier.ms() == wanted.resolution_ms);
-        Self { reader: view.reader(), question, wanted, tier, columns: Vec::new(), windows: Vec::new() }
+        Self { reader: view.reader(), question, wanted, tier, columns: Vec::new(), windows: Windows::default() }
     }
 
     pub(super) fn hosts<'h>(&mut self, hosts: &[&'h Host], stop: &Stop) -> Result<Held<'h>, EvalError> {
@@ -166,8 +166,7 @@ impl<'v, 'q> Lane<'v, 'q> {
             columns.resize_with(question.slots(), Column::default);
             let before = windows.len();
             let rows = rows_of(piece, &span);
-            let ends = piece.times[rows.clone()].iter().copied();
-            windows.extend(ends.zip(piece.windows[rows].iter().copied()));
+            windows.add(&piece.times[rows.clone()], &piece.windows[rows]);
             for candidate in meant.iter().filter(|candidate| candidate.is_of(&holds)) {
                 let column = &mut columns[candidate.slot];
                 if piece.tier.is_some() {
@@ -205,11 +204,11 @@ impl<'v, 'q> Lane<'v, 'q> {
             take(question.labels(slot, host, wanted.only), &column.at, &column.values)?;
             column.clear();
         }
-        let last_ms = windows.iter().map(|(at, _)| *at).max();
+        let last_ms = windows.last_ms();
         let damaged = reader.damaged();
         // What is damaged may have been all that it had.
         let is_counted = any || !damaged.is_empty();
-        let share = is_counted.then(|| coverage(windows, (from_ms, to_ms), host.enrolled_ms, host.heard_ms));
+        let share = is_counted.then(|| windows.share((from_ms, to_ms), host.enrolled_ms, host.heard_ms));
         let tier = tier.filter(|_| any);
         Ok(Found { share, last_ms, tier, damaged, read: reader.read().since(before) })
     }

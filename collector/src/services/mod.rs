@@ -7,6 +7,7 @@ pub mod backups;
 pub mod capacity;
 pub mod changes;
 pub mod command;
+pub(crate) mod coverage;
 pub mod decisions;
 pub mod explain;
 pub mod find;

@@ -16,6 +16,7 @@ use mainstay_proto::v1;
 use regex::Regex;
 use tonic::Status;
 
+use super::coverage::Windows;
 use super::failed;
 use crate::ages;
 use crate::clock;
@@ -259,12 +260,12 @@ fn of_host(
     question: &Question<'_>,
 ) -> Result<Found, Status> {
     let mut series: BTreeMap<Arc<SeriesKey>, (BTreeMap<String, String>, Points)> = BTreeMap::new();
-    let mut windows: Vec<(i64, i64)> = Vec::new();
+    let mut windows = Windows::default();
     let within = |at: i64| (question.from_ms..=question.to_ms).contains(&at);
     let read = reader.host(host.row.short, tier, (question.from_ms, question.to_ms), &mut |piece| {
-        let rows = piece.times.iter().copied().zip(piece.windows.iter().copied());
         let before = windows.len();
-        windows.extend(rows.filter(|(at, _)| within(*at)));
+        let rows = piece.times.iter().zip(piece.windows).filter(|(at, _)| within(**at));
+        rows.for_each(|(at, length)| windows.add(&[*at], &[*length]));
         let schema = piece.schema.clone();
         for (at, (key, gauge)) in schema.keys.iter().zip(&schema.gauge).enumerate() {
             let Some(which) = question.which(key, *gauge) else { continue };
@@ -288,33 +289,9 @@ fn of_host(
         tracing::error!(host = host.hostname(), damaged, "a part of the series cannot be read");
     }
     let heard = host.heard_ms.max(host.mark.last_seen_ms);
-    let share = coverage(&mut windows, (question.from_ms, question.to_ms), host.row.enrolled_ms, heard);
+    let share = windows.share((question.from_ms, question.to_ms), host.row.enrolled_ms, heard);
     let stepped = series.into_values().filter(|(_, points)| !points.is_empty());
     Ok((stepped.map(|(labels, points)| (labels, by_step(points, question))).collect(), share, damaged))
-}
-
-/// What an agent gathers before it sends it, and some for the way.
-const ON_ITS_WAY_MS: i64 = 25_000;
-/// A window at each end of a range is cut by it; that is not a gap.
-const EDGE: f64 = 0.02;
-
-/// The share of a range that windows (ends and lengths, in any order) cover, of what the host should have sent by
-/// now: not from before it was enrolled, and not what it is still gathering.
-pub(crate) fn coverage(
-    windows: &mut Vec<(i64, i64)>,
-    (from_ms, to_ms): (i64, i64),
-    enrolled_ms: i64,
-    heard_ms: i64,
-) -> f64 {
-    if !windows.is_sorted_by(|(a, _), (b, _)| a < b) {
-        windows.sort_unstable();
-        windows.dedup_by_key(|(at, _)| *at);
-    }
-    let last = windows.last().map_or(heard_ms, |(at, _)| *at);
-    let until = to_ms.min(if heard_ms - last < ON_ITS_WAY_MS { last } else { heard_ms });
-    let expected = (until - from_ms.max(enrolled_ms)).max(1);
-    let share = (windows.iter().map(|(_, length)| *length).sum::<i64>() as f64 / expected as f64).clamp(0.0, 1.0);
-    if 1.0 - share < EDGE { 1.0 } else { share }
 }
 
 /// The last point of each step, under the step's end.
@@ -337,34 +314,4 @@ fn gaps<'h>(id: &'h [u8], host: &'h HostState, question: &Question<'_>) -> impl 
         hostname: host.hostname().to_owned(),
         gap: Some(gap.clone()),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_is_covered_by_what_should_have_come_by_now() {
-        let every_10_s =
-            |from: i64, to: i64| (from + 1..=to).map(|n| (n * 10_000, 10_000)).collect::<Vec<(i64, i64)>>();
-        let cases = [
-            ("all of it", every_10_s(0, 60), (0, 600_000), 0, 600_000, 1.0),
-            ("the latest is on its way", every_10_s(0, 59), (0, 600_000), 0, 605_000, 1.0),
-            ("half of it never came", every_10_s(0, 30), (0, 600_000), 0, 600_000, 0.5),
-            ("it was enrolled on the way", every_10_s(30, 60), (0, 600_000), 300_000, 600_000, 1.0),
-            ("it went silent, and what it sent is here", every_10_s(0, 30), (0, 600_000), 0, 301_000, 1.0),
-            (
-                "a hole in the middle",
-                every_10_s(0, 20).into_iter().chain(every_10_s(40, 60)).collect(),
-                (0, 600_000),
-                0,
-                600_000,
-                2.0 / 3.0,
-            ),
-        ];
-        for (name, mut windows, range, enrolled, heard, expected) in cases {
-            let share = coverage(&mut windows, range, enrolled, heard);
-            assert!((share - expected).abs() < 1e-9, "{name}: {share}");
-        }
-    }
 }
