@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mainstay_fleet::block::{Head, Which};
+use mainstay_fleet::block::Which;
 
 use super::StoreError;
 use super::kept::{Blocks, Gathered};
@@ -64,22 +64,24 @@ impl<'v> Reader<'v> {
         for block in of_span() {
             self.asked.clear();
             ask(&block.schema, &mut self.asked);
-            if !self.asked.iter().all(|(at, _)| block.series.get(*at).is_some()) {
+            if !self.asked.iter().all(|asked| block.columns.get(*asked).is_some()) {
                 return Ok(false);
             }
         }
         for block in of_span() {
             let (slot, sibling) = (block.slot, block.sibling);
             let key = HeadKey::Piece(PieceKey { hour, piece: PieceKey::HEAD, host, slot, sibling });
-            // It was read before, so it can be.
-            let Ok(head) = Head::open(&block.head) else { continue };
+            let (times, windows) = &mut self.room;
+            let rows = block.times.within(span);
+            block.times.rows(rows.clone(), times);
+            block.windows.rows(rows.clone(), windows);
             self.seen.read.kept += 1;
             take(&mut Piece {
                 schema: block.schema.clone(),
                 tier: None,
-                times: &head.times,
-                windows: &head.windows,
-                body: Body::Kept(&head, block),
+                times,
+                windows,
+                body: Body::Kept(block, rows),
                 place: Place::Sealed(&key),
                 seen: &mut self.seen,
                 is_damaged: false,

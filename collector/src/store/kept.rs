@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use mainstay_fleet::block::{Loose, Which};
+use mainstay_fleet::block::{Head, Loose, Which};
 
+use super::packed::{Ints, Packed};
 use super::schema::Schema;
 
 /// Most columns that are kept of an hour of a host, or of its open rows: who asks for more is not helped by it.
@@ -186,21 +187,27 @@ pub(super) struct Hour {
     pub(super) since: u64,
 }
 
-/// A block: its head as it is stored, and series as they were unpacked.
+/// A block: what its head says, and the columns that were asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) slot: u8,
     pub(super) sibling: u8,
     pub(super) schema: Arc<Schema>,
-    pub(super) head: Box<[u8]>,
-    pub(super) series: Few<usize, Arc<[u8]>>,
+    pub(super) times: Ints,
+    pub(super) windows: Ints,
+    pub(super) columns: Few<Asked, Arc<Packed>>,
 }
 
 impl Kept {
-    /// Keeps a series; one more than may be shows that there were too many.
-    pub(super) fn add(&mut self, at: usize, bytes: &[u8]) {
-        if self.series.len() <= COLUMNS_MAX {
-            self.series.add_with(at, || bytes.into());
+    pub(super) fn new((slot, sibling): (u8, u8), schema: Arc<Schema>, head: &Head) -> Self {
+        let (times, windows) = (Ints::of(&head.times), Ints::of(&head.windows));
+        Self { slot, sibling, schema, times, windows, columns: Few::default() }
+    }
+
+    /// Keeps a column; one more than may be shows that there were too many.
+    pub(super) fn add(&mut self, asked: Asked, column: Packed) {
+        if self.columns.len() <= COLUMNS_MAX {
+            self.columns.add_with(asked, || Arc::new(column));
         }
     }
 }
@@ -211,9 +218,9 @@ impl Hour {
         for block in &mut self.blocks {
             let place = (block.slot, block.sibling);
             let Some(known) = other.blocks.iter().find(|known| (known.slot, known.sibling) == place) else { continue };
-            for (at, bytes) in known.series.iter() {
-                if block.series.len() < COLUMNS_MAX {
-                    block.series.add_with(at, || bytes.clone());
+            for (asked, column) in known.columns.iter() {
+                if block.columns.len() < COLUMNS_MAX {
+                    block.columns.add_with(asked, || column.clone());
                 }
             }
         }
@@ -221,8 +228,8 @@ impl Hour {
 
     pub(super) fn bytes(&self) -> usize {
         let of = |block: &Kept| {
-            let series = block.series.iter().map(|(_, bytes)| bytes.len() + 40).sum::<usize>();
-            ENTRY_BYTES + block.head.len() + series
+            let columns = block.columns.iter().map(|(_, column)| column.bytes() + 40).sum::<usize>();
+            ENTRY_BYTES + block.times.bytes() + block.windows.bytes() + columns
         };
         ENTRY_BYTES + self.blocks.iter().map(of).sum::<usize>()
     }

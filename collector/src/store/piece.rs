@@ -1,6 +1,7 @@
 //! Pieces of a host's series, as a reader hands them over: sealed blocks, open rows, and what is kept of both.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use mainstay_fleet::block::{self, BadBlock, Head, Loose, Part, Unpacker, Which};
@@ -11,6 +12,7 @@ use super::block1::Block;
 use super::cursor::{Pieces, Where};
 use super::kept::{Gathered, Kept, Rows};
 use super::keys::{BlockKey, Key, OpenRowKey, PieceKey, RollupKey};
+use super::packed::Packed;
 use super::read::Read;
 use super::schema::Schema;
 use super::series::{HOUR_MS, SLOT_MS};
@@ -143,7 +145,8 @@ pub(super) enum Body<'p, 'v> {
     Old(&'p Block),
     Sealed(Sealed<'p, 'v>),
     Row(&'p Loose<'p>, Option<&'p mut Gathered>),
-    Kept(&'p Head, &'p Kept),
+    /// A kept block, and the rows of it that are meant.
+    Kept(&'p Kept, Range<usize>),
     Rows(&'p Rows),
 }
 
@@ -177,8 +180,11 @@ impl Piece<'_, '_> {
                 }
                 value.into_iter().for_each(|value| of_row(0, value));
             }),
-            Body::Kept(head, block) => match block.series.get(at) {
-                Some(bytes) => block::each_value(head, bytes, which, &mut of_row),
+            Body::Kept(block, rows) => match block.columns.get((at, which)) {
+                Some(column) => {
+                    column.each(rows.clone(), &mut of_row);
+                    Ok(())
+                }
                 None => Err(BadBlock::Malformed("a series that was not asked for")),
             },
             Body::Rows(rows) => {
@@ -189,11 +195,15 @@ impl Piece<'_, '_> {
                 let head = sealed.head;
                 let mut kept = sealed.kept.take();
                 let read = match sealed.part(at, self.seen)? {
-                    Ok(Some(part)) => part.bytes(at).and_then(|bytes| {
-                        if let Some(kept) = &mut kept {
-                            kept.add(at, bytes);
+                    Ok(Some(part)) => part.bytes(at).and_then(|bytes| match &mut kept {
+                        None => block::each_value(head, bytes, which, &mut of_row),
+                        Some(kept) => {
+                            let (values, absent) = block::values_of(head, bytes, which)?;
+                            let column = Packed::of(&values, absent, times.len());
+                            column.each(0..times.len(), &mut of_row);
+                            kept.add((at, which), column);
+                            Ok(())
                         }
-                        block::each_value(head, bytes, which, &mut of_row)
                     }),
                     Ok(None) => Ok(()),
                     Err(bad) => Err(bad),
@@ -221,7 +231,7 @@ impl Piece<'_, '_> {
     #[must_use]
     pub fn whole_column(&self, at: usize, which: Which) -> Option<Cow<'_, [f64]>> {
         match &self.body {
-            Body::Kept(head, block) => block::whole_column(head, block.series.get(at)?, which).map(Cow::Owned),
+            Body::Kept(block, rows) => block.columns.get((at, which))?.whole(rows.clone()).map(Cow::Owned),
             Body::Rows(rows) => rows.whole_column((at, which)).map(Cow::Borrowed),
             _ => None,
         }

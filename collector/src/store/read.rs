@@ -13,7 +13,7 @@ use mainstay_fleet::rollup::Tier;
 use super::block1::{self, Block};
 use super::columns::Column;
 use super::cursor::{Cursor, Pieces, Where};
-use super::kept::{Asked, Blocks, Few, Gathered, Kept};
+use super::kept::{Asked, Blocks, Gathered, Kept};
 use super::keys::{BlockKey, Key, OpenRowKey, PieceKey, RollupKey};
 use super::piece::{Body, HeadKey, Piece, Place, Sealed, Seen, overlaps};
 use super::rollup::{number, stretch_of};
@@ -35,6 +35,7 @@ impl View<'_> {
             unpacker: Unpacker::default(),
             schema: None,
             asked: Vec::new(),
+            room: <(Vec<i64>, Vec<i64>)>::default(),
             seen: Seen::default(),
         }
     }
@@ -91,6 +92,8 @@ pub struct Reader<'v> {
     /// The schema that was met last: most are of it.
     schema: Option<Arc<Schema>>,
     pub(super) asked: Vec<Asked>,
+    /// Room for times and windows of what is kept.
+    pub(super) room: (Vec<i64>, Vec<i64>),
     pub(super) seen: Seen,
 }
 
@@ -211,7 +214,6 @@ impl<'v> Reader<'v> {
             // Of what is kept all blocks have to be known.
             let is_meant = key.overlaps(span);
             let head = (is_meant || kept.is_some()).then(|| Head::open(bytes));
-            let stored = kept.is_some().then(|| Box::from(bytes));
             if cursor.is_lost(&from) {
                 self.seen.damaged(lost(place));
             }
@@ -232,9 +234,8 @@ impl<'v> Reader<'v> {
                     continue;
                 }
             };
-            if let (Some(kept), Some(head), HeadKey::Piece(key)) = (&mut kept, stored, &key) {
-                let (slot, sibling, schema) = (key.slot, key.sibling, schema.clone());
-                kept.blocks.push(Kept { slot, sibling, schema, head, series: Few::default() });
+            if let (Some(kept), HeadKey::Piece(key)) = (&mut kept, &key) {
+                kept.blocks.push(Kept::new((key.slot, key.sibling), schema.clone(), &head));
             }
             if !is_meant {
                 continue;

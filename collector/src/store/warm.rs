@@ -1,4 +1,4 @@
-//! What questions read lately, kept for those that ask again: columns of sealed blocks as they were unpacked, and columns of
+//! What questions read lately, kept for those that ask again: columns of sealed blocks, unpacked, and columns of
 //! open rows, which grow with every row that comes.
 //!
 //! In: what a reader has read of a host, and every group of changes as it is written. Out: the same to whoever asks for it
@@ -243,7 +243,7 @@ impl Warm {
 
     /// Keeps blocks that such a snapshot has: all of an hour of the host.
     pub(super) fn keep_hour(&self, host: u32, hour: u32, blocks: Blocks, written: u64) {
-        let are_many = blocks.blocks.iter().any(|block| block.series.len() > COLUMNS_MAX);
+        let are_many = blocks.blocks.iter().any(|block| block.columns.len() > COLUMNS_MAX);
         if blocks.is_spoiled || are_many {
             return;
         }

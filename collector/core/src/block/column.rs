@@ -192,20 +192,42 @@ fn read_exceptions(bytes: &mut &[u8], count: usize) -> Option<Vec<(usize, u64)>>
     Some(exceptions)
 }
 
+/// The values of a column.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Whole numbers, and what each is divided by.
+    Whole(Vec<i64>, f64),
+    /// Numbers of any kind.
+    Any(Vec<f64>),
+}
+
+impl Values {
+    #[allow(clippy::cast_precision_loss)] // whole numbers are within 2^53 where they were written
+    pub(super) fn floats(self) -> Vec<f64> {
+        match self {
+            Self::Whole(values, factor) => values.into_iter().map(|value| value as f64 / factor).collect(),
+            Self::Any(values) => values,
+        }
+    }
+}
+
 /// Reads `count` numbers.
-#[allow(clippy::cast_precision_loss)] // whole numbers are within 2^53 where they were written
-pub(super) fn read(bytes: &mut &[u8], count: usize) -> Option<Vec<f64>> {
+pub(super) fn read(bytes: &mut &[u8], count: usize) -> Option<Values> {
     if count == 0 {
-        return Some(Vec::new());
+        return Some(Values::Any(Vec::new()));
     }
     if bytes.first()? & 7 == XOR {
         *bytes = &bytes[1..];
-        return read_xor(bytes, count);
+        return read_xor(bytes, count).map(Values::Any);
     }
     let ints = read_wholes(bytes, count)?;
-    let mut values: Vec<f64> = ints.values.into_iter().map(|v| v as f64 / ints.factor).collect();
+    let whole = Values::Whole(ints.values, ints.factor);
+    if ints.exceptions.is_empty() {
+        return Some(whole);
+    }
+    let mut values = whole.floats();
     for (at, bits) in ints.exceptions {
         values[at] = f64::from_bits(bits);
     }
-    Some(values)
+    Some(Values::Any(values))
 }

@@ -13,6 +13,7 @@ mod series;
 
 use mainstay_core::series::Point;
 
+pub use column::Values;
 pub use head::{Head, Split};
 pub use loose::{Loose, schema_of, write as write_loose};
 pub use part::{Part, Unpacker};
@@ -139,10 +140,12 @@ pub fn each_value(head: &Head, bytes: &[u8], which: Which, take: &mut dyn FnMut(
     series::each_value(bytes, &head.samples, which, take).ok_or(BadBlock::Malformed("a series"))
 }
 
-/// The same values in one piece, if every row has the series and the bytes are right.
-#[must_use]
-pub fn whole_column(head: &Head, bytes: &[u8], which: Which) -> Option<Vec<f64>> {
-    series::whole_column(bytes, &head.samples, which).filter(|values| values.len() == head.times.len())
+/// The same values in one piece, and the numbers of the rows that do not have the series.
+///
+/// # Errors
+/// If the bytes are wrong.
+pub fn values_of(head: &Head, bytes: &[u8], which: Which) -> Result<(Values, Vec<usize>), BadBlock> {
+    series::values_of(bytes, &head.samples, which).ok_or(BadBlock::Malformed("a series"))
 }
 
 fn checksum(seed: &[u8], bytes: &[u8]) -> u32 {

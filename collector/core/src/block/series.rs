@@ -13,7 +13,7 @@
 use mainstay_core::columns::whole;
 use mainstay_core::series::Point;
 
-use super::column::{self, Ints, SCALES, Wholes};
+use super::column::{self, Ints, SCALES, Values, Wholes};
 
 const ONE: u8 = 0;
 const FOUR: u8 = 1;
@@ -147,13 +147,15 @@ fn has(bitmap: &[u8], row: usize) -> bool {
 /// are read.
 pub(super) fn each_value(bytes: &[u8], samples: &[i64], which: Which, take: &mut dyn FnMut(usize, f64)) -> Option<()> {
     let (values, bitmap) = read_values(bytes, samples, which)?;
-    rows_of(samples.len(), bitmap).zip(values).for_each(|(row, value)| take(row, value));
+    rows_of(samples.len(), bitmap).zip(values.floats()).for_each(|(row, value)| take(row, value));
     Some(())
 }
 
-/// The value of every row, if every row has the series.
-pub(super) fn whole_column(bytes: &[u8], samples: &[i64], which: Which) -> Option<Vec<f64>> {
-    read_values(bytes, samples, which).filter(|(_, bitmap)| bitmap.is_none()).map(|(values, _)| values)
+/// The values of the rows that have the series, and the rows that do not.
+pub(super) fn values_of(bytes: &[u8], samples: &[i64], which: Which) -> Option<(Values, Vec<usize>)> {
+    let (values, bitmap) = read_values(bytes, samples, which)?;
+    let absent = bitmap.map(|bitmap| (0..samples.len()).filter(|row| !has(bitmap, *row)).collect());
+    Some((values, absent.unwrap_or_default()))
 }
 
 fn rows_of(rows: usize, bitmap: Option<&[u8]>) -> impl Iterator<Item = usize> {
@@ -161,7 +163,7 @@ fn rows_of(rows: usize, bitmap: Option<&[u8]>) -> impl Iterator<Item = usize> {
 }
 
 /// A value of each row that has the series, and the rows that have it if not all do.
-fn read_values<'b>(bytes: &'b [u8], samples: &[i64], which: Which) -> Option<(Vec<f64>, Option<&'b [u8]>)> {
+fn read_values<'b>(bytes: &'b [u8], samples: &[i64], which: Which) -> Option<(Values, Option<&'b [u8]>)> {
     let mut series = open(bytes, samples.len())?;
     let values = match (series.form, which) {
         (ONE, _) | (FOUR, Which::Last) => column::read(&mut series.rest, series.count)?,
@@ -187,28 +189,26 @@ fn read_values<'b>(bytes: &'b [u8], samples: &[i64], which: Which) -> Option<(Ve
     Some((values, series.bitmap))
 }
 
-#[allow(clippy::cast_precision_loss)] // whole numbers are within 2^53 where they were written
-fn read_near(bytes: &mut &[u8], count: usize, samples: &[i64], which: Which) -> Option<Vec<f64>> {
+fn read_near(bytes: &mut &[u8], count: usize, samples: &[i64], which: Which) -> Option<Values> {
     let mut last = column::read_wholes(bytes, count)?;
     let factor = last.factor;
-    let exact = |values: &[i64]| values.iter().map(|v| *v as f64 / factor).collect();
     if which == Which::Last {
-        return Some(exact(&last.values));
+        return Some(Values::Whole(last.values, factor));
     }
     add(&mut last.values, &column::read_wholes(bytes, count)?, 1);
     if which == Which::Max {
-        return Some(exact(&last.values));
+        return Some(Values::Whole(last.values, factor));
     }
     add(&mut last.values, &column::read_wholes(bytes, count)?, -1);
     if which == Which::Min {
-        return Some(exact(&last.values));
+        return Some(Values::Whole(last.values, factor));
     }
     let sums = column::read_wholes(bytes, count)?;
     let sum = |at: usize| sums.values[at].wrapping_add(samples[at].wrapping_mul(last.values[at]));
     let mut means: Vec<f64> =
         (0..count).map(|at| mean_of(sum(at), u32::try_from(samples[at]).unwrap_or(0), factor)).collect();
     sums.exceptions.iter().for_each(|(at, bits)| means[*at] = f64::from_bits(*bits));
-    Some(means)
+    Some(Values::Any(means))
 }
 
 fn add(values: &mut [i64], more: &Ints, sign: i64) {
