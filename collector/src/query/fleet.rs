@@ -80,7 +80,8 @@ pub(crate) type After<'t> = dyn FnMut(u32, bool, Option<i64>) -> bool + 't;
 const LANES: usize = 2;
 /// Fewer hosts than this are read where the query is evaluated.
 const FEW: usize = 64;
-/// So are as many as can be in this time: hosts of which all is kept take microseconds, less than waking a thread.
+/// So are all of which all is kept, which takes microseconds: less than waking a thread, and than handing it over. Of others
+/// as many as can be in this time.
 const ALONE: Duration = Duration::from_millis(3);
 
 /// The hosts as they were when the query came.
@@ -296,15 +297,20 @@ impl Source for Fleet<'_> {
             let chosen = choice.hosts();
             meant.retain(|host| chosen.contains(host.short));
         }
-        let (mut rest, began) = (&meant[..], Instant::now());
+        let (mut rest, mut reading, mut began) = (&meant[..], Duration::ZERO, Instant::now());
         let mut lane = Lane::of(&self.view, wanted);
         while let Some((host, after)) = rest.split_first() {
             let are_many = self.lanes > 1 && rest.len() >= FEW;
-            if are_many && began.elapsed() >= self.alone {
+            if are_many && reading >= self.alone {
                 break;
             }
             self.check()?;
             let found = lane.host(host, take)?;
+            let ended = Instant::now();
+            if found.read.is_of_store() {
+                reading += ended - began;
+            }
+            began = ended;
             self.receive(host, found);
             rest = after;
         }

@@ -69,6 +69,12 @@ impl Read {
         }
     }
 
+    /// Whether anything was read that was not there from a question before.
+    #[must_use]
+    pub fn is_of_store(self) -> bool {
+        self.blocks + self.rows > 0
+    }
+
     /// Adds what another has read.
     pub fn add(&mut self, other: Self) {
         self.blocks += other.blocks;
