@@ -156,7 +156,7 @@ impl<'b> Loose<'b> {
         let mut rest = self.rest;
         let mut skip = 0usize;
         for n in 1..self.split.parts() {
-            let length = usize::try_from(read_varint(&mut rest)?).ok()?;
+            let length = usize::try_from(read_length(&mut rest)?).ok()?;
             skip = skip.checked_add(if n <= part { length } else { 0 })?;
         }
         rest.get(skip..)
@@ -223,11 +223,23 @@ fn skip_cell(bytes: &mut &[u8]) -> Option<()> {
         NEAR => (4, 0),
         _ => return None,
     };
-    for _ in 0..ints {
-        read_varint(bytes)?;
+    if ints > 0 {
+        // What they are does not matter: each ends with the first byte that says so.
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte < 0x80);
+        let (last, _) = ends.take(ints).nth(ints - 1)?;
+        *bytes = &bytes[last + 1..];
     }
     *bytes = bytes.get(width..)?;
     Some(())
+}
+
+/// The length of a part: most take two bytes.
+fn read_length(bytes: &mut &[u8]) -> Option<u64> {
+    if let [low @ 0x80..=u8::MAX, high @ 0..0x80, rest @ ..] = bytes {
+        *bytes = rest;
+        return Some(u64::from(low & 0x7f) | u64::from(*high) << 7);
+    }
+    read_varint(bytes)
 }
 
 fn read_int(bytes: &mut &[u8]) -> Option<i64> {
