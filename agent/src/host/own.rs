@@ -59,8 +59,8 @@ pub fn give_back() {
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Gives back what only the start needed: free memory, and pages of the program itself. They stay in the kernel's cache as
-/// long as there is room, and what runs again is mapped again, some microseconds a piece.
+/// Gives back what only the start or a rare piece of work needed: free memory, and pages of the program itself. They stay in
+/// the kernel's cache as long as there is room, and what runs again is mapped again, some microseconds a piece.
 #[allow(unsafe_code)]
 pub fn settle() {
     unsafe extern "C" {

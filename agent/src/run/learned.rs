@@ -139,8 +139,8 @@ impl Shell {
         if let Some(journal) = self.host.journal() {
             journal.save();
         }
-        // What it took to save all that is not needed until the next time.
-        own::give_back();
+        // What it took to save all that is not needed until the next time, and neither is what ran now and then since the last.
+        own::settle();
     }
 
     pub(super) fn store_learned(&self, bytes: Vec<u8>) {
