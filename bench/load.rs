@@ -7,10 +7,10 @@
 //! cargo build --release -p mainstay-collector && cargo run --release -p mainstay-collector --example load
 //! ```
 //!
-//! SESSIONS and SECONDS set how many hosts send live and for how long (default 1,000 hosts, 60 s), SERIES how many series
-//! each has (300), BEHIND and SUMMARIES how many hosts catch up at once and on how many summaries (200 hosts, 360 summaries),
-//! RECORDING a recording (`bench/record.rs`) to replay instead of made values, CONFIG more lines of the collector's
-//! configuration. Below ONLY some of: wire, behind, peers, live, storm, offer.
+//! SESSIONS and LIVE_SECONDS set how many hosts send live and for how long (default 10,000 hosts, 620 s: a slot ends in it),
+//! SERIES how many series each has (300), BEHIND and SUMMARIES how many hosts catch up at once and on how many summaries (200
+//! hosts, 360 summaries), RECORDING a recording (`bench/record.rs`) to replay instead of made values, CONFIG more lines of
+//! the collector's configuration (a cache of 256 MiB). ONLY some of: wire, behind, peers, live, storm, offer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,16 +32,21 @@ mod recording;
 mod remote_write;
 #[path = "shapes.rs"]
 mod shapes;
+#[allow(dead_code)] // beside-peers uses more
+#[path = "values.rs"]
+mod values;
 
 use load::fleet::Fleet;
 use load::papers::enrol;
 use load::process::{Process, raise_file_limit};
 use load::tally::Tally;
 use load::trials::{self, Taken};
-use load::values::{Gauges, Series, Values};
+use values::{Gauges, SAMPLES, Series, Values};
 
 /// Longest that any part may take.
 const LIMIT: Duration = Duration::from_secs(600);
+/// What a collector of 10,000 hosts is given that has a gibibyte.
+const CONFIG: &str = "cache = \"256MiB\"";
 /// Between two summaries of a host.
 const EVERY: Duration = Duration::from_secs(10);
 /// Summaries between two whose bytes are counted: what names the series is sent once.
@@ -76,9 +81,9 @@ impl Plan {
         };
         Ok(Self {
             program: std::env::var_os("COLLECTOR").map_or(beside, PathBuf::from),
-            config: std::env::var("CONFIG").unwrap_or_default(),
-            sessions: number("SESSIONS", 1_000)?,
-            lasting: Duration::from_secs(number("SECONDS", 60)? as u64),
+            config: std::env::var("CONFIG").unwrap_or_else(|_| CONFIG.to_owned()),
+            sessions: number("SESSIONS", 10_000)?,
+            lasting: Duration::from_secs(number("LIVE_SECONDS", 620)? as u64),
             series: number("SERIES", 300)?,
             behind: number("BEHIND", 200)?,
             summaries: number("SUMMARIES", 360)? as u64,
@@ -96,7 +101,7 @@ impl Plan {
     }
 
     fn series_read(&self, count: usize, gauges: Gauges) -> Result<Arc<Series>> {
-        let recorded = self.recording.as_deref().map(Series::recorded);
+        let recorded = self.recording.as_deref().map(|text| Series::recorded(text, SAMPLES));
         Ok(Arc::new(recorded.transpose()?.unwrap_or_else(|| Series::made(count)).with(gauges)))
     }
 
@@ -263,7 +268,7 @@ async fn connected(plan: &Plan) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut world = plan.start(folder.path(), plan.sessions, &series).await?;
     let first = world.connected().await?;
-    heading(&format!("{} hosts of {} series", plan.sessions, series.len()));
+    heading(&format!("{} hosts of {} series, a collector with {}", plan.sessions, series.len(), plan.config));
     row("first sessions of all", shown(first), "");
     row("memory of the collector with them", mib(world.process.usage()?.rss_bytes), "");
     if plan.wants("live") {

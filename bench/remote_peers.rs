@@ -19,9 +19,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::load::process::{Usage, folder_bytes, usage_of};
-use super::load::values::{Series, Values};
 use super::programs;
 use super::remote_write::{WriteRequest, body};
+use super::values::{Series, Values};
 
 /// Longest until it takes samples.
 const READY_MAX: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@ use mainstay_core::series::{Point, SeriesKey, Summary};
 use mainstay_core::time::Now;
 use prost::Message;
 
-use super::load::values::Values;
+use super::values::Values;
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WriteRequest {

@@ -9,11 +9,17 @@ use serde_json::Value;
 
 use super::{HOUR_MS, Plan, READY_MAX, Side, TOKEN, name};
 
+/// Never more than twice behind, and ahead at questions about the whole fleet.
+const GOAL: &str = "at most 2";
+const GOAL_OF_FLEETS: &str = "less than 1";
+
 /// A question and how long its answers took.
 pub(crate) struct Row {
     pub(crate) question: String,
     /// Milliseconds of the first answer, the middle one and the 99th of 100, of each side.
     pub(crate) took: Vec<[f64; 3]>,
+    /// What [`Row::ratio`] is to be.
+    pub(crate) goal: &'static str,
     /// Whether prometheus answers the same; `None` where nothing was compared.
     pub(crate) is_same: Option<bool>,
 }
@@ -26,7 +32,7 @@ impl Row {
 }
 
 /// Asks what holds `only`, each so many times.
-pub(super) fn questions(plan: Plan, rounds: u32, only: &str, sides: &[Side]) -> Result<Vec<Row>> {
+pub(super) fn questions(plan: &Plan, rounds: u32, only: &str, sides: &[Side]) -> Result<Vec<Row>> {
     let seconds = |ms: i64| format!("{}.{:03}", ms / 1000, ms % 1000);
     // Answers that were kept from before are no answers to these questions.
     let at = format!("&time={}&nocache=1", seconds(plan.to_ms));
@@ -52,11 +58,12 @@ pub(super) fn questions(plan: Plan, rounds: u32, only: &str, sides: &[Side]) -> 
         };
         let took = took(rounds, sides, url)?;
         let question = format!("`{query}`{}", if how.contains("step") { " over 1 h" } else { "" });
-        rows.push(Row { question, took, is_same: Some(same(sides, &url(0))?) });
+        let goal = if query.contains("HOST") { GOAL } else { GOAL_OF_FLEETS };
+        rows.push(Row { question, took, goal, is_same: Some(same(sides, &url(0))?) });
     }
     for label in ["__name__", "instance"] {
         let took = took(rounds, sides, |_| format!("/api/v1/label/{label}/values?{}", &span[1..]))?;
-        rows.push(Row { question: format!("values of `{label}`"), took, is_same: None });
+        rows.push(Row { question: format!("values of `{label}`"), took, goal: GOAL, is_same: None });
     }
     Ok(rows)
 }

@@ -10,30 +10,33 @@ use mainstay_collector::remote::message::{Label, Sample, TimeSeries, WriteReques
 use mainstay_collector::store::series::hour_of;
 use mainstay_collector::store::{Batch, Store};
 use mainstay_core::series::{Point, SeriesKey};
+use mainstay_core::time::Now;
 use prost::Message as _;
 
 use super::super::peers::Peer;
-use super::super::shapes::{Described, Shapes, describe};
+use super::super::values::Values;
 use super::ask::http;
-use super::{Plan, READY_MAX, STEP, STEP_MS, Side, name};
+use super::{Plan, READY_MAX, Side, name};
 
 /// A request holds so much of one host: prometheus takes what is up to an hour behind the newest.
 const REQUEST_MS: i64 = 600_000;
 
 /// Writes the same requests to all; says how many samples they held.
-pub(super) fn write(plan: Plan, sides: &mut [Side]) -> Result<u64> {
-    let Described { keys, gauge } = describe(plan.series);
-    let mut hosts: Vec<(u32, Shapes)> = (1..=plan.hosts).map(|n| (n, Shapes::of(u64::from(n), plan.series))).collect();
+pub(super) fn write(plan: &Plan, sides: &mut [Side]) -> Result<u64> {
+    let mut hosts: Vec<(u32, Values)> = (1..=plan.hosts).map(|n| (n, Values::of(&plan.series, n))).collect();
+    let step_ms = i64::from(plan.step_ms);
     let (mut from, mut samples) = (plan.from_ms, 0);
     while from < plan.to_ms {
         let to = (from + REQUEST_MS).min(plan.to_ms);
-        for (host, shapes) in &mut hosts {
+        for (host, values) in &mut hosts {
+            let keys = plan.series.keys();
             let mut timeseries: Vec<TimeSeries> = keys.iter().map(|key| named(*host, key)).collect();
-            for at in (from + STEP_MS..=to).step_by(STEP) {
+            for at in (from + step_ms..=to).step_by(plan.step_ms as usize) {
                 // Scrapes are a few milliseconds late, and never at the very moment that a question is of: what lies at the
                 // beginning of a range counts for prometheus 2 and does not for us, as for prometheus 3.
-                let timestamp = at - STEP_MS / 2 + 1 + at / STEP_MS % 7;
-                for (series, point) in timeseries.iter_mut().zip(shapes.summary(10, &gauge)) {
+                let timestamp = at - step_ms / 2 + 1 + at / step_ms % 7;
+                let (summary, _) = values.next(Now { boot_ns: 0, wall_ms: timestamp }, plan.step_ms);
+                for (series, (_, point)) in timeseries.iter_mut().zip(summary.points) {
                     let (Point::Counter(value) | Point::Gauge { last: value, .. }) = point;
                     series.samples.push(Sample { value, timestamp });
                     samples += 1;
@@ -68,7 +71,7 @@ fn named(host: u32, key: &SeriesKey) -> TimeSeries {
 
 /// Joins the hours that are over, as the collector does in the quarter of an hour after each. The last slot stays open, as it
 /// is until a later row comes.
-pub(super) async fn join(collector: &Collector, plan: Plan) -> Result<()> {
+pub(super) async fn join(collector: &Collector, plan: &Plan) -> Result<()> {
     for source in collector.hub.sources.all() {
         let _guard = source.lock.lock().await;
         for hour in hour_of(plan.from_ms)..hour_of(plan.to_ms) {

@@ -8,11 +8,11 @@ use ed25519_dalek::SigningKey;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::super::values::{Series, Values};
 use super::host::{Ground, Host, Phase};
 use super::papers::Papers;
 use super::process::Process;
 use super::tally::Tally;
-use super::values::{Series, Values};
 
 /// How often it is looked whether what is waited for is there.
 const LOOK_EVERY: Duration = Duration::from_millis(5);

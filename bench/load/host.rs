@@ -23,11 +23,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
+use super::super::values::{Changed, Values};
 use super::backoff::Backoff;
 use super::connect::connect;
 use super::papers::Papers;
 use super::tally::Tally;
-use super::values::{Changed, Values};
 
 /// As an agent waits: for Welcome, and for an acknowledgement.
 const WELCOME_MAX: Duration = Duration::from_secs(15);

@@ -11,7 +11,6 @@ pub(crate) mod papers;
 pub(crate) mod process;
 pub(crate) mod tally;
 pub(crate) mod trials;
-pub(crate) mod values;
 
 /// How long an agent waits between attempts: its own code.
 #[path = "../../agent/src/backoff.rs"]

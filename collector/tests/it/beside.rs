@@ -1,9 +1,11 @@
 //! The same samples in Mainstay, Debian's prometheus and victoria-metrics: what `bench/beside_peers.rs` measures of a large
 //! fleet is right of a small one.
 
+use std::sync::Arc;
+
 use mainstay_collector::clock::wall_ms;
 
-use crate::fleet::shapes;
+use crate::load::values;
 use crate::remote::peers::{program, programs as peers};
 
 #[path = "../../../bench/beside/mod.rs"]
@@ -15,8 +17,9 @@ const HOUR_MS: i64 = 3_600_000;
 fn all_three_take_the_same_samples_and_answer_the_same() {
     let (Some(prometheus), Some(victoria)) = (program("prometheus"), program("victoria-metrics")) else { return };
     let hour = wall_ms() / HOUR_MS * HOUR_MS;
-    let plan = measured::Plan { hosts: 6, series: 300, from_ms: hour - 70 * 60_000, to_ms: hour };
-    let report = measured::run(plan, 3, "", &[prometheus, victoria]).unwrap();
+    let series = Arc::new(values::Series::made(300));
+    let plan = measured::Plan { hosts: 6, series, step_ms: 10_000, from_ms: hour - 70 * 60_000, to_ms: hour };
+    let report = measured::run(&plan, 3, "", &[prometheus, victoria]).unwrap();
     assert_eq!(report.samples, 6 * 300 * 70 * 6);
     for side in &report.sides {
         let bytes = side.bytes as f64 / report.samples as f64;

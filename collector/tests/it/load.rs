@@ -14,13 +14,16 @@ mod play;
 #[allow(dead_code)]
 #[path = "../../../bench/recording.rs"]
 mod recording;
+#[allow(dead_code)]
+#[path = "../../../bench/values.rs"]
+pub(crate) mod values;
 
 use play::fleet::Fleet;
 use play::papers::enrol;
 use play::process::Process;
 use play::tally::Tally;
 use play::trials;
-use play::values::Series;
+use values::Series;
 
 const HOSTS: usize = 60;
 const SERIES: usize = 100;

@@ -6,10 +6,10 @@ use anyhow::{Result, anyhow, ensure};
 use mainstay_core::series::{Point, SeriesKey, Summary};
 use mainstay_core::time::Now;
 
-use super::super::recording::Recording;
-use super::super::shapes::{Shapes, describe};
+use super::recording::Recording;
+use super::shapes::{Shapes, describe};
 
-/// Samples of a summary.
+/// Samples of a summary of ten seconds.
 pub(crate) const SAMPLES: u32 = 10;
 
 /// How often gauges are read in a summary.
@@ -27,6 +27,8 @@ pub(crate) struct Series {
     keys: Vec<Arc<SeriesKey>>,
     gauge: Vec<bool>,
     gauges: Gauges,
+    /// Samples of a summary.
+    samples: u32,
     /// Summaries of the host that was recorded, if one was; in the order of the keys.
     recorded: Vec<Vec<Option<Point>>>,
 }
@@ -35,21 +37,28 @@ impl Series {
     /// So many series, made.
     pub(crate) fn made(count: usize) -> Self {
         let described = describe(count);
-        Self { keys: described.keys, gauge: described.gauge, gauges: Gauges::Sampled, recorded: Vec::new() }
+        Self {
+            keys: described.keys,
+            gauge: described.gauge,
+            gauges: Gauges::Sampled,
+            samples: SAMPLES,
+            recorded: Vec::new(),
+        }
     }
 
-    /// Those of a recording that are there throughout, from its text.
-    pub(crate) fn recorded(text: &str) -> Result<Self> {
+    /// Those of a recording that are there throughout, from its text, in summaries of so many seconds.
+    pub(crate) fn recorded(text: &str, seconds: u32) -> Result<Self> {
         let recording = Recording::read(text).map_err(|why| anyhow!("the recording cannot be read: {why}"))?;
         let columns = text.lines().next().unwrap_or_default().split('\t').skip(1);
         let mut keys: Vec<(SeriesKey, usize)> = columns.map(key).zip(0..).collect();
         keys.sort();
-        let rows = recording.windows(SAMPLES);
+        let rows = recording.windows(seconds);
         keys.retain(|(_, at)| rows.iter().all(|row| row.cells[*at].is_some()));
-        ensure!(!rows.is_empty(), "a recording of less than {SAMPLES} seconds");
+        ensure!(!rows.is_empty(), "a recording of less than {seconds} seconds");
         Ok(Self {
             gauge: keys.iter().map(|(_, at)| recording.gauge[*at]).collect(),
             gauges: Gauges::Sampled,
+            samples: seconds,
             recorded: rows.iter().map(|row| keys.iter().map(|(_, at)| row.cells[*at]).collect()).collect(),
             keys: keys.into_iter().map(|(key, _)| Arc::new(key)).collect(),
         })
@@ -60,8 +69,30 @@ impl Series {
         Self { gauges, ..self }
     }
 
+    /// Those of a recording alone that are not always the same.
+    pub(crate) fn moving(self) -> Self {
+        let moves = |at: usize| self.recorded.iter().any(|row| row[at] != self.recorded[0][at]);
+        let kept: Vec<usize> = (0..self.keys.len()).filter(|at| moves(*at)).collect();
+        Self {
+            keys: kept.iter().map(|at| self.keys[*at].clone()).collect(),
+            gauge: kept.iter().map(|at| self.gauge[*at]).collect(),
+            recorded: self.recorded.iter().map(|row| kept.iter().map(|at| row[*at]).collect()).collect(),
+            ..self
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// Of each series, sorted.
+    pub(crate) fn keys(&self) -> &[Arc<SeriesKey>] {
+        &self.keys
+    }
+
+    /// How many summaries of a host were recorded.
+    pub(crate) fn recorded_len(&self) -> usize {
+        self.recorded.len()
     }
 }
 
@@ -117,7 +148,7 @@ impl Values {
     pub(crate) fn next(&mut self, at: Now, window_ms: u32) -> (Summary, Changed) {
         let series = &self.series;
         let mut cells: Vec<Option<Point>> = match &mut self.shapes {
-            Some(shapes) => shapes.summary(SAMPLES, &series.gauge).into_iter().map(Some).collect(),
+            Some(shapes) => shapes.summary(series.samples, &series.gauge).into_iter().map(Some).collect(),
             None => series.recorded[self.at % series.recorded.len()].clone(),
         };
         let is_sampled = series.gauges == Gauges::Sampled;
@@ -139,6 +170,6 @@ impl Values {
         }
         let points = series.keys.iter().zip(&cells).filter_map(|(key, cell)| Some((key.clone(), (*cell)?))).collect();
         self.last = cells;
-        (Summary { at, window_ms, samples: if is_sampled { SAMPLES } else { 1 }, points }, changed)
+        (Summary { at, window_ms, samples: if is_sampled { series.samples } else { 1 }, points }, changed)
     }
 }
