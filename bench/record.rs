@@ -4,10 +4,11 @@
 //! that come later than the first second are left out, and counted.
 //!
 //! ```text
-//! cargo run -p mainstay-agent --example record -- FILE SECONDS [ADDRESS]
+//! cargo run -p mainstay-agent --example record -- FILE SECONDS [ADDRESS|exporter]
 //! ```
 //!
-//! With an ADDRESS, such as 127.0.0.1:9100, it records what an exporter shows there instead (`bench/exposed.rs`).
+//! With an ADDRESS, such as 127.0.0.1:9100, it records what an exporter shows there instead (`bench/exposed.rs`); with the
+//! word `exporter` what Debian's node_exporter shows, which it starts itself, of the 750 series that a host has.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +17,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use mainstay_agent::host::filesystems::FilesystemSettings;
 use mainstay_agent::host::{Host, clock};
 use mainstay_core::readings::{SeriesKind, readings};
@@ -24,13 +25,28 @@ use mainstay_core::series::SeriesKey;
 
 #[path = "exposed.rs"]
 mod exposed;
+#[allow(dead_code)] // others start more
+#[path = "peers.rs"]
+mod peers;
+
+use peers::Peer;
+
+/// Longest until an exporter answers.
+const READY_MAX: Duration = Duration::from_secs(30);
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (file, seconds, address) = match &arguments[..] {
         [file, seconds] => (file, seconds, None),
         [file, seconds, address] => (file, seconds, Some(address)),
-        _ => bail!("usage: record FILE SECONDS [ADDRESS]"),
+        _ => bail!("usage: record FILE SECONDS [ADDRESS|exporter]"),
+    };
+    let (address, _exporter) = match address.map(String::as_str) {
+        Some("exporter") => {
+            let exporter = node_exporter()?;
+            (Some(exporter.at.to_string()), Some(exporter))
+        }
+        other => (other.map(str::to_owned), None),
     };
     let seconds: u32 = seconds.parse().with_context(|| format!("`{seconds}` is no number of seconds"))?;
     let mut out = BufWriter::new(File::create(file).with_context(|| format!("cannot write {file}"))?);
@@ -44,7 +60,7 @@ fn main() -> Result<()> {
         sleep((started + Duration::from_secs(u64::from(second))).saturating_duration_since(Instant::now()));
         let now = clock::now();
         let mut values: BTreeMap<SeriesKey, (SeriesKind, f64)> = BTreeMap::new();
-        match address {
+        match &address {
             Some(address) => values = exposed::fetch(address)?,
             None => readings(&host.sample(now), &mut |reading| {
                 values.insert(SeriesKey::new(reading.name, reading.labels), (reading.kind, reading.value));
@@ -76,4 +92,25 @@ fn main() -> Result<()> {
         columns.map_or(0, |c| c.len())
     );
     Ok(())
+}
+
+/// Debian's node_exporter with what else a host has, answering.
+fn node_exporter() -> Result<Peer> {
+    let program = peers::program("prometheus-node-exporter").context("Debian's node_exporter cannot be had")?;
+    let exporter = Peer::spawn(&program, |_, at| {
+        let switches = [
+            "--collector.interrupts",
+            "--collector.processes",
+            "--collector.tcpstat",
+            "--collector.vmstat.fields=.*",
+            "--collector.netstat.fields=^(Ip|IpExt|Tcp|TcpExt|Udp)_.*$",
+        ];
+        switches.into_iter().map(str::to_owned).chain([format!("--web.listen-address={at}")]).collect()
+    })?;
+    let started = Instant::now();
+    while let Err(error) = exposed::fetch(&exporter.at.to_string()) {
+        ensure!(started.elapsed() < READY_MAX, "node_exporter does not answer within {READY_MAX:?}: {error}");
+        sleep(Duration::from_millis(100));
+    }
+    Ok(exporter)
 }
