@@ -157,6 +157,7 @@ async fn after_power_cuts_what_was_acknowledged_is_there_and_nothing_twice() {
     let mut program = Program::start(&site).await;
     let papers = program.enrol().await;
     let mut spool = Spool::new(&papers);
+    let mut slowest = Duration::ZERO;
     for cut in 0..cuts() {
         let (mut agent, welcome) = Agent::open(&program.address, &papers, hello("web-1")).await;
         assert!(
@@ -173,6 +174,7 @@ async fn after_power_cuts_what_was_acknowledged_is_there_and_nothing_twice() {
         program.kill();
         disk.cut();
         program = Program::start(&site).await;
+        slowest = slowest.max(program.ready_after);
         assert!(program.ready_after < RECOVERY_MAX, "cut {cut}: ready after {:?}", program.ready_after);
     }
     let (mut agent, welcome) = Agent::open(&program.address, &papers, hello("web-1")).await;
@@ -185,6 +187,10 @@ async fn after_power_cuts_what_was_acknowledged_is_there_and_nothing_twice() {
     assert_eq!(durable_seq, all);
     program.expect_ledger(&spool.book).await;
     assert!(program.stop());
+    println!(
+        "{} power cuts: {} of {all} records had been acknowledged, 0 of them lost (goal 0), 0 there twice (goal 0), ready again within {slowest:.2?} (goal {RECOVERY_MAX:?})",
+        disk.cuts, spool.acknowledged
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,6 +219,11 @@ async fn without_syncing_a_power_cut_loses_what_was_acknowledged() {
     assert!(spool.acknowledged > 0);
     assert!(welcome.durable_seq < spool.acknowledged, "{} of {}", welcome.durable_seq, spool.acknowledged);
     program.kill();
+    println!(
+        "a power cut without syncing, which has to lose: {} of {} acknowledged records lost",
+        spool.acknowledged - welcome.durable_seq,
+        spool.acknowledged
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
