@@ -1,8 +1,8 @@
 //! Questions about a large fleet, timed: the hosts' series are written through the real store, then asked while they go on
 //! sending, as `docs/performance.md` shows.
 //!
-//! FLEET_HOSTS, FLEET_SERIES and FLEET_MINUTES set the fleet (default 1,000 hosts, 300 series, 85 minutes: a joined hour,
-//! two sealed slots and five minutes of open rows), FLEET_ROUNDS how often each question is asked (default 50), FLEET_FOLDER
+//! FLEET_HOSTS, FLEET_SERIES and FLEET_MINUTES set the fleet (default 10,000 hosts, 300 series, 85 minutes: a joined hour,
+//! two sealed slots and five minutes of open rows), FLEET_ROUNDS how often each question is asked (default 300), FLEET_FOLDER
 //! a folder that is written once and used again.
 
 use std::path::PathBuf;
@@ -40,12 +40,12 @@ fn number(name: &str, default: u32) -> Result<u32> {
 
 fn main() -> Result<()> {
     let plan = Plan {
-        hosts: number("FLEET_HOSTS", 1_000)?,
+        hosts: number("FLEET_HOSTS", 10_000)?,
         series: number("FLEET_SERIES", 300)? as usize,
         from_ms: WALL,
         to_ms: WALL + i64::from(number("FLEET_MINUTES", 85)?) * 60_000,
     };
-    let rounds = number("FLEET_ROUNDS", 50)?;
+    let rounds = number("FLEET_ROUNDS", 300)?;
     let temporary = tempfile::tempdir()?;
     let folder = std::env::var("FLEET_FOLDER").map_or_else(|_| temporary.path().to_owned(), PathBuf::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -27,7 +27,7 @@ use recording::Recording;
 fn main() {
     let paths: Vec<String> = std::env::args().skip(1).collect();
     println!(
-        "| series | window | block | values | bytes a value | of the last values alone | packing, ns a value | one series read, µs | with what unpacks made anew |\n|---|---|---|---|---|---|---|---|---|"
+        "| series | window | block | values | bytes a value | of the last values alone | goal | packing, ns a value | one series read, µs | with what unpacks made anew |\n|---|---|---|---|---|---|---|---|---|---|"
     );
     if paths.is_empty() {
         for seconds in [1, 10] {
@@ -55,6 +55,15 @@ fn main() {
             }
             Err(error) => eprintln!("{path}: {error}"),
         }
+    }
+}
+
+/// What a value in a block that stays is to take.
+fn goal(seconds: u32, level: i32) -> &'static str {
+    match seconds {
+        _ if level != LEVEL_SEALED => "",
+        1 => "0.65",
+        _ => "1.1",
     }
 }
 
@@ -94,9 +103,10 @@ fn report(name: &str, seconds: u32, gauge: &[bool], rows: &[Row]) {
             [time_of_one(&packed, at, Some(&mut unpacker)), time_of_one(&packed, at, None)]
         });
         println!(
-            "| {name} | {seconds} s | {block} | {values} of {some} series | {:.3} | {:.3} | {:.0} | {kept:.1} | {anew:.1} |",
+            "| {name} | {seconds} s | {block} | {values} of {some} series | {:.3} | {:.3} | {} | {:.0} | {kept:.1} | {anew:.1} |",
             bytes as f64 / values as f64,
             alone as f64 / (some * stored) as f64,
+            goal(seconds, level),
             took.as_nanos() as f64 / all as f64,
         );
     }
