@@ -25,6 +25,14 @@ pub struct Wanted<'q> {
     pub only: Option<&'q [Arc<str>]>,
 }
 
+impl<'q> Wanted<'q> {
+    /// Every sample of a span, as it came, with all labels.
+    #[must_use]
+    pub fn all_of(matchers: &'q [Matcher], (from_ms, to_ms): (i64, i64)) -> Self {
+        Self { matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0, only: None }
+    }
+}
+
 /// What becomes of the samples of a window. A source whose samples stand for stretches of time hands over the least, the
 /// greatest, the sum or the number of what was in each, if that is what will be made of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

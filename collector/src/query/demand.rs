@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use mainstay_fleet::capacity::{Hourly, Hours};
-use mainstay_promql::{EvalError, Fold, Labels, Matcher, NAME, Source, Test, Wanted};
+use mainstay_promql::{EvalError, Labels, Matcher, NAME, Source, Test, Wanted};
 
 use super::fleet::Fleet;
 
@@ -136,8 +136,7 @@ fn read(
         // Waiting is no work, and what is stolen is another guest's.
         Matcher { label: "mode".to_owned(), test: Test::MatchesNot(pattern("idle|iowait|steal|guest|guest_nice")?) },
     ];
-    let wanted =
-        Wanted { matchers: &matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0, only: None };
+    let wanted = Wanted::all_of(&matchers, (from_ms, to_ms));
     fleet.series(&wanted, &mut |labels, at, values| {
         take(labels, at, values);
         Ok(())

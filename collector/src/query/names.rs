@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use mainstay_core::series::SeriesKey;
 use mainstay_fleet::presence::HostSet;
-use mainstay_promql::{EvalError, Fold, Labels, Matcher, NAME, Wanted};
+use mainstay_promql::{EvalError, Labels, Matcher, NAME, Wanted};
 
 use super::Stop;
 use super::choice::Group;
@@ -142,9 +142,7 @@ fn each_key(hub: &Hub, mut see: impl FnMut(&SeriesKey)) -> Result<(), EvalError>
 
 fn each(fleet: &Fleet<'_>, names: &Names, mut see: impl FnMut(&Question<'_>, &Group)) -> Result<(), EvalError> {
     for matchers in &names.selectors {
-        let (from_ms, to_ms) = names.span;
-        let wanted =
-            Wanted { matchers, from_ms, to_ms, is_range: true, fold: Fold::Last, resolution_ms: 0, only: None };
+        let wanted = Wanted::all_of(matchers, names.span);
         let mut question = Question::of(matchers);
         let groups = fleet.labels(&mut question, &wanted)?;
         groups.iter().for_each(|group| see(&question, group));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mainstay_core::id::HostId;
 use mainstay_core::series::{Point, SeriesKey};
 use mainstay_fleet::block::Row;
-use mainstay_promql::{Fold, Label, Labels, Matcher, NAME, Source as _, Wanted, all_hold, parse_selector};
+use mainstay_promql::{Label, Labels, Matcher, NAME, Source as _, Wanted, all_hold, parse_selector};
 use mainstay_proto::v1;
 
 use super::fleet::Fleet;
@@ -247,16 +247,7 @@ impl World {
             let found = names::values(&self.hub, label, &names, &stop).unwrap();
             assert_eq!(found, Vec::from_iter(values), "{label} of {text} {span:?} {why}");
         }
-        let (from_ms, to_ms) = span;
-        let wanted = Wanted {
-            matchers: &matchers,
-            from_ms,
-            to_ms,
-            is_range: true,
-            fold: Fold::Last,
-            resolution_ms: 0,
-            only: None,
-        };
+        let wanted = Wanted::all_of(&matchers, span);
         let mut found = BTreeSet::new();
         let read = Fleet::of(&self.hub, &stop).series(&wanted, &mut |labels, at, _| {
             assert!(!at.is_empty());
@@ -370,16 +361,7 @@ async fn hosts_that_have_nothing_of_a_selector_are_not_read() {
     let read = |text: &str| {
         let (stop, matchers) = (Stop::after(TIMEOUT), parse_selector(text).unwrap());
         let fleet = Fleet::of(&world.hub, &stop);
-        let (from_ms, to_ms) = (WALL, WALL + HOUR_MS);
-        let wanted = Wanted {
-            matchers: &matchers,
-            from_ms,
-            to_ms,
-            is_range: true,
-            fold: Fold::Last,
-            resolution_ms: 0,
-            only: None,
-        };
+        let wanted = Wanted::all_of(&matchers, (WALL, WALL + HOUR_MS));
         let mut found = 0;
         world.hub.store.warm.forget();
         fleet

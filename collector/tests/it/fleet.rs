@@ -9,7 +9,7 @@ use mainstay_collector::query::fleet::Fleet;
 use mainstay_collector::query::{self, Outcome, Stop, TIMEOUT};
 use mainstay_collector::store::Store;
 use mainstay_core::series::Point;
-use mainstay_promql::{EvalError, Fold, Interrupted, Limits, Source as _, Span, Value, Wanted, evaluate, parse};
+use mainstay_promql::{EvalError, Interrupted, Limits, Source as _, Span, Value, Wanted, evaluate, parse};
 
 #[path = "../../../bench/fleet.rs"]
 pub(crate) mod plan;
@@ -140,15 +140,7 @@ async fn answers_are_the_same_however_many_threads_read() {
     // Threads that read stop when nobody waits any more.
     let stop = Stop::after(TIMEOUT);
     let fleet = Fleet::of(&hub, &stop).in_lanes(2);
-    let wanted = Wanted {
-        matchers: &[],
-        from_ms: MANY.from_ms,
-        to_ms: MANY.to_ms,
-        is_range: true,
-        fold: Fold::Last,
-        resolution_ms: 0,
-        only: None,
-    };
+    let wanted = Wanted::all_of(&[], (MANY.from_ms, MANY.to_ms));
     let (mut waits, mut taken) = (Some(stop.on_drop()), 0);
     let result = fleet.series(&wanted, &mut |_, _, _| {
         drop(waits.take());

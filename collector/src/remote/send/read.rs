@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hyper::body::Bytes;
-use mainstay_promql::{EvalError, Fold, Labels, Matcher, Wanted};
+use mainstay_promql::{EvalError, Labels, Matcher, Wanted};
 use prost::Message as _;
 
 use crate::hub::Hub;
@@ -53,16 +53,7 @@ pub(super) struct Packed {
 pub(super) fn read(hub: &Hub, ask: &Ask<'_>) -> Result<Vec<Packed>, EvalError> {
     let stop = Stop::after(TIMEOUT);
     let fleet = Fleet::of(hub, &stop);
-    let (from_ms, to_ms) = ask.span;
-    let wanted = Wanted {
-        matchers: ask.matchers,
-        from_ms,
-        to_ms,
-        is_range: true,
-        fold: Fold::Last,
-        resolution_ms: 0,
-        only: None,
-    };
+    let wanted = Wanted::all_of(ask.matchers, ask.span);
     let mut packer = Packer::default();
     let packing = std::cell::RefCell::new(&mut packer);
     fleet.of_hosts(
