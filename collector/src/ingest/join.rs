@@ -1,7 +1,8 @@
 //! Joining: the slots of an hour that is over become one block for each host, some hosts at a time.
 //!
-//! The same batch rolls the hour up. A block of an hour takes less room than its six slots, and is read in one go. All hosts' hours end at the same moment,
-//! so the work is spread over the minutes after it. Until then, and for what is never joined, slots are read as well.
+//! The same batch rolls the hour up. A block of an hour takes less room than its six slots, and is read in one go. All hosts'
+//! hours end at the same moment, so the work is spread over the quarter of an hour after it. Until then, and for what is never
+//! joined, slots are read as well.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::store::{Batch, StoreError};
 pub const EVERY: Duration = Duration::from_secs(1);
 /// So long after its end the late rows of an hour have come, and its last slot is sealed.
 const LATE_MS: i64 = SEAL_MS_MAX + 60_000;
-/// What is to be joined is spread over so many turns: a quarter of an hour.
+/// All hosts' hours are spread over so many turns: a quarter of an hour.
 const TURNS: usize = 900;
 /// Hours before a start that are looked through for what an earlier run has left.
 const LOOKED_THROUGH: u32 = 48;
@@ -61,13 +62,13 @@ pub async fn turn(hub: &Arc<Hub>) -> Result<usize, StoreError> {
     if waiting == 0 || hub.store.room().check().is_err() {
         return Ok(0);
     }
-    let some = unjoined.take(hour, waiting.div_ceil(TURNS));
     let locks: BTreeMap<u32, _> = {
         let state = hub.state();
         let hosts = state.hosts.values().map(|host| (host.row.short, host.lock.clone()));
         let sources = hub.sources.all().into_iter().map(|source| (source.short, source.lock.clone()));
         hosts.chain(sources).collect()
     };
+    let some = unjoined.take(hour, share(waiting, locks.len()));
     let mut joined = 0;
     for (hour, host) in some {
         let Some(lock) = locks.get(&host) else { continue };
@@ -86,6 +87,11 @@ pub async fn turn(hub: &Arc<Hub>) -> Result<usize, StoreError> {
     Ok(joined)
 }
 
+/// How many are joined in a turn. By what still waits alone there would be ever fewer of them.
+fn share(waiting: usize, hosts: usize) -> usize {
+    waiting.max(hosts).div_ceil(TURNS)
+}
+
 async fn join(hub: &Arc<Hub>, hour: u32, host: u32) -> Result<bool, StoreError> {
     let of = hub.clone();
     let work = move || {
@@ -96,4 +102,23 @@ async fn join(hub: &Arc<Hub>, hour: u32, host: u32) -> Result<bool, StoreError> 
     let (batch, is_joined) = done?;
     hub.store.commit(batch).await?;
     Ok(is_joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hours_of_any_fleet_are_joined_within_a_quarter_of_an_hour() {
+        for hosts in [1, 899, 900, 901, 10_000, 20_000] {
+            let (mut waiting, mut turns) = (hosts, 0);
+            while waiting > 0 {
+                waiting -= share(waiting, hosts).min(waiting);
+                turns += 1;
+            }
+            assert!(turns <= TURNS, "{hosts} hosts take {turns} turns");
+        }
+        // Hours that a collector finds undone at its start come beside.
+        assert_eq!(share(48 * 10_000, 10_000), 534);
+    }
 }
