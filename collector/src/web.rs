@@ -34,7 +34,6 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 pub fn serve(hub: Arc<Hub>, listener: TcpListener) -> JoinHandle<()> {
     tokio::spawn(async move {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let queries = Arc::new(Semaphore::new(api::QUERIES_MAX));
         let writes = Arc::new(Semaphore::new(receive::WRITES_MAX));
         let mut ending = hub.ending.subscribe();
         loop {
@@ -50,11 +49,11 @@ pub fn serve(hub: Arc<Hub>, listener: TcpListener) -> JoinHandle<()> {
                 },
                 _ = ending.changed() => return,
             };
-            let (hub, queries, writes) = (hub.clone(), queries.clone(), writes.clone());
+            let (hub, writes) = (hub.clone(), writes.clone());
             let mut ending = hub.ending.subscribe();
             tokio::spawn(async move {
                 let answer = service_fn(move |request: Request<Incoming>| {
-                    let (hub, queries, writes) = (hub.clone(), queries.clone(), writes.clone());
+                    let (hub, writes) = (hub.clone(), writes.clone());
                     async move {
                         Ok::<_, Infallible>(match request.uri().path() {
                             hook::PATH => {
@@ -65,7 +64,7 @@ pub fn serve(hub: Arc<Hub>, listener: TcpListener) -> JoinHandle<()> {
                                 let (status, said) = receive::answer(&hub, &writes, request).await;
                                 text(status, said)
                             }
-                            path if path.starts_with(api::PREFIX) => api::answer(hub, queries, request).await,
+                            path if path.starts_with(api::PREFIX) => api::answer(hub, request).await,
                             _ => answer(&hub, &request),
                         })
                     }

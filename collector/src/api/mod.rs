@@ -12,7 +12,6 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use mainstay_promql::{EvalError, Interrupted, Span, duration_ms, parse_selector};
-use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::hub::Hub;
@@ -22,8 +21,6 @@ use form::Form;
 
 /// Where it lies.
 pub const PREFIX: &str = "/api/v1/";
-/// Most queries that are evaluated at once; the rest waits for its turn.
-pub const QUERIES_MAX: usize = 4;
 /// Most bytes of a form.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Without a start, names are looked for in the last hour.
@@ -74,8 +71,8 @@ impl From<QueryError> for Refused {
 }
 
 /// Answers one request.
-pub async fn answer(hub: Arc<Hub>, queries: Arc<Semaphore>, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    match route(hub, queries, request).await {
+pub async fn answer(hub: Arc<Hub>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    match route(hub, request).await {
         Ok(body) => respond(StatusCode::OK, body),
         Err(refused) => refused.response(),
     }
@@ -89,7 +86,7 @@ fn respond(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     response
 }
 
-async fn route(hub: Arc<Hub>, queries: Arc<Semaphore>, request: Request<Incoming>) -> Result<String, Refused> {
+async fn route(hub: Arc<Hub>, request: Request<Incoming>) -> Result<String, Refused> {
     let is_post = request.method() == Method::POST;
     if !is_post && request.method() != Method::GET {
         let text = "only GET and POST are answered here".to_owned();
@@ -108,16 +105,8 @@ async fn route(hub: Arc<Hub>, queries: Arc<Semaphore>, request: Request<Incoming
         _ => {}
     }
     let stop = Stop::after(form.timeout()?);
-    // Held by this future: when the client goes, hyper drops it, and the query ends.
-    let _gone = stop.on_drop();
-    let Ok(_turn) = queries.acquire().await else {
-        return Err(EvalError::Interrupted(Interrupted::Cancelled).into());
-    };
-    let answered = tokio::task::spawn_blocking(move || ask(&hub, &path, &form, &stop)).await;
-    answered.unwrap_or_else(|error| {
-        let text = format!("the answer could not be made: {error}");
-        Err(Refused { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", text })
-    })
+    let answered = query::in_turn(&hub, stop, move |hub, stop| ask(hub, &path, &form, stop)).await;
+    answered.unwrap_or_else(|text| Err(Refused { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", text }))
 }
 
 fn ask(hub: &Hub, path: &str, form: &Form, stop: &Stop) -> Result<String, Refused> {

@@ -25,6 +25,9 @@ use fleet::{Fleet, Seen};
 /// Longest that a query may take if it does not ask for less: Prometheus' default.
 pub const TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Most questions about series that are answered at once; the rest waits for its turn.
+pub const AT_ONCE: usize = 4;
+
 /// When a query stops by itself, or because nobody waits for it any more.
 #[derive(Debug, Clone)]
 pub struct Stop {
@@ -65,6 +68,25 @@ impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Answers a question about series when it is its turn, on a thread that may wait for the disk. When nobody waits for this
+/// any more the question is stopped.
+///
+/// # Errors
+/// Why there is no answer, if that is not for the question to say.
+pub async fn in_turn<A: Send + 'static>(
+    hub: &Arc<Hub>,
+    stop: Stop,
+    answer: impl FnOnce(&Hub, &Stop) -> A + Send + 'static,
+) -> Result<A, String> {
+    // Held by this future, which is dropped when the client goes.
+    let _gone = stop.on_drop();
+    let turn = hub.questions.acquire().await.map_err(|error| error.to_string())?;
+    let of = hub.clone();
+    let answered = tokio::task::spawn_blocking(move || answer(&of, &stop)).await;
+    drop(turn);
+    answered.map_err(|error| format!("the answer could not be made: {error}"))
 }
 
 /// Why a query has no answer.

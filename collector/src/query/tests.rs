@@ -8,12 +8,12 @@ use std::time::Duration;
 use mainstay_core::id::HostId;
 use mainstay_core::series::{Point, SeriesKey};
 use mainstay_fleet::block::Row;
-use mainstay_promql::{Label, Labels, Matcher, NAME, Source as _, Wanted, all_hold, parse_selector};
+use mainstay_promql::{Interrupted, Label, Labels, Matcher, NAME, Source as _, Wanted, all_hold, parse_selector};
 use mainstay_proto::v1;
 
 use super::fleet::Fleet;
 use super::names::{self, Names};
-use super::{Stop, TIMEOUT};
+use super::{AT_ONCE, Stop, TIMEOUT, in_turn};
 use crate::config::Settings;
 use crate::enrol::authority::Authority;
 use crate::hub::Hub;
@@ -389,4 +389,42 @@ async fn hosts_that_have_nothing_of_a_selector_are_not_read() {
         world.compare("{role=\"web\"}", (WALL, WALL + HOUR_MS), "whole"),
         world.compare("{role=\"web\"}", (WALL, WALL + 2 * HOUR_MS), "and longer")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_take_turns_and_end_when_nobody_waits_for_them() {
+    #[derive(Debug, PartialEq, Eq)]
+    enum Said {
+        Begun(usize),
+        Ended(usize, Interrupted),
+    }
+    let world = World::start().await;
+    let (say, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let ask = |n: usize| {
+        let (hub, say) = (world.hub.clone(), say.clone());
+        let answer = move |_: &Hub, stop: &Stop| {
+            say.send(Said::Begun(n)).unwrap();
+            let why = loop {
+                if let Some(why) = stop.now() {
+                    break why;
+                }
+                std::thread::sleep(Duration::from_millis(1)); // between two looks
+            };
+            say.send(Said::Ended(n, why)).unwrap();
+        };
+        tokio::spawn(async move { in_turn(&hub, Stop::after(TIMEOUT), answer).await })
+    };
+    let mut asked: BTreeMap<usize, _> = (0..=AT_ONCE).map(|n| (n, ask(n))).collect();
+    let mut waiting: BTreeSet<usize> = asked.keys().copied().collect();
+    for _ in 0..AT_ONCE {
+        let Some(Said::Begun(n)) = heard.recv().await else { panic!("nothing ends by itself") };
+        waiting.remove(&n);
+    }
+    assert_eq!((waiting.len(), world.hub.questions.available_permits()), (1, 0), "one waits for its turn");
+    let begun = *asked.keys().find(|n| !waiting.contains(n)).unwrap();
+    asked.remove(&begun).unwrap().abort();
+    let said = [heard.recv().await.unwrap(), heard.recv().await.unwrap()];
+    assert!(said.contains(&Said::Ended(begun, Interrupted::Cancelled)), "{said:?}");
+    assert!(said.contains(&Said::Begun(*waiting.first().unwrap())), "{said:?}");
+    asked.into_values().for_each(|one| one.abort());
 }

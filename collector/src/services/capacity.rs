@@ -14,9 +14,9 @@ use tonic::Status;
 
 use crate::clock;
 use crate::hub::{HostState, Hub};
+use crate::query::{Stop, TIMEOUT};
 use crate::query::demand::{self, Part, Resource};
 use crate::query::fleet::Fleet;
-use crate::query::{Stop, TIMEOUT};
 
 const HOUR_MS: i64 = 3_600_000;
 /// Most rows of one answer.
@@ -99,14 +99,13 @@ struct Group {
 ///
 /// # Errors
 /// If the question is none, means no host, or cannot be answered in time.
-pub fn outlook(hub: &Hub, request: &v1::CapacityRequest) -> Result<v1::CapacityResponse, Status> {
+pub fn outlook(hub: &Hub, request: &v1::CapacityRequest, stop: &Stop) -> Result<v1::CapacityResponse, Status> {
     let question = Question::read(request)?;
     let hosts = question.hosts(hub)?;
     let now_ms = clock::wall_ms();
     let end = now_ms.div_euclid(HOUR_MS);
     let first = end - i64::try_from(HISTORY_MAX).unwrap_or(0);
-    let stop = Stop::after(TIMEOUT);
-    let mut fleets: BTreeMap<u32, Fleet<'_>> = Fleet::of(hub, &stop).each().collect();
+    let mut fleets: BTreeMap<u32, Fleet<'_>> = Fleet::of(hub, stop).each().collect();
     let mut groups: BTreeMap<Group, Vec<Part>> = BTreeMap::new();
     let mut damaged = Vec::new();
     for (done, (id, host)) in hosts.iter().enumerate() {

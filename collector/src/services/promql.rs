@@ -7,18 +7,18 @@ use mainstay_proto::v1;
 use tonic::Status;
 
 use crate::hub::Hub;
-use crate::query::{self, Outcome, QueryError, Stop, TIMEOUT};
+use crate::query::{self, Outcome, QueryError, Stop};
 
 /// Answers `QueryRange` where it holds PromQL.
 ///
 /// # Errors
 /// If it is no query, or cannot be evaluated.
-pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRangeResponse, Status> {
+pub fn query(hub: &Hub, request: &v1::QueryRangeRequest, stop: &Stop) -> Result<v1::QueryRangeResponse, Status> {
     let span = match i64::from(request.step_ms) {
         0 => Span::Instant { at_ms: request.to_ms },
         step_ms => Span::Range { start_ms: request.from_ms, end_ms: request.to_ms, step_ms },
     };
-    let outcome = query::run(hub, &request.promql, span, &Stop::after(TIMEOUT)).map_err(|error| status(&error))?;
+    let outcome = query::run(hub, &request.promql, span, stop).map_err(|error| status(&error))?;
     let completeness = outcome.seen.completeness();
     let resolution = outcome.seen.tier.map_or("raw", Tier::name).to_owned();
     let damaged = outcome.seen.damaged.clone();
@@ -43,9 +43,17 @@ fn status(error: &QueryError) -> Status {
         QueryError::Eval(EvalError::TooManySamples(_) | EvalError::TooManyValues(_)) => {
             Status::resource_exhausted(text)
         }
-        QueryError::Eval(EvalError::Interrupted(Interrupted::TimedOut)) => Status::deadline_exceeded(text),
-        QueryError::Eval(EvalError::Interrupted(Interrupted::Cancelled)) => Status::cancelled(text),
+        QueryError::Eval(EvalError::Interrupted(why)) => interrupted(*why),
         QueryError::Eval(EvalError::Source(_)) => Status::internal(text),
+    }
+}
+
+/// Why a question was not answered to its end.
+pub(crate) fn interrupted(why: Interrupted) -> Status {
+    let text = EvalError::Interrupted(why).to_string();
+    match why {
+        Interrupted::TimedOut => Status::deadline_exceeded(text),
+        Interrupted::Cancelled => Status::cancelled(text),
     }
 }
 

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 use super::{approvals, capacity, changes, decisions, explain, findings, hosts, ledger, orders, policy, range, status};
 use crate::enrol::identity::{Role, peer};
 use crate::hub::Hub;
+use crate::query::{self, Stop, TIMEOUT};
 use crate::store::keys::OperatorKey;
 
 /// Chunks of a ledger that wait to be sent.
@@ -58,6 +59,23 @@ impl Queries {
         let answered = tokio::task::spawn_blocking(move || answer(&hub, &question)).await;
         let answered = answered.map_err(|error| Status::internal(format!("the answer could not be made: {error}")))?;
         answered.map(Response::new)
+    }
+
+    /// Answers a question about series, in its turn and for as long as the caller waits.
+    async fn answer_in_turn<Q, A>(
+        &self,
+        request: Request<Q>,
+        answer: impl FnOnce(&Hub, &Q, &Stop) -> Result<A, Status> + Send + 'static,
+    ) -> Result<Response<A>, Status>
+    where
+        Q: Send + 'static,
+        A: Send + 'static,
+    {
+        authorised(&self.hub, &request, Role::Viewer)?;
+        let question = request.into_inner();
+        let answer = move |hub: &Hub, stop: &Stop| answer(hub, &question, stop);
+        let answered = query::in_turn(&self.hub, Stop::after(TIMEOUT), answer).await;
+        answered.map_err(Status::internal)?.map(Response::new)
     }
 }
 
@@ -126,7 +144,7 @@ impl QueryService for Queries {
     }
 
     async fn query_range(&self, r: Request<v1::QueryRangeRequest>) -> Result<Response<v1::QueryRangeResponse>, Status> {
-        self.answer(r, range::query).await
+        self.answer_in_turn(r, range::query).await
     }
 
     async fn list_approvals(
@@ -160,7 +178,7 @@ impl QueryService for Queries {
     }
 
     async fn capacity(&self, r: Request<v1::CapacityRequest>) -> Result<Response<v1::CapacityResponse>, Status> {
-        self.answer(r, capacity::outlook).await
+        self.answer_in_turn(r, capacity::outlook).await
     }
 
     async fn list_changes(

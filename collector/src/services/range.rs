@@ -18,9 +18,11 @@ use tonic::Status;
 
 use super::coverage::Windows;
 use super::failed;
+use super::promql::interrupted;
 use crate::ages;
 use crate::clock;
 use crate::hub::{HostState, Hub};
+use crate::query::Stop;
 use crate::remote::sources::Source;
 use crate::store::read::Reader;
 use crate::store::retention::later;
@@ -149,9 +151,9 @@ type Points = BTreeMap<i64, f64>;
 ///
 /// # Errors
 /// If the query is none, or the store fails.
-pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRangeResponse, Status> {
+pub fn query(hub: &Hub, request: &v1::QueryRangeRequest, stop: &Stop) -> Result<v1::QueryRangeResponse, Status> {
     if !request.promql.is_empty() {
-        return super::promql::query(hub, request);
+        return super::promql::query(hub, request, stop);
     }
     let question = Question::read(request)?;
     let mut hosts: Vec<(Vec<u8>, HostState)> = {
@@ -173,6 +175,9 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest) -> Result<v1::QueryRang
         *alike.entry(host.query_labels()).or_default() += 1;
     }
     for (id, host) in &hosts {
+        if let Some(why) = stop.now() {
+            return Err(interrupted(why));
+        }
         let mut labels = host.labels();
         let is_host = !id.is_empty();
         if is_host {

@@ -129,7 +129,7 @@ async fn stored_points_of_what_is_old_are_those_of_stretches_and_say_so() {
             to_ms,
             ..Default::default()
         };
-        let answer = services::range::query(&hub, &request).unwrap();
+        let answer = services::range::query(&hub, &request, &Stop::after(TIMEOUT)).unwrap();
         assert_eq!((answer.series.len(), answer.completeness), (1, 1.0), "{name}");
         let series = answer.series.into_iter().next().unwrap();
         (series.at_ms.into_iter().zip(series.values).collect::<Vec<_>>(), answer.resolution)
