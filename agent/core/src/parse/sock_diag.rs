@@ -8,9 +8,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{At, ParseError};
 
-/// `AF_INET` and `AF_INET6`.
-pub const FAMILIES: [u8; 2] = [2, 10];
-
 /// What a question asks for, as bits of the kernel's states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum States {
@@ -36,6 +33,10 @@ pub enum State {
     Other,
 }
 
+/// The question as it was before there were others than of TCP. It is of both families at once: asked for each by itself,
+/// the kernel goes through the table of all connections twice, and its tens of thousands of places are most of the work.
+const TCPDIAG_GETSOCK: u16 = 18;
+/// The question of one family. Its answers are as those of the other.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -43,12 +44,13 @@ const NLMSG_DONE: u16 = 3;
 const DUMP: u16 = 0x301;
 /// Set in an answer while which sockets came or went: it may lack some.
 const DUMP_INTERRUPTED: u16 = 0x10;
-const IPPROTO_TCP: u8 = 6;
+/// The kernel does not look at the family of this question.
+const AF_INET: u8 = 2;
 
 const HEADER_BYTES: usize = 16;
-/// The header and `struct inet_diag_req_v2`.
-const REQUEST_BYTES: usize = HEADER_BYTES + 56;
-const REQUEST_LENGTH: u32 = 72;
+/// The header and `struct inet_diag_req`.
+const REQUEST_BYTES: usize = HEADER_BYTES + 60;
+const REQUEST_LENGTH: u32 = 76;
 /// `struct inet_diag_msg`.
 const MESSAGE_BYTES: usize = 72;
 /// Attributes: `struct tcp_info`, and the id of the cgroup (since Linux 5.7).
@@ -102,9 +104,9 @@ pub struct End {
     pub error: Option<i32>,
 }
 
-/// The question for the TCP sockets of a family.
+/// The question for the TCP sockets of both families.
 #[must_use]
-pub fn request(family: u8, states: States) -> [u8; REQUEST_BYTES] {
+pub fn request(states: States) -> [u8; REQUEST_BYTES] {
     // Numbers of states as in `net/tcp_states.h`: 1 ESTABLISHED, 2 SYN_SENT, 8 CLOSE_WAIT, 10 LISTEN.
     let bits: u32 = match states {
         States::Listening => 1 << 10,
@@ -113,10 +115,10 @@ pub fn request(family: u8, states: States) -> [u8; REQUEST_BYTES] {
     let mut bytes = [0; REQUEST_BYTES];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     put(0, &REQUEST_LENGTH.to_ne_bytes());
-    put(4, &SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    put(4, &TCPDIAG_GETSOCK.to_ne_bytes());
     put(6, &DUMP.to_ne_bytes());
-    put(16, &[family, IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1)]);
-    put(20, &bits.to_ne_bytes());
+    put(16, &[AF_INET, 0, 0, 1 << (INET_DIAG_INFO - 1)]);
+    put(68, &bits.to_ne_bytes());
     bytes
 }
 
@@ -138,7 +140,7 @@ pub fn datagram(bytes: &[u8], mut take: impl FnMut(Socket)) -> Result<End, Parse
         let body = message.get(HEADER_BYTES..).unwrap_or_default();
         end.is_interrupted |= flags & DUMP_INTERRUPTED != 0;
         match kind {
-            Some(SOCK_DIAG_BY_FAMILY) => take(socket(body, at)?),
+            Some(TCPDIAG_GETSOCK | SOCK_DIAG_BY_FAMILY) => take(socket(body, at)?),
             Some(NLMSG_DONE) => end.is_done = true,
             Some(NLMSG_ERROR) => {
                 let code = u32_at(body, 0).ok_or_else(|| at.missing("error"))?;
@@ -303,8 +305,8 @@ mod tests {
 
     #[test]
     fn a_question_is_as_long_as_it_says() {
-        let request = request(2, States::Connected);
-        assert_eq!((u32_at(&request, 0), request.len()), (Some(REQUEST_LENGTH), 72));
-        assert_eq!((request[16], request[17], request[18], u32_at(&request, 20)), (2, 6, 2, Some(0x106)));
+        let request = request(States::Connected);
+        assert_eq!((u32_at(&request, 0), request.len()), (Some(REQUEST_LENGTH), 76));
+        assert_eq!((request[4], request[16], request[19], u32_at(&request, 68)), (18, 2, 2, Some(0x106)));
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use mainstay_core::connections::Gathered;
-use mainstay_core::parse::sock_diag::{FAMILIES, States, datagram, request};
+use mainstay_core::parse::sock_diag::{States, datagram, request};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 
@@ -45,11 +45,9 @@ pub fn sockets(buffer: &mut Vec<u8>) -> Result<Gathered, DumpError> {
     buffer.resize(DATAGRAM_BYTES, 0);
     let mut gathered = Gathered::default();
     for states in [States::Listening, States::Connected] {
-        for family in FAMILIES {
-            dump(&netlink, family, states, buffer, begun, &mut gathered)?;
-            if gathered.is_full() {
-                return Ok(gathered);
-            }
+        dump(&netlink, states, buffer, begun, &mut gathered)?;
+        if gathered.is_full() {
+            break;
         }
     }
     Ok(gathered)
@@ -64,13 +62,12 @@ fn open() -> Result<OwnedFd, DumpError> {
 
 fn dump(
     netlink: &OwnedFd,
-    family: u8,
     states: States,
     buffer: &mut [u8],
     begun: Instant,
     gathered: &mut Gathered,
 ) -> Result<(), DumpError> {
-    send(netlink, &request(family, states), SendFlags::empty())?;
+    send(netlink, &request(states), SendFlags::empty())?;
     loop {
         let (bytes, whole) = match recv(netlink, &mut *buffer, RecvFlags::TRUNC) {
             Err(rustix::io::Errno::INTR) => continue,
@@ -84,8 +81,6 @@ fn dump(
             gathered.interrupted();
         }
         match end.error {
-            // A kernel without IPv6 knows no such family.
-            Some(libc::ENOENT | libc::EAFNOSUPPORT | libc::EINVAL) if family != FAMILIES[0] => return Ok(()),
             Some(code) => return Err(io::Error::from_raw_os_error(code).into()),
             None if end.is_done => return Ok(()),
             None => {}
