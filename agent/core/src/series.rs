@@ -131,6 +131,15 @@ pub struct Mark {
 pub struct Stretch {
     places: std::ops::Range<usize>,
     edits: u64,
+    /// Their slots by themselves: who asks for them again touches nothing else.
+    slots: Box<[u32]>,
+}
+
+impl Stretch {
+    /// The slots of its series, in their order: the same as long as the table keeps all of its series.
+    pub fn slots(&self) -> impl Iterator<Item = usize> + '_ {
+        self.slots.iter().map(|slot| *slot as usize)
+    }
 }
 
 /// One series in the order in which they are asked for.
@@ -221,18 +230,19 @@ impl SeriesTable {
     pub fn since(&self, mark: Mark) -> Option<Stretch> {
         let places = mark.cursor..self.cursor;
         let is_all = places.len() as u64 == self.passed - mark.passed && mark.edits == self.edits;
-        is_all.then_some(Stretch { places, edits: self.edits })
+        let slots = self.order.get(places.clone()).filter(|_| is_all)?.iter().map(|place| u32::try_from(place.slot));
+        Some(Stretch { places, edits: self.edits, slots: slots.collect::<Result<_, _>>().ok()? })
     }
 
-    /// Goes through a stretch as if each of its series were asked for again, and gives their slots; `None` where the order
-    /// has become another since.
-    pub fn again(&mut self, stretch: &Stretch) -> Option<impl Iterator<Item = usize> + '_> {
+    /// Goes through a stretch as if each of its series were asked for again; says whether it could, or the order has become
+    /// another since.
+    pub fn again(&mut self, stretch: &Stretch) -> bool {
         if stretch.edits != self.edits {
-            return None;
+            return false;
         }
         self.passed += stretch.places.len() as u64;
         (self.cursor, self.subject) = (stretch.places.end, NO_SUBJECT);
-        Some(self.order.get(stretch.places.clone())?.iter().map(|place| place.slot))
+        true
     }
 
     /// Puts a series into the order where we are.

@@ -29,11 +29,21 @@ pub struct SummaryBuilder {
     /// By slot of the table.
     windows: Vec<Window>,
     /// The series of units, by their places in a sample, and where those of the unit in hand begin.
-    units: Vec<Option<(UnitName, Stretch)>>,
+    units: Vec<Option<UnitSeries>>,
     unit_begins: Option<Mark>,
     layout: u64,
     started: Option<Now>,
     samples: u32,
+}
+
+/// The series of a unit.
+#[derive(Debug, Clone)]
+struct UnitSeries {
+    name: UnitName,
+    stretch: Stretch,
+    /// How often they were taken again and are not in their windows yet: those of a unit that does not change are not touched
+    /// in every sample, but when it does or the summary is made.
+    again: u32,
 }
 
 /// What is kept of one series over the window.
@@ -78,9 +88,22 @@ impl Window {
     }
 }
 
+impl UnitSeries {
+    /// Puts into the windows what was taken again.
+    fn catch_up(&mut self, windows: &mut [Window]) {
+        for _ in 0..std::mem::take(&mut self.again) {
+            for slot in self.stretch.slots() {
+                let window = &mut windows[slot];
+                window.add(window.kind, window.last);
+            }
+        }
+    }
+}
+
 impl SummaryBuilder {
     /// Takes a sample.
     pub fn add(&mut self, sample: &Sample) {
+        self.catch_up();
         self.begin(sample.at);
         readings(sample, &mut |reading| {
             self.reading(&reading);
@@ -111,8 +134,13 @@ impl SummaryBuilder {
         Some(slot)
     }
 
-    /// Begins a unit, whose readings follow.
-    pub fn unit_begins(&mut self) {
+    /// Begins the unit that is the `at`th of the sample, whose readings follow.
+    pub fn unit_begins(&mut self, at: usize, unit: &UnitName) {
+        match self.units.get_mut(at) {
+            Some(Some(known)) if known.name == *unit => known.catch_up(&mut self.windows),
+            // Whose place it has comes at another one, and is not to be told before what is left of it.
+            _ => self.catch_up(),
+        }
         self.unit_begins = Some(self.table.mark());
     }
 
@@ -122,20 +150,27 @@ impl SummaryBuilder {
         if at >= self.units.len() {
             self.units.resize(at + 1, None);
         }
-        self.units[at] = stretch.map(|stretch| (unit.clone(), stretch));
+        self.units[at] = stretch.map(|stretch| UnitSeries { name: unit.clone(), stretch, again: 0 });
     }
 
     /// Takes all readings of a unit as they were in the sample before, and gives the numbers of their series to `each`.
     /// Says whether it could.
-    pub fn unit_again(&mut self, at: usize, unit: &UnitName, mut each: impl FnMut(usize)) -> bool {
-        let Some(Some((known, stretch))) = self.units.get(at) else { return false };
-        let Some(slots) = (known == unit).then(|| self.table.again(stretch)).flatten() else { return false };
-        for slot in slots {
-            let window = &mut self.windows[slot];
-            window.add(window.kind, window.last);
-            each(slot);
+    pub fn unit_again(&mut self, at: usize, unit: &UnitName, each: impl FnMut(usize)) -> bool {
+        let known = self.units.get_mut(at).and_then(Option::as_mut).filter(|known| known.name == *unit);
+        let Some(known) = known else { return false };
+        if !self.table.again(&known.stretch) {
+            return false;
         }
+        known.stretch.slots().for_each(each);
+        known.again += 1;
         true
+    }
+
+    /// Brings all windows up to the last sample.
+    fn catch_up(&mut self) {
+        for known in self.units.iter_mut().flatten() {
+            known.catch_up(&mut self.windows);
+        }
     }
 
     /// How often the numbers of series were given anew.
@@ -159,6 +194,7 @@ impl SummaryBuilder {
     /// Ends the window at `now` and begins the next one. Series without a reading in the window
     /// are forgotten.
     pub fn take(&mut self, now: Now) -> Summary {
+        self.catch_up();
         let seen = |slot: usize| self.windows.get(slot).is_some_and(|window| window.readings > 0);
         let points: Vec<_> = self
             .table

@@ -19,7 +19,7 @@ const CHUNK: Duration = Duration::from_secs(60);
 enum Known {
     Nothing,
     NotRecorded,
-    Column(usize),
+    Column(u32),
 }
 
 /// Records readings, sample by sample.
@@ -54,26 +54,41 @@ struct Column {
     seen: Option<Seen>,
 }
 
-/// What a series was in a minute. Most never change, and their values need not be looked for sample by sample.
+/// What a series was in a minute. Most never change, and their values need not be looked for sample by sample. Small, as all
+/// of them are gone through in every sample.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     value: f64,
-    /// The first and the last sample that had it.
-    first: usize,
-    last: usize,
+    /// The first and the last sample that had it, by their places.
+    first: u8,
+    last: u8,
     /// Whether it was this very value from the first to the last.
     is_steady: bool,
 }
 
 impl Seen {
     fn begun(sample: usize, value: f64) -> Self {
-        Self { value, first: sample, last: sample, is_steady: true }
+        Self { value, first: place(sample), last: place(sample), is_steady: true }
     }
 
     fn add(&mut self, sample: usize, value: f64) {
-        self.is_steady &= sample <= self.last + 1 && value.to_bits() == self.value.to_bits();
-        self.last = sample;
+        self.is_steady &= sample <= self.last() + 1 && value.to_bits() == self.value.to_bits();
+        self.last = place(sample);
     }
+
+    fn first(&self) -> usize {
+        self.first.into()
+    }
+
+    fn last(&self) -> usize {
+        self.last.into()
+    }
+}
+
+/// The place of a sample in its minute, which has fewer than [`ROWS_MAX`] before it.
+fn place(sample: usize) -> u8 {
+    const { assert!(ROWS_MAX <= u8::MAX as usize) };
+    u8::try_from(sample).unwrap_or(u8::MAX)
 }
 
 impl Recorder {
@@ -125,11 +140,12 @@ impl Recorder {
         }
         let column = match series.and_then(|series| self.known.get(series)).unwrap_or(&Known::Nothing) {
             Known::NotRecorded => return,
-            Known::Column(column) => Some(*column),
+            Known::Column(column) => Some(*column as usize),
             Known::Nothing if !self.chosen.wants(reading) => return self.remember(series, Known::NotRecorded),
             Known::Nothing => {
                 let column = self.column(reading.name, reading.labels, reading.kind);
-                self.remember(series, column.map_or(Known::Nothing, Known::Column));
+                let known = column.and_then(|column| u32::try_from(column).ok());
+                self.remember(series, known.map_or(Known::Nothing, Known::Column));
                 column
             }
         };
@@ -148,11 +164,11 @@ impl Recorder {
             Known::NotRecorded => {}
             Known::Nothing => self.no_room(),
             Known::Column(column) => {
-                let (sample, slot) = (self.at.len() - 1, *column);
-                let Some(seen) = self.columns[slot].seen.as_mut().filter(|seen| seen.last + 1 == sample) else {
+                let (sample, slot) = (self.at.len() - 1, *column as usize);
+                let Some(seen) = self.columns[slot].seen.as_mut().filter(|seen| seen.last() + 1 == sample) else {
                     return;
                 };
-                seen.last = sample;
+                seen.last = place(sample);
                 let (before, row) = self.rows.split_at_mut(sample);
                 let (before, row) = (&before[sample - 1], &mut row[0]);
                 if slot >= row.len() {
@@ -231,11 +247,11 @@ impl Recorder {
     /// The values of a series up to its last one.
     fn values(&self, slot: usize, seen: Seen) -> Vec<f64> {
         if seen.is_steady {
-            let mut values = vec![f64::NAN; seen.first];
-            values.resize(seen.last + 1, seen.value);
+            let mut values = vec![f64::NAN; seen.first()];
+            values.resize(seen.last() + 1, seen.value);
             return values;
         }
-        let rows = self.rows.iter().take(seen.last + 1);
+        let rows = self.rows.iter().take(seen.last() + 1);
         rows.map(|row| row.get(slot).copied().unwrap_or(f64::NAN)).collect()
     }
 

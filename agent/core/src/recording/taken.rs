@@ -24,7 +24,7 @@ impl Take for TakenDown<'_> {
         if is_same && recorder.may_repeat() && summary.unit_again(at, unit, |series| recorder.again(series)) {
             return true;
         }
-        summary.unit_begins();
+        summary.unit_begins(at, unit);
         false
     }
 
@@ -86,5 +86,42 @@ mod tests {
         }
         // Two states, restarts, memory and tasks, each. In the first second the order of series becomes another with each.
         assert_eq!(told, [15, 15, 0, 5, 0]);
+    }
+
+    #[test]
+    fn summaries_are_the_same_whether_units_are_told_again_or_reading_by_reading() {
+        let (mut summary, mut recorder, mut plain) =
+            (SummaryBuilder::default(), Recorder::default(), SummaryBuilder::default());
+        let mut before: Option<Sample> = None;
+        // Units that stay, change for a second, come, go and so move to other places; 0 is one that is not there.
+        let tasks = |second: u64| match second % 20 {
+            4 => [1, 7, 3, 4],
+            7..9 => [0, 7, 3, 4],
+            9..11 => [2, 0, 3, 5],
+            13 => [2, 9, 0, 5],
+            16.. => [2, 9, 8, 0],
+            _ => [1, 2, 3, 4],
+        };
+        for second in 0..60 {
+            let unit = |tasks| Unit {
+                cgroup: Some(Cgroup { tasks: Some(tasks), cpu_usage_us: Some(tasks * 1_000), ..Cgroup::default() }),
+                ..Unit::default()
+            };
+            let units = (0..4).zip(tasks(second)).filter(|(_, tasks)| *tasks > 0);
+            let units = units.map(|(n, tasks)| (format!("u{n}.service").parse().unwrap(), unit(tasks)));
+            let at = Now { boot_ns: second * 1_000_000_000, wall_ms: 0 };
+            let sample = Sample { at, units: Some(units.collect()), ..Sample::default() };
+            plain.add(&sample);
+            summary.begin(sample.at);
+            recorder.begin(&sample, summary.layout());
+            let mut take = TakenDown { summary: &mut summary, recorder: &mut recorder };
+            readings_after(before.as_ref(), &sample, &mut take);
+            if summary.is_due(at) {
+                let (told, again) = (plain.take(at), summary.take(at));
+                assert_eq!(again, told, "the summary at {second} s");
+                assert!(!told.points.is_empty());
+            }
+            before = Some(sample);
+        }
     }
 }
