@@ -39,7 +39,8 @@ const OUTBOX_MAX: usize = 4;
 /// How often a session says something, where the collector names no time; and the bounds for it.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_MIN: Duration = Duration::from_secs(1);
-const PING_MAX: Duration = Duration::from_secs(60);
+/// [`PINGS_UNANSWERED_MAX`] times it is how soon a collector that is gone is noticed, whatever time it named.
+const PING_MAX: Duration = Duration::from_secs(13);
 /// What this build can do beyond version 1 of the session.
 const CAPABILITIES: [&str; 7] = ["zstd", "columns", "recordings", "scenes", "changes", "waits", "brief"];
 /// However much else is said, the collector is told the time so often.
