@@ -30,7 +30,7 @@ use crate::ingest::summary::Stored;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
-use crate::query;
+use crate::query::Turns;
 use crate::query::roster::Rosters;
 use crate::remote::send::AllCounts;
 use crate::remote::sources::Sources;
@@ -177,8 +177,8 @@ pub struct Hub {
     pub metrics: Metrics,
     /// Which hosts have which labels, for questions.
     pub(crate) rosters: Rosters,
-    /// A turn for each question about series that is being answered.
-    pub questions: tokio::sync::Semaphore,
+    /// Turns of questions about series.
+    pub turns: Turns,
     /// Orders enrolments, so that a token's uses are taken one by one.
     pub enrolling: tokio::sync::Mutex<()>,
     /// Orders changes of the policy.
@@ -264,7 +264,7 @@ impl Hub {
             started_ms: clock::wall_ms(),
             metrics: Metrics::default(),
             rosters: Rosters::default(),
-            questions: tokio::sync::Semaphore::new(query::AT_ONCE),
+            turns: Turns::default(),
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             remote_counts: AllCounts::default(),

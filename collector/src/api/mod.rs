@@ -105,7 +105,7 @@ async fn route(hub: Arc<Hub>, request: Request<Incoming>) -> Result<String, Refu
         _ => {}
     }
     let stop = Stop::after(form.timeout()?);
-    let answered = query::in_turn(&hub, stop, move |hub, stop| ask(hub, &path, &form, stop)).await;
+    let answered = query::in_turn(&hub, &hub.turns.http, stop, move |hub, stop| ask(hub, &path, &form, stop)).await;
     answered.unwrap_or_else(|text| Err(Refused { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", text }))
 }
 

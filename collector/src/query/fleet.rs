@@ -76,7 +76,7 @@ pub(crate) type TakeOf<'t> = dyn FnMut(u32, Labels, &[i64], &[f64]) -> Result<()
 /// Is told that a host is done.
 pub(crate) type After<'t> = dyn FnMut(u32, bool, Option<i64>) -> bool + 't;
 
-/// Threads that read many hosts. Four queries are evaluated at once, so more would only wait for each other.
+/// Threads that read many hosts. Several questions are answered at once, so more would only wait for each other.
 const LANES: usize = 2;
 /// Fewer hosts than this are read where the query is evaluated.
 const FEW: usize = 64;

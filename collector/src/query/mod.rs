@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mainstay_promql::{Answer, EvalError, Interrupted, Limits, ParseError, Span, evaluate, parse};
+use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::hub::Hub;
@@ -25,8 +26,23 @@ use fleet::{Fleet, Seen};
 /// Longest that a query may take if it does not ask for less: Prometheus' default.
 pub const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Most questions about series that are answered at once; the rest waits for its turn.
+/// Most questions about series that are answered at once, of each kind of asker; the rest waits for its turn.
 pub const AT_ONCE: usize = 4;
+
+/// Turns of questions about series. An operator does not wait for dashboards.
+#[derive(Debug)]
+pub struct Turns {
+    /// Of what asks over HTTP.
+    pub http: Semaphore,
+    /// Of operators.
+    pub operators: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { http: Semaphore::new(AT_ONCE), operators: Semaphore::new(AT_ONCE) }
+    }
+}
 
 /// When a query stops by itself, or because nobody waits for it any more.
 #[derive(Debug, Clone)]
@@ -70,19 +86,20 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Answers a question about series when it is its turn, on a thread that may wait for the disk. When nobody waits for this
+/// Answers a question about series when `turns` has one for it, on a thread that may wait for the disk. When nobody waits for this
 /// any more the question is stopped.
 ///
 /// # Errors
 /// Why there is no answer, if that is not for the question to say.
 pub async fn in_turn<A: Send + 'static>(
     hub: &Arc<Hub>,
+    turns: &Semaphore,
     stop: Stop,
     answer: impl FnOnce(&Hub, &Stop) -> A + Send + 'static,
 ) -> Result<A, String> {
     // Held by this future, which is dropped when the client goes.
     let _gone = stop.on_drop();
-    let turn = hub.questions.acquire().await.map_err(|error| error.to_string())?;
+    let turn = turns.acquire().await.map_err(|error| error.to_string())?;
     let of = hub.clone();
     let answered = tokio::task::spawn_blocking(move || answer(&of, &stop)).await;
     drop(turn);

@@ -412,7 +412,7 @@ async fn questions_take_turns_and_end_when_nobody_waits_for_them() {
             };
             say.send(Said::Ended(n, why)).unwrap();
         };
-        tokio::spawn(async move { in_turn(&hub, Stop::after(TIMEOUT), answer).await })
+        tokio::spawn(async move { in_turn(&hub, &hub.turns.http, Stop::after(TIMEOUT), answer).await })
     };
     let mut asked: BTreeMap<usize, _> = (0..=AT_ONCE).map(|n| (n, ask(n))).collect();
     let mut waiting: BTreeSet<usize> = asked.keys().copied().collect();
@@ -420,7 +420,8 @@ async fn questions_take_turns_and_end_when_nobody_waits_for_them() {
         let Some(Said::Begun(n)) = heard.recv().await else { panic!("nothing ends by itself") };
         waiting.remove(&n);
     }
-    assert_eq!((waiting.len(), world.hub.questions.available_permits()), (1, 0), "one waits for its turn");
+    assert_eq!((waiting.len(), world.hub.turns.http.available_permits()), (1, 0), "one waits for its turn");
+    assert_eq!(world.hub.turns.operators.available_permits(), AT_ONCE, "operators do not wait for dashboards");
     let begun = *asked.keys().find(|n| !waiting.contains(n)).unwrap();
     asked.remove(&begun).unwrap().abort();
     let said = [heard.recv().await.unwrap(), heard.recv().await.unwrap()];

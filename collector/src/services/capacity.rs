@@ -14,9 +14,9 @@ use tonic::Status;
 
 use crate::clock;
 use crate::hub::{HostState, Hub};
-use crate::query::{Stop, TIMEOUT};
 use crate::query::demand::{self, Part, Resource};
 use crate::query::fleet::Fleet;
+use crate::query::{Stop, TIMEOUT};
 
 const HOUR_MS: i64 = 3_600_000;
 /// Most rows of one answer.

@@ -74,7 +74,7 @@ impl Queries {
         authorised(&self.hub, &request, Role::Viewer)?;
         let question = request.into_inner();
         let answer = move |hub: &Hub, stop: &Stop| answer(hub, &question, stop);
-        let answered = query::in_turn(&self.hub, Stop::after(TIMEOUT), answer).await;
+        let answered = query::in_turn(&self.hub, &self.hub.turns.operators, Stop::after(TIMEOUT), answer).await;
         answered.map_err(Status::internal)?.map(Response::new)
     }
 }
