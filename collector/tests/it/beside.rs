@@ -32,3 +32,24 @@ fn all_three_take_the_same_samples_and_answer_the_same() {
     // A table in the documentation is made of this: a program that had nothing would be quick too.
     assert!(report.rows.iter().all(|row| row.ratio() > 0.0 && row.ratio().is_finite()), "{report}");
 }
+
+#[test]
+fn what_was_recorded_of_a_host_is_stored_in_all_three() {
+    let (Some(prometheus), Some(victoria)) = (program("prometheus"), program("victoria-metrics")) else { return };
+    let mut text = "at_ms\tc:requests_total{code=\"200\"}\tg:memory_bytes\tg:memory_total_bytes\n".to_owned();
+    for second in 0..600_u32 {
+        text += &format!("{}\t{}\t{}\t4096\n", second * 1_000, second * 7, 4_096 * (second % 13));
+    }
+    let hour = wall_ms() / HOUR_MS * HOUR_MS;
+    for (seconds, summaries) in [(1, 600), (10, 60)] {
+        let series = Arc::new(values::Series::recorded(&text, seconds).unwrap().moving());
+        assert_eq!((series.len(), series.recorded_len()), (2, summaries), "what never changes is left out");
+        let step_ms = seconds * 1_000;
+        let plan = measured::Plan { hosts: 3, series, step_ms, from_ms: hour - 600_000, to_ms: hour };
+        let report = measured::run(&plan, 0, "", &[prometheus.clone(), victoria.clone()]).unwrap();
+        assert_eq!((report.samples, report.rows.len()), (3 * 2 * summaries as u64, 0));
+        for side in &report.sides {
+            assert!(side.bytes > 0, "{}", side.name);
+        }
+    }
+}
