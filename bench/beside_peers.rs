@@ -51,6 +51,7 @@ fn main() -> Result<()> {
         step_ms: 10_000,
         from_ms: hour - minutes * 60_000,
         to_ms: hour,
+        is_past: false,
     };
     let only = std::env::var("FLEET_ONLY").unwrap_or_default();
     let report = beside::run(&plan, number("FLEET_ROUNDS", 30)?, &only, &programs)?;
@@ -69,7 +70,7 @@ fn recorded(text: &str, seconds: u32, hour: i64, programs: &[PathBuf; 2]) -> Res
     let step_ms = seconds * 1_000;
     let span_ms = i64::try_from(series.recorded_len())? * i64::from(step_ms);
     let hosts = number("FLEET_HOSTS", 20)?;
-    let plan = beside::Plan { hosts, series, step_ms, from_ms: hour - span_ms, to_ms: hour };
+    let plan = beside::Plan { hosts, series, step_ms, from_ms: hour - span_ms, to_ms: hour, is_past: true };
     let report = beside::run(&plan, 0, "", programs)?;
     println!(
         "recorded: {hosts} hosts, the last values of {} series that change, {} minutes at {seconds} s: {:.1} million samples\n\n{report}",

@@ -216,7 +216,8 @@ async fn wire(plan: &Plan, gauges: Gauges) -> Result<()> {
     Ok(())
 }
 
-fn print_taken(taken: &Taken) {
+/// `within` is how soon 99 of 100 are to be acknowledged.
+fn print_taken(taken: &Taken, within: &str) {
     row("samples acknowledged as durable", taken.points, "");
     row("in", shown(taken.took), "");
     row("samples a second and core of the collector", format!("{:.0}", taken.points_per_core_second()), "500,000");
@@ -225,7 +226,7 @@ fn print_taken(taken: &Taken) {
     row("cores that it kept busy", cores(taken.cpu_seconds), "");
     row("cores that the hosts kept busy", cores(taken.own_cpu_seconds), "");
     row("acknowledgements", taken.acks.count(), "");
-    for (percent, goal) in [(50, ""), (99, "1 s"), (100, "")] {
+    for (percent, goal) in [(50, ""), (99, within), (100, "")] {
         row(&format!("acknowledged within, {percent} of 100"), shown(taken.acks.percentile(percent)), goal);
     }
     row("memory of the collector, resident at the end", mib(taken.usage.rss_bytes), "1024 MiB");
@@ -240,7 +241,7 @@ async fn behind(plan: &Plan) -> Result<()> {
     world.connected().await?;
     let taken = trials::catch_up(&world.process, &world.fleet, plan.summaries, LIMIT).await?;
     heading(&format!("{} hosts catch up on {} summaries of {} series each", plan.behind, plan.summaries, series.len()));
-    print_taken(&taken);
+    print_taken(&taken, "");
     row("bytes of the store's files", mib(world.process.disk_bytes()), "");
     world.end().await;
     Ok(())
@@ -283,7 +284,7 @@ async fn connected(plan: &Plan) -> Result<()> {
         row("that acknowledged within, 99 of 100, all hosts in ten seconds", shown(begun.acks.percentile(99)), "");
         let taken = trials::live(&world.process, &world.fleet, EVERY, plan.lasting).await?;
         heading(&format!("a summary of each every 10 s, for {} s", plan.lasting.as_secs()));
-        print_taken(&taken);
+        print_taken(&taken, "1 s");
         row("broken sessions", Tally::get(&world.fleet.tally().broken), "0");
     }
     if plan.wants("offer") {

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) step_ms: u32,
     pub(crate) from_ms: i64,
     pub(crate) to_ms: i64,
+    /// Whether more has come since, so that nothing of it is open rows any more.
+    pub(crate) is_past: bool,
 }
 
 /// One of the three.

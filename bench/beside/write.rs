@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use mainstay_collector::collector::Collector;
 use mainstay_collector::config::Settings;
 use mainstay_collector::remote::message::{Label, Sample, TimeSeries, WriteRequest};
-use mainstay_collector::store::series::hour_of;
+use mainstay_collector::store::series::{hour_of, slot_of};
 use mainstay_collector::store::{Batch, Store};
 use mainstay_core::series::{Point, SeriesKey};
 use mainstay_core::time::Now;
@@ -69,11 +69,16 @@ fn named(host: u32, key: &SeriesKey) -> TimeSeries {
     TimeSeries { labels, ..TimeSeries::default() }
 }
 
-/// Joins the hours that are over, as the collector does in the quarter of an hour after each. The last slot stays open, as it
-/// is until a later row comes.
+/// Joins the hours that are over, as the collector does in the quarter of an hour after each. The last slot stays open until a
+/// later row comes.
 pub(super) async fn join(collector: &Collector, plan: &Plan) -> Result<()> {
     for source in collector.hub.sources.all() {
         let _guard = source.lock.lock().await;
+        if plan.is_past {
+            let mut batch = Batch::default();
+            collector.hub.store.seal_except(&mut batch, source.short, slot_of(plan.to_ms))?;
+            collector.hub.store.commit(batch).await?;
+        }
         for hour in hour_of(plan.from_ms)..hour_of(plan.to_ms) {
             let mut batch = Batch::default();
             collector.hub.store.join_hour(&mut batch, source.short, hour)?;

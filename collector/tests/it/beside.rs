@@ -18,7 +18,8 @@ fn all_three_take_the_same_samples_and_answer_the_same() {
     let (Some(prometheus), Some(victoria)) = (program("prometheus"), program("victoria-metrics")) else { return };
     let hour = wall_ms() / HOUR_MS * HOUR_MS;
     let series = Arc::new(values::Series::made(300));
-    let plan = measured::Plan { hosts: 6, series, step_ms: 10_000, from_ms: hour - 70 * 60_000, to_ms: hour };
+    let plan =
+        measured::Plan { hosts: 6, series, step_ms: 10_000, from_ms: hour - 70 * 60_000, to_ms: hour, is_past: false };
     let report = measured::run(&plan, 3, "", &[prometheus, victoria]).unwrap();
     assert_eq!(report.samples, 6 * 300 * 70 * 6);
     for side in &report.sides {
@@ -45,7 +46,7 @@ fn what_was_recorded_of_a_host_is_stored_in_all_three() {
         let series = Arc::new(values::Series::recorded(&text, seconds).unwrap().moving());
         assert_eq!((series.len(), series.recorded_len()), (2, summaries), "what never changes is left out");
         let step_ms = seconds * 1_000;
-        let plan = measured::Plan { hosts: 3, series, step_ms, from_ms: hour - 600_000, to_ms: hour };
+        let plan = measured::Plan { hosts: 3, series, step_ms, from_ms: hour - 600_000, to_ms: hour, is_past: true };
         let report = measured::run(&plan, 0, "", &[prometheus.clone(), victoria.clone()]).unwrap();
         assert_eq!((report.samples, report.rows.len()), (3 * 2 * summaries as u64, 0));
         for side in &report.sides {
