@@ -77,7 +77,7 @@ pub(crate) fn run(plan: &Plan, rounds: u32, only: &str, programs: &[PathBuf; 2])
     let samples = write::write(plan, &mut sides)?;
     runtime.block_on(write::join(&collector, plan))?;
     runtime.block_on(collector.stop());
-    sides[0].bytes = write::live_bytes(&settings)?;
+    sides[0].bytes = write::live_bytes(&settings, plan)?;
     let collector = runtime.block_on(Collector::start(settings))?;
     sides[0].at = collector.http;
     sides[1].bytes = write::snapshot_bytes(&prometheus)?;

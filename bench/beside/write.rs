@@ -88,9 +88,14 @@ pub(super) async fn join(collector: &Collector, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of the store's tables, with its log written into them.
-pub(super) fn live_bytes(settings: &Settings) -> Result<u64> {
-    Ok(Store::open(&settings.data.join("db"), settings.cache_bytes, 0)?.live_bytes())
+/// Bytes of the store's tables, with its log written into them. What is past is compacted, as peers' blocks are; what is young
+/// lies as it does when all is written.
+pub(super) fn live_bytes(settings: &Settings, plan: &Plan) -> Result<u64> {
+    let store = Store::open(&settings.data.join("db"), settings.cache_bytes, 0)?;
+    if plan.is_past {
+        store.give_back();
+    }
+    Ok(store.live_bytes())
 }
 
 /// Bytes of a block of all that prometheus has.
