@@ -69,7 +69,7 @@ soak: ## 200 power cuts of the collector; needs root
 	@tests/scripts/install-missing build test
 	@MAINSTAY_POWER_CUTS=200 cargo nextest run --locked --release -p mainstay-collector -E 'test(/^power::/)'
 
-bench: ## cost of the detectors and of a tick, time to restart, footprint, bytes of series, questions about a fleet, its load, beside peers, and an hour of churn (MINUTES=N for another time); needs root
+bench: ## every figure of docs/performance.md beside its goal, in two hours and a half; MINUTES=N for another time of churn than 60; needs root
 	@tests/scripts/install-missing build hosts deb bench
 	@$(MAKE) deb
 	@MINUTES='$(MINUTES)' bench/run
