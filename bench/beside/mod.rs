@@ -52,7 +52,7 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
 }
 
-/// Writes and asks: each question `rounds` times, of those that hold `only`. `programs` are prometheus and victoria-metrics.
+/// Writes and asks: each question `rounds` times (0: nothing is asked), of those that hold `only`. `programs` are prometheus and victoria-metrics.
 pub(crate) fn run(plan: &Plan, rounds: u32, only: &str, programs: &[PathBuf; 2]) -> Result<Report> {
     let prometheus = Peer::prometheus(&programs[0], |_| "global: {}\n".to_owned())?;
     let victoria = Peer::victoria(&programs[1])?;
