@@ -53,8 +53,7 @@ impl Enrolment {
         let now_ms = clock::wall_ms();
         let mut batch = Batch::default();
         let store = &self.hub.store;
-        let spent =
-            token::spend(store, &mut batch, &request.secret, now_ms).map_err(|e| crate::services::failed(&e))?;
+        let spent = token::spend(store, &mut batch, &request.secret, now_ms)?;
         let (token, token_row) = spent.map_err(|refused| Status::permission_denied(refused.to_string()))?;
         let host = HostId(uuid::Uuid::now_v7().into_bytes());
         let certificate = self
@@ -73,7 +72,7 @@ impl Enrolment {
             token: token.id.clone(),
         };
         batch.put(&HostKey { host }, &row);
-        store.commit(batch).await.map_err(|error| crate::services::failed(&error))?;
+        store.commit(batch).await?;
         tracing::info!(%host, hostname = row.facts.as_ref().map(|f| f.hostname.as_str()), token = token.id, "host enrolled");
         self.hub.state().hosts.insert(host, HostState { row, heard_ms: now_ms, ..HostState::default() });
         Ok(v1::EnrolResponse {

@@ -7,7 +7,7 @@ use mainstay_proto::v1;
 use mainstay_proto::v1::decision::Choice;
 use tonic::Status;
 
-use super::{decisions, failed};
+use super::decisions;
 use crate::clock;
 use crate::hub::Hub;
 
@@ -29,7 +29,7 @@ pub fn list(hub: &Hub) -> Result<v1::ListApprovalsResponse, Status> {
     };
     let mut approvals = Vec::new();
     for (host, findings) in open {
-        let latest = decisions::of_host(hub, host, 0, LOOKED_MAX, |_| true).map_err(|error| failed(&error))?;
+        let latest = decisions::of_host(hub, host, 0, LOOKED_MAX, |_| true)?;
         let mut seen = BTreeSet::new();
         for view in latest {
             let Some(decision) = &view.decision else { continue };

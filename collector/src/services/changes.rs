@@ -10,7 +10,7 @@ use mainstay_core::id::HostId;
 use mainstay_proto::v1;
 use tonic::Status;
 
-use super::{failed, find, findings};
+use super::{find, findings};
 use crate::hub::Hub;
 use crate::store::keys::{ChangeByTimeKey, ChangeKey, EventKey, Key};
 use crate::store::values::EventRow;
@@ -68,7 +68,7 @@ pub fn list(hub: &Hub, request: &v1::ListChangesRequest) -> Result<v1::ListChang
         to_ms: if request.until_ms == 0 { i64::MAX } else { request.until_ms },
         limit: findings::limit(request.limit),
     };
-    let (changes, truncated) = collect(hub, &wanted).map_err(|error| failed(&error))?;
+    let (changes, truncated) = collect(hub, &wanted)?;
     Ok(v1::ListChangesResponse { changes, now_ms, truncated })
 }
 
@@ -218,7 +218,7 @@ pub async fn mark(hub: &Arc<Hub>, request: v1::MarkEventRequest, by: &str) -> Re
     let row = EventRow { change: Some(change), scope, hosts: ids, all };
     let mut batch = Batch::default();
     batch.put(&EventKey { at_ms, id: random::number() }, &row);
-    hub.store.commit(batch).await.map_err(|error| failed(&error))?;
+    hub.store.commit(batch).await?;
     Ok(v1::MarkEventResponse { hosts: count, at_ms })
 }
 

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::query::authorised;
-use super::{ask, backups, changes, failed, find, forget, orders, policy};
+use super::{ask, backups, changes, find, forget, orders, policy};
 use crate::backup::Trouble;
 use crate::backup::create::Made;
 use crate::enrol::authority::OPERATOR_LIFE;
@@ -113,7 +113,7 @@ impl Commands {
         let (key, row, secret) = token::make(request.uses, request.ttl_ms, request.labels, by, clock::wall_ms());
         let mut batch = Batch::default();
         batch.put(&key, &row);
-        self.hub.store.commit(batch).await.map_err(|error| failed(&error))?;
+        self.hub.store.commit(batch).await?;
         let text = format!("made {}", key.id);
         let response = v1::CreateTokenResponse {
             id: key.id,
@@ -128,12 +128,12 @@ impl Commands {
     async fn revoke(&self, id: &str) -> Result<(v1::RevokeTokenResponse, String), Status> {
         let _one_at_a_time = self.hub.enrolling.lock().await;
         let key = TokenKey { id: id.to_owned() };
-        if self.hub.store.get_raw(&key).map_err(|error| failed(&error))?.is_none() {
+        if self.hub.store.get_raw(&key)?.is_none() {
             return Err(Status::not_found(format!("no token {id}; `mainstay token list` shows them")));
         }
         let mut batch = Batch::default();
         batch.delete(&key);
-        self.hub.store.commit(batch).await.map_err(|error| failed(&error))?;
+        self.hub.store.commit(batch).await?;
         Ok((v1::RevokeTokenResponse {}, "revoked".to_owned()))
     }
 
@@ -146,7 +146,7 @@ impl Commands {
         row.revoked_ms = clock::wall_ms();
         let mut batch = Batch::default();
         batch.put(&HostKey { host }, &row);
-        self.hub.store.commit(batch).await.map_err(|error| failed(&error))?;
+        self.hub.store.commit(batch).await?;
         let live = {
             let mut state = self.hub.state();
             let known = state.hosts.get_mut(&host);
@@ -186,7 +186,7 @@ impl Commands {
         };
         let mut batch = Batch::default();
         batch.put(&OperatorKey { name: request.name.clone() }, &row);
-        self.hub.store.commit(batch).await.map_err(|error| failed(&error))?;
+        self.hub.store.commit(batch).await?;
         let response = v1::CreateOperatorResponse {
             certificate,
             ca: self.hub.authority.ca_pem().to_owned(),
@@ -253,7 +253,7 @@ impl CommandService for Commands {
         let now_ms = clock::wall_ms();
         let mut tokens = Vec::new();
         for item in self.hub.store.scan_values::<TokenKey, TokenRow>(&TokenKey::all()) {
-            let (key, row) = item.map_err(|error| failed(&error))?;
+            let (key, row) = item?;
             let TokenRow { uses, uses_left, expires_ms, created_by, labels, .. } = row;
             tokens.push(v1::TokenView { id: key.id, uses_left, uses, expires_ms, created_by, labels });
         }

@@ -6,8 +6,8 @@ use mainstay_core::id::HostId;
 use mainstay_proto::v1;
 use tonic::Status;
 
+use super::find;
 use super::findings::limit;
-use super::{failed, find};
 use crate::clock;
 use crate::hub::Hub;
 use crate::store::StoreError;
@@ -52,11 +52,11 @@ pub fn list(hub: &Hub, request: &v1::ListDecisionsRequest) -> Result<v1::ListDec
     let decisions = match &hosts[..] {
         [(only, _)] => {
             let wanted = |view: &v1::DecisionView| !request.acted || acted(view);
-            of_host(hub, *only, request.since_ms, limit, wanted).map_err(|error| failed(&error))?
+            of_host(hub, *only, request.since_ms, limit, wanted)?
         }
         _ => {
             let names: BTreeMap<HostId, ()> = hosts.iter().map(|(id, _)| (*id, ())).collect();
-            by_time(hub, &names, limit, request).map_err(|error| failed(&error))?
+            by_time(hub, &names, limit, request)?
         }
     };
     Ok(v1::ListDecisionsResponse { decisions, now_ms: clock::wall_ms() })

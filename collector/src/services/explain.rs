@@ -6,7 +6,7 @@ use mainstay_proto::v1;
 use mainstay_proto::v1::decision::Choice;
 use tonic::Status;
 
-use super::{decisions, failed, find};
+use super::{decisions, find};
 use crate::clock;
 use crate::hub::Hub;
 use crate::ingest::chain;
@@ -29,11 +29,10 @@ pub fn explain(hub: &Hub, request: &v1::ExplainRequest) -> Result<v1::ExplainRes
     let key = if request.id.is_empty() { newest(hub)? } else { find::decision(&hub.store, &request.id)? };
     let view: v1::DecisionView = hub
         .store
-        .get(&key)
-        .map_err(|error| failed(&error))?
+        .get(&key)?
         .ok_or_else(|| Status::not_found(format!("decision {} is past its retention", key.decision)))?;
-    let mut answer = assemble(hub, &key, view).map_err(|error| failed(&error))?;
-    let scenes = scenes(hub, &key).map_err(|error| failed(&error))?;
+    let mut answer = assemble(hub, &key, view)?;
+    let scenes = scenes(hub, &key)?;
     answer.scenes_kept = u32::try_from(scenes.len()).unwrap_or(u32::MAX);
     if request.evidence {
         answer.scenes = scenes;
@@ -52,9 +51,9 @@ fn scenes(hub: &Hub, key: &DecisionKey) -> Result<Vec<v1::Scene>, StoreError> {
 fn newest(hub: &Hub) -> Result<DecisionKey, Status> {
     let mut any = None;
     for item in hub.store.scan_back::<DecisionByTimeKey>(&DecisionByTimeKey::all()).take(EARLIER_MAX) {
-        let (key, _) = item.map_err(|error| failed(&error))?;
+        let (key, _) = item?;
         let full = DecisionKey { decision: key.decision, host: key.host };
-        let view: Option<v1::DecisionView> = hub.store.get(&full).map_err(|error| failed(&error))?;
+        let view: Option<v1::DecisionView> = hub.store.get(&full)?;
         if view.is_some_and(|view| decisions::acted(&view)) {
             return Ok(full);
         }

@@ -4,7 +4,6 @@ use mainstay_core::id::{DecisionId, HostId, IncidentId};
 use mainstay_proto::v1;
 use tonic::Status;
 
-use super::failed;
 use crate::hub::{HostState, State};
 use crate::store::Store;
 use crate::store::keys::{DecisionKey, IncidentKey, Key};
@@ -87,7 +86,7 @@ pub fn decision(store: &Store, asked: &str) -> Result<DecisionKey, Status> {
     let found = store.scan::<DecisionKey>(&DecisionKey::all(), &from);
     let mut keys = Vec::new();
     for item in found.take(2) {
-        let (key, _) = item.map_err(|error| failed(&error))?;
+        let (key, _) = item?;
         if key.decision.0 <= high {
             keys.push(key);
         }
@@ -108,7 +107,7 @@ pub fn incident(store: &Store, asked: &str) -> Result<IncidentId, Status> {
     let from = IncidentKey { incident: IncidentId(low) }.encode();
     let mut keys = Vec::new();
     for item in store.scan::<IncidentKey>(&IncidentKey::all(), &from).take(2) {
-        let (key, _) = item.map_err(|error| failed(&error))?;
+        let (key, _) = item?;
         if key.incident.0 <= high {
             keys.push(key.incident);
         }

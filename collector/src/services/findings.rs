@@ -7,7 +7,7 @@ use mainstay_proto::v1;
 use prost::Message;
 use tonic::Status;
 
-use super::{changes, decisions, failed, find};
+use super::{changes, decisions, find};
 use crate::clock;
 use crate::hub::Hub;
 use crate::store::StoreError;
@@ -61,7 +61,7 @@ pub fn list(hub: &Hub, request: &v1::ListFindingsRequest) -> Result<v1::ListFind
     if request.all && hosts.len() <= HOSTS_ONE_BY_ONE {
         for (id, _) in &hosts {
             for item in hub.store.scan_values::<FindingKey, v1::Finding>(&FindingKey::of(*id)) {
-                let (_, finding) = item.map_err(|error| failed(&error))?;
+                let (_, finding) = item?;
                 found.extend(Some((*id, finding)).filter(|(_, f)| wanted(f) && lately(f)));
             }
             newest(&mut found, limit);
@@ -69,7 +69,7 @@ pub fn list(hub: &Hub, request: &v1::ListFindingsRequest) -> Result<v1::ListFind
     } else if request.all {
         let selected: BTreeSet<HostId> = hosts.iter().map(|(id, _)| *id).collect();
         for item in hub.store.scan_back::<FindingByTimeKey>(&FindingByTimeKey::all()) {
-            let (key, _) = item.map_err(|error| failed(&error))?;
+            let (key, _) = item?;
             if found.len() >= limit {
                 break;
             }
@@ -77,7 +77,7 @@ pub fn list(hub: &Hub, request: &v1::ListFindingsRequest) -> Result<v1::ListFind
                 continue;
             }
             let full = FindingKey { host: key.host, finding: key.finding };
-            let finding: Option<v1::Finding> = hub.store.get(&full).map_err(|error| failed(&error))?;
+            let finding: Option<v1::Finding> = hub.store.get(&full)?;
             found.extend(finding.filter(|f| wanted(f) && lately(f)).map(|finding| (key.host, finding)));
         }
     } else {
@@ -88,7 +88,7 @@ pub fn list(hub: &Hub, request: &v1::ListFindingsRequest) -> Result<v1::ListFind
     }
     let names: BTreeMap<HostId, &str> = hosts.iter().map(|(id, host)| (*id, host.hostname())).collect();
     let view = |(host, finding): (HostId, v1::Finding)| {
-        view(hub, host, names.get(&host).copied().unwrap_or_default(), finding).map_err(|error| failed(&error))
+        view(hub, host, names.get(&host).copied().unwrap_or_default(), finding).map_err(Status::from)
     };
     let findings = found.into_iter().map(view).collect::<Result<_, _>>()?;
     Ok(v1::ListFindingsResponse { findings, now_ms })
@@ -110,20 +110,19 @@ pub fn list_incidents(hub: &Hub, request: &v1::ListIncidentsRequest) -> Result<v
     let mut incidents = Vec::new();
     let mut seen = BTreeSet::new();
     for item in hub.store.scan_back::<IncidentByTimeKey>(&IncidentByTimeKey::all()) {
-        let (key, _) = item.map_err(|error| failed(&error))?;
+        let (key, _) = item?;
         if incidents.len() >= limit {
             break;
         }
         if !seen.insert(key.incident) {
             continue; // its opening moved back when an earlier member joined
         }
-        let row: Option<IncidentRow> =
-            hub.store.get(&IncidentKey { incident: key.incident }).map_err(|error| failed(&error))?;
+        let row: Option<IncidentRow> = hub.store.get(&IncidentKey { incident: key.incident })?;
         let wanted = |row: &IncidentRow| {
             row.merged_into == 0 && (row.cleared_ms == 0 || (request.all && row.cleared_ms >= request.since_ms))
         };
         if let Some(row) = row.filter(wanted) {
-            incidents.push(incident_view(hub, key.incident, row).map_err(|error| failed(&error))?);
+            incidents.push(incident_view(hub, key.incident, row)?);
         }
     }
     Ok(v1::ListIncidentsResponse { incidents, now_ms })
@@ -136,30 +135,29 @@ pub fn list_incidents(hub: &Hub, request: &v1::ListIncidentsRequest) -> Result<v
 pub fn get_incident(hub: &Hub, request: &v1::GetIncidentRequest) -> Result<v1::GetIncidentResponse, Status> {
     let mut id = find::incident(&hub.store, &request.id)?;
     let gone = || Status::not_found(format!("incident {} is past its retention", request.id));
-    let mut row: IncidentRow =
-        hub.store.get(&IncidentKey { incident: id }).map_err(|error| failed(&error))?.ok_or_else(gone)?;
+    let mut row: IncidentRow = hub.store.get(&IncidentKey { incident: id })?.ok_or_else(gone)?;
     for _ in 0..MERGES_MAX {
         if row.merged_into == 0 {
             break;
         }
         id = IncidentId(row.merged_into);
-        row = hub.store.get(&IncidentKey { incident: id }).map_err(|error| failed(&error))?.ok_or_else(gone)?;
+        row = hub.store.get(&IncidentKey { incident: id })?.ok_or_else(gone)?;
     }
     let members: BTreeSet<(HostId, u64)> =
         row.members.iter().filter_map(symptom_id).map(|m| (m.host, m.finding.0)).collect();
-    let incident = incident_view(hub, id, row).map_err(|error| failed(&error))?;
+    let incident = incident_view(hub, id, row)?;
     let hosts: BTreeSet<HostId> = members.iter().map(|(host, _)| *host).collect();
-    let changes = changes::before(hub, &hosts, incident.opened_ms).map_err(|error| failed(&error))?;
+    let changes = changes::before(hub, &hosts, incident.opened_ms)?;
     let mut shown = Vec::new();
     for host in hosts {
         let about = |v: &v1::DecisionView| v.decision.as_ref().is_some_and(|d| members.contains(&(host, d.finding)));
-        shown.extend(decisions::of_host(hub, host, 0, DECISIONS_SHOWN, about).map_err(|error| failed(&error))?);
+        shown.extend(decisions::of_host(hub, host, 0, DECISIONS_SHOWN, about)?);
         if shown.len() >= DECISIONS_SHOWN {
             break;
         }
     }
     shown.truncate(DECISIONS_SHOWN);
-    let recordings = recordings(hub, &incident).map_err(|error| failed(&error))?;
+    let recordings = recordings(hub, &incident)?;
     Ok(v1::GetIncidentResponse {
         incident: Some(incident),
         decisions: shown,

@@ -10,7 +10,7 @@ use mainstay_core::id::HostId;
 use mainstay_proto::v1;
 use tonic::Status;
 
-use super::{failed, find};
+use super::find;
 use crate::clock;
 use crate::hub::Hub;
 use crate::ingest::incidents;
@@ -78,7 +78,7 @@ async fn remove(hub: Arc<Hub>, host: HostId, gone: Arc<AtomicU64>) -> Result<(v1
         })
     })
     .await;
-    let forgotten = forgotten.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))?;
+    let forgotten = forgotten.map_err(|error| Status::internal(error.to_string()))??;
     hub.state().hosts.remove(&host);
     drop(guard);
     tracing::info!(%host, hostname, keys = forgotten.keys, bytes = forgotten.bytes, "host deleted");
@@ -107,7 +107,7 @@ async fn shut_out(hub: &Arc<Hub>, host: HostId) -> Result<(Arc<tokio::sync::Mute
     row.revoked_ms = if row.revoked_ms == 0 { now_ms } else { row.revoked_ms };
     let mut batch = Batch::default();
     batch.put(&HostKey { host }, &row);
-    hub.store.commit(batch).await.map_err(|error| failed(&error))?;
+    hub.store.commit(batch).await?;
     let (live, lock, hostname, mut findings) = {
         let mut state = hub.state();
         let known = state.hosts.get_mut(&host).ok_or_else(gone)?;
@@ -124,6 +124,6 @@ async fn shut_out(hub: &Arc<Hub>, host: HostId) -> Result<(Arc<tokio::sync::Mute
         "cleared".clone_into(&mut finding.state);
         finding.changed = Some(v1::Now { boot_ns: 0, wall_ms: now_ms });
     }
-    incidents::observe(hub, host, &findings).await.map_err(|error| failed(&error))?;
+    incidents::observe(hub, host, &findings).await?;
     Ok((lock, row.short, hostname))
 }

@@ -6,7 +6,7 @@ use mainstay_fleet::silence::{Presence, SilenceSettings};
 use mainstay_proto::v1;
 use tonic::Status;
 
-use super::{decisions, failed, find};
+use super::{decisions, find};
 use crate::clock;
 use crate::hub::{HostState, Hub};
 
@@ -92,7 +92,7 @@ pub fn get(hub: &Hub, request: &v1::GetHostRequest) -> Result<v1::GetHostRespons
         let host = state.hosts.get(&id).cloned().unwrap_or_default();
         (id, host)
     };
-    let last = hub.store.last_row(host.row.short).map_err(|error| failed(&error))?;
+    let last = hub.store.last_row(host.row.short)?;
     let values = last.map(|(schema, row)| {
         let cells = schema.keys.iter().zip(row.cells);
         let value = |(key, cell): (&std::sync::Arc<SeriesKey>, Option<Point>)| {
@@ -101,7 +101,7 @@ pub fn get(hub: &Hub, request: &v1::GetHostRequest) -> Result<v1::GetHostRespons
         };
         cells.filter_map(value).collect()
     });
-    let decisions = decisions::of_host(hub, id, 0, DECISIONS_SHOWN, |_| true).map_err(|error| failed(&error))?;
+    let decisions = decisions::of_host(hub, id, 0, DECISIONS_SHOWN, |_| true)?;
     Ok(v1::GetHostResponse {
         host: Some(view(id, &host, settings, now_ms)),
         values: values.unwrap_or_default(),

@@ -4,8 +4,8 @@ use mainstay_proto::v1;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::find;
 use super::findings::limit;
-use super::{failed, find};
 use crate::hub::Hub;
 use crate::store::keys::{CommandKey, Key, LedgerKey};
 use crate::store::values::CommandRow;
@@ -46,8 +46,8 @@ fn chunks(
     let mut bytes = 0;
     let from = LedgerKey { host, index: request.from_index }.encode();
     for item in hub.store.scan::<LedgerKey>(&LedgerKey::of(host), &from) {
-        let (key, value) = item.map_err(|error| failed(&error))?;
-        let entry: v1::LedgerEntry = crate::store::decode(&key.encode(), &value).map_err(|error| failed(&error))?;
+        let (key, value) = item?;
+        let entry: v1::LedgerEntry = crate::store::decode(&key.encode(), &value)?;
         bytes += entry.record.len();
         chunk.entries.push(entry);
         if chunk.entries.len() >= CHUNK_RECORDS || bytes >= CHUNK_BYTES {
@@ -69,8 +69,8 @@ fn chunks(
 pub fn commands(hub: &Hub, request: &v1::ListCommandsRequest) -> Result<v1::ListCommandsResponse, Status> {
     let mut commands = Vec::new();
     for item in hub.store.scan_back::<CommandKey>(&CommandKey::all()).take(limit(request.limit)) {
-        let (key, value) = item.map_err(|error| failed(&error))?;
-        let row: CommandRow = crate::store::decode(&key.encode(), &value).map_err(|error| failed(&error))?;
+        let (key, value) = item?;
+        let row: CommandRow = crate::store::decode(&key.encode(), &value)?;
         let CommandRow { operator, role, command, result } = row;
         commands.push(v1::CommandView { at_ms: key.at_ms, operator, role, command, result });
     }

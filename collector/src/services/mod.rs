@@ -27,14 +27,15 @@ use tonic::Status;
 use crate::store::StoreError;
 
 /// A store that failed, as an operator is told.
-#[must_use]
-pub fn failed(error: &StoreError) -> Status {
-    tracing::error!(%error, "the store failed a request");
-    match error {
-        StoreError::Closed => Status::unavailable("the collector is stopping; try again in a moment"),
-        StoreError::Full(_) => {
-            Status::resource_exhausted("the collector's disk is full; make room under its data folder")
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed a request");
+        match error {
+            StoreError::Closed => Self::unavailable("the collector is stopping; try again in a moment"),
+            StoreError::Full(_) => {
+                Self::resource_exhausted("the collector's disk is full; make room under its data folder")
+            }
+            other => Self::internal(format!("{other}; the collector's journal says more")),
         }
-        other => Status::internal(format!("{other}; the collector's journal says more")),
     }
 }

@@ -13,7 +13,7 @@ use mainstay_proto::v1::collector_message::Of;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::{failed, find};
+use super::find;
 use crate::clock;
 use crate::hub::Hub;
 use crate::random;
@@ -49,7 +49,7 @@ pub async fn submit(hub: &Arc<Hub>, request: v1::SubmitRequest) -> Result<v1::Su
         batch.put(&OrderKey { host: *host, at_ms, id }, &wire);
     }
     remember_hold(&mut batch, &order, &signed);
-    hub.store.commit(batch).await.map_err(|error| failed(&error))?;
+    hub.store.commit(batch).await?;
     let (waiter, mut answers) = mpsc::channel(1);
     if hosts.len() == 1 {
         hub.state().waiting.insert(id, waiter);
@@ -101,8 +101,7 @@ fn hosts_of(hub: &Hub, order: &Order, named: &str) -> Result<Vec<HostId>, Status
         }
         Order::Approval { decision, .. } => {
             let prefix = DecisionKey::with_id(*decision);
-            let key =
-                hub.store.scan::<DecisionKey>(&prefix, &prefix).next().transpose().map_err(|error| failed(&error))?;
+            let key = hub.store.scan::<DecisionKey>(&prefix, &prefix).next().transpose()?;
             key.map(|(key, _)| vec![key.host]).ok_or_else(|| {
                 Status::not_found(format!("no decision {decision}; `mainstay approvals list` shows what waits"))
             })
@@ -140,7 +139,7 @@ pub fn holds(hub: &Hub) -> Result<v1::ListHoldsResponse, Status> {
     let now_ms = clock::wall_ms();
     let mut holds = Vec::new();
     for item in hub.store.scan_values::<HoldKey, v1::HoldView>(&HoldKey::all()) {
-        let (_, view) = item.map_err(|error| failed(&error))?;
+        let (_, view) = item?;
         if view.until_ms == 0 || view.until_ms > now_ms {
             holds.push(view);
         }

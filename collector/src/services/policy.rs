@@ -11,7 +11,6 @@ use mainstay_proto::v1;
 use mainstay_proto::v1::collector_message::Of;
 use tonic::Status;
 
-use super::failed;
 use crate::clock;
 use crate::hub::Hub;
 use crate::store::Batch;
@@ -62,7 +61,7 @@ pub async fn push(hub: &Arc<Hub>, signed: Option<v1::Signed>, by: &str) -> Resul
     };
     let mut batch = Batch::default();
     batch.put(&PolicyKey { generation }, &row);
-    hub.store.commit(batch).await.map_err(|error| failed(&error))?;
+    hub.store.commit(batch).await?;
     let hosts = {
         let mut state = hub.state();
         state.policy = Some(row);
@@ -134,8 +133,7 @@ pub fn get(hub: &Hub, request: &v1::GetPolicyRequest) -> Result<v1::GetPolicyRes
         let policy = hub.state().policy.as_ref().and_then(|policy| policy.signed.clone());
         return Ok(v1::GetPolicyResponse { policy, fleet_id, floor });
     }
-    let row: Option<PolicyRow> =
-        hub.store.get(&PolicyKey { generation: request.generation }).map_err(|error| failed(&error))?;
+    let row: Option<PolicyRow> = hub.store.get(&PolicyKey { generation: request.generation })?;
     let row =
         row.ok_or_else(|| Status::not_found(format!("there is no policy of generation {}", request.generation)))?;
     Ok(v1::GetPolicyResponse { policy: row.signed, fleet_id, floor })

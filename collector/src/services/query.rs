@@ -90,7 +90,7 @@ pub fn authorised<Q>(hub: &Hub, request: &Request<Q>, least: Role) -> Result<(St
     if name.ends_with("@local") {
         return Ok((name.to_owned(), role)); // root on this machine needs no certificate
     }
-    let known = hub.store.get_raw(&OperatorKey { name: name.to_owned() }).map_err(|error| super::failed(&error))?;
+    let known = hub.store.get_raw(&OperatorKey { name: name.to_owned() })?;
     if known.is_none() {
         return Err(Status::permission_denied(format!("the operator {name} is not known to this collector")));
     }

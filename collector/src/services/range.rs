@@ -17,7 +17,6 @@ use regex::Regex;
 use tonic::Status;
 
 use super::coverage::Windows;
-use super::failed;
 use super::promql::interrupted;
 use crate::ages;
 use crate::clock;
@@ -288,7 +287,7 @@ fn of_host(
         }
         Ok(())
     });
-    read.map_err(|error| failed(&error))?;
+    read?;
     let damaged = reader.damaged();
     for damaged in &damaged {
         tracing::error!(host = host.hostname(), damaged, "a part of the series cannot be read");
