@@ -29,9 +29,10 @@ use super::connect::connect;
 use super::papers::Papers;
 use super::tally::Tally;
 
-/// As an agent waits: for Welcome, and for an acknowledgement.
+/// As an agent waits: for Welcome, for what it sends to be taken, and for an acknowledgement.
 const WELCOME_MAX: Duration = Duration::from_secs(15);
-const ACK_MAX: Duration = Duration::from_secs(60);
+const SEND_MAX: Duration = Duration::from_secs(60);
+const ACK_MAX: Duration = Duration::from_secs(300);
 /// As an agent packs.
 const ZSTD_LEVEL: i32 = 3;
 /// Summaries of one push: some 128 KiB as the spool keeps them.
@@ -117,7 +118,7 @@ impl Live {
     }
 
     async fn say(&self, of: Say) -> Result<(), End> {
-        match timeout(ACK_MAX, self.say.send(v1::AgentMessage { of: Some(of) })).await {
+        match timeout(SEND_MAX, self.say.send(v1::AgentMessage { of: Some(of) })).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(End::Broken(Duration::ZERO)),
         }
@@ -282,7 +283,8 @@ impl Host {
             return Err(End::Told);
         }
         let may_push = self.may_push(live);
-        let patience = live.in_flight.front().map_or(live.heard + live.ping_every * 3, |push| push.sent + ACK_MAX);
+        let silent = live.heard + live.ping_every * 3;
+        let patience = live.in_flight.front().map_or(silent, |push| silent.min(push.sent + ACK_MAX));
         tokio::select! {
             biased;
             heard = live.hear.message() => match heard {
@@ -382,7 +384,9 @@ impl Host {
                 Ok(())
             }
             Some(Hear::Pong(_)) => {
-                self.backoff.reset();
+                if live.in_flight.is_empty() {
+                    self.backoff.reset();
+                }
                 Ok(())
             }
             Some(Hear::PolicyOffer(signed)) => self.offered(live, signed).await,

@@ -30,8 +30,10 @@ use crate::tls;
 
 /// How long the collector may take to say Welcome.
 const WELCOME_MAX: Duration = Duration::from_secs(15);
-/// How long it may take to acknowledge a push.
-const ACK_MAX: Duration = Duration::from_secs(60);
+/// How long it may take to acknowledge a push. While its disk is slow it gives signs of life, and is gone when those are missing.
+const ACK_MAX: Duration = Duration::from_secs(300);
+/// How long it may take to take what is sent.
+const SEND_MAX: Duration = Duration::from_secs(60);
 /// How long the stream may take to close after a goodbye.
 const BYE_MAX: Duration = Duration::from_secs(2);
 /// Messages that wait for the stream.
@@ -90,9 +92,13 @@ impl Live {
 
     /// When the collector has been silent for too long: with a push under way, or altogether.
     fn patience(&self) -> Instant {
-        let silent = self.heard + self.ping_every * PINGS_UNANSWERED_MAX;
-        self.in_flight.front().map_or(silent, |push| silent.min(push.sent + ACK_MAX))
+        patience(self.heard, self.ping_every, self.in_flight.front().map(|push| push.sent))
     }
+}
+
+fn patience(heard: Instant, ping_every: Duration, pushed: Option<Instant>) -> Instant {
+    let silent = heard + ping_every * PINGS_UNANSWERED_MAX;
+    pushed.map_or(silent, |pushed| silent.min(pushed + ACK_MAX))
 }
 
 /// What a session wakes up for.
@@ -301,7 +307,7 @@ impl Uplink {
     /// Sends a message; meanwhile the collector is not heard, so this waits only so long.
     async fn say(&self, live: &mut Live, of: Say) -> Result<(), End> {
         failpoint::pass("before_send");
-        let sent = timeout(ACK_MAX, live.say.send(v1::AgentMessage { of: Some(of) })).await;
+        let sent = timeout(SEND_MAX, live.say.send(v1::AgentMessage { of: Some(of) })).await;
         failpoint::pass("after_send");
         match sent {
             Ok(Ok(())) => Ok(()),
@@ -378,6 +384,8 @@ impl Uplink {
             }
             Some(Hear::Order(order)) => self.ordered(live, order).await?,
             Some(Hear::Query(query)) => self.asked(live, query).await?,
+            // While a push waits it is only a sign of life: a collector whose disk hangs is not one to come back to at once.
+            Some(Hear::Pong(_)) if !live.in_flight.is_empty() => {}
             Some(Hear::Pong(_)) => self.backoff.reset(),
             Some(Hear::Welcome(_)) => return Err(End::broken("the collector said Welcome twice")),
             // Of a newer version: not for us.
@@ -543,5 +551,21 @@ fn refusal(reject: &v1::Reject) -> End {
         why: format!("the collector refused ({}): {}", reject.reason, reject.text),
         retry_after: if degraded { asked.max(DEGRADED_RETRY) } else { asked },
         degraded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_that_gives_signs_of_life_is_waited_for_and_one_that_does_not_is_gone() {
+        let start = Instant::now();
+        let after = |seconds: u64| start + Duration::from_secs(seconds);
+        assert_eq!(patience(after(0), PING_MAX, None), after(39));
+        // A push waits since the beginning; the last sign of life came just now.
+        assert_eq!(patience(after(0), PING_MAX, Some(start)), after(39));
+        assert_eq!(patience(after(50), PING_MAX, Some(start)), after(89));
+        assert_eq!(patience(after(290), PING_MAX, Some(start)), after(300), "no longer than that");
     }
 }

@@ -39,6 +39,8 @@ pub(super) const OUTBOX_MAX: usize = 64;
 pub const PING_EVERY: Duration = Duration::from_secs(15);
 /// A session without a word for this long is over: two pings and some.
 const QUIET_MAX: Duration = Duration::from_secs(35);
+/// How often an agent is told that its collector is there, while what it said waits for the disk.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
 /// Longest wait for Hello.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// What this build can do beyond version 1.
@@ -106,6 +108,19 @@ impl Outbox {
     /// Sends, and waits if the agent reads slowly. False when it is gone.
     pub(super) async fn send(&self, of: ToAgent) -> bool {
         self.0.send(Box::new(v1::CollectorMessage { of: Some(of) })).await.is_ok()
+    }
+
+    /// Waits for `done`, and gives signs of life meanwhile: a disk that takes nothing for a minute is no reason for ten
+    /// thousand agents to come again.
+    async fn alive_while<F: Future + Unpin>(&self, mut done: F) -> F::Output {
+        loop {
+            if let Ok(done) = timeout(ALIVE_EVERY, &mut done).await {
+                return done;
+            }
+            let pong = ToAgent::Pong(v1::Pong { wall_ms: clock::wall_ms() });
+            // What waits to be sent to it is a sign of life, too.
+            let _ = self.0.try_send(Box::new(v1::CollectorMessage { of: Some(pong) }));
+        }
     }
 }
 
@@ -194,8 +209,9 @@ impl Session {
             };
             match event {
                 Event::Said(message) => {
+                    let out = self.out.clone();
                     // In a place of its own, so that a session that waits has no room for it.
-                    if let Err(refusal) = Box::pin(self.said(&mut ingest, message)).await {
+                    if let Err(refusal) = out.alive_while(Box::pin(self.said(&mut ingest, message))).await {
                         return Some(refusal);
                     }
                 }

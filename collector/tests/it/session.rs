@@ -298,3 +298,20 @@ async fn a_compressed_push_is_stored_like_any_other() {
     assert_eq!(ack.durable_seq, 1);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_whose_push_waits_for_the_disk_is_told_that_the_collector_is_there() {
+    let world = World::start().await;
+    let papers = world.enrol("web-1").await;
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    let hub = world.collector.as_ref().unwrap().hub.clone();
+    let lock = hub.state().hosts[&HostId(papers.host_id)].lock.clone();
+    // What holds a push up for as long as it is held.
+    let held = lock.lock().await;
+    let heard = agent.push(vec![item(1, v1::item::Of::Finding(finding(5, "app.service", "open", WALL)))]).await;
+    assert!(matches!(heard, Some(Hear::Pong(_))), "{heard:?}");
+    drop(held);
+    let heard = agent.hear().await;
+    assert!(matches!(&heard, Some(Hear::Ack(ack)) if ack.durable_seq == 1), "{heard:?}");
+    world.stop().await;
+}
