@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
+
 use crate::ages;
 use crate::clock;
 use crate::hub::Hub;
@@ -19,6 +21,10 @@ use crate::store::{Batch, StoreError};
 pub const EVERY: Duration = Duration::from_secs(1);
 /// So long after its end the late rows of an hour have come, and its last slot is sealed.
 const LATE_MS: i64 = SEAL_MS_MAX + 60_000;
+/// Whose last row is older than this has left: an hour, and until what is late has come.
+const LEFT_MS: i64 = 3_600_000 + LATE_MS;
+/// What no slot is called.
+const NO_SLOT: u32 = u32::MAX;
 /// All hosts' hours are spread over so many turns: a quarter of an hour.
 const TURNS: usize = 900;
 /// Hours before a start that are looked through for what an earlier run has left.
@@ -45,6 +51,48 @@ pub async fn look_at_oldest(hub: &Arc<Hub>) -> Result<(), StoreError> {
     look(hub, first..first.saturating_add(OLDEST).min(hour_of(now_ms))).await
 }
 
+/// Seals what hosts and sources have left open that did not come back within the hour, so that it is joined and rolled up as
+/// all else is; says of how many.
+///
+/// # Errors
+/// If the store cannot be read or written.
+pub async fn seal_left(hub: &Arc<Hub>, now_ms: i64) -> Result<usize, StoreError> {
+    if hub.store.room().check().is_err() {
+        return Ok(0);
+    }
+    let before_ms = now_ms.saturating_sub(LEFT_MS);
+    let mut sealed = 0;
+    for (host, lock) in locks(hub) {
+        // No push of the host may seal the same rows meanwhile.
+        let guard = lock.lock().await;
+        let of = hub.clone();
+        let work = move || {
+            let mut batch = Batch::default();
+            let last_ms = of.store.last_open_ms(host)?;
+            let is_left = last_ms.is_some_and(|last_ms| last_ms < before_ms);
+            if is_left {
+                of.store.seal_except(&mut batch, host, NO_SLOT)?;
+            }
+            Ok::<_, StoreError>(is_left.then_some(batch))
+        };
+        let done = tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Database(error.to_string()))?;
+        if let Some(batch) = done? {
+            hub.store.commit(batch).await?;
+            sealed += 1;
+        }
+        drop(guard);
+    }
+    Ok(sealed)
+}
+
+/// What orders the writing of each host's and source's series, by its number.
+fn locks(hub: &Hub) -> BTreeMap<u32, Arc<Mutex<()>>> {
+    let state = hub.state();
+    let hosts = state.hosts.values().map(|host| (host.row.short, host.lock.clone()));
+    let sources = hub.sources.all().into_iter().map(|source| (source.short, source.lock.clone()));
+    hosts.chain(sources).collect()
+}
+
 async fn look(hub: &Arc<Hub>, hours: std::ops::Range<u32>) -> Result<(), StoreError> {
     let hub = hub.clone();
     let looked = move || hub.store.find_unjoined(hours);
@@ -62,12 +110,7 @@ pub async fn turn(hub: &Arc<Hub>) -> Result<usize, StoreError> {
     if waiting == 0 || hub.store.room().check().is_err() {
         return Ok(0);
     }
-    let locks: BTreeMap<u32, _> = {
-        let state = hub.state();
-        let hosts = state.hosts.values().map(|host| (host.row.short, host.lock.clone()));
-        let sources = hub.sources.all().into_iter().map(|source| (source.short, source.lock.clone()));
-        hosts.chain(sources).collect()
-    };
+    let locks = locks(hub);
     let some = unjoined.take(hour, share(waiting, locks.len()));
     let mut joined = 0;
     for (hour, host) in some {

@@ -75,6 +75,15 @@ impl Store {
         Ok(open_row(self, &bytes)?.unwrap_or_default())
     }
 
+    /// When the newest open row of a host is of.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn last_open_ms(&self, host: u32) -> Result<Option<i64>, StoreError> {
+        let newest = self.scan_back::<OpenRowKey>(&OpenRowKey::of(host)).next().transpose()?;
+        Ok(newest.map(|(key, _)| key.at_ms))
+    }
+
     /// The newest row of a host, with the names of its cells.
     ///
     /// # Errors

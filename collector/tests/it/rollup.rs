@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use mainstay_collector::hub::Hub;
+use mainstay_collector::ingest::join;
 use mainstay_collector::query::{self, Stop, TIMEOUT};
 use mainstay_collector::services;
+use mainstay_collector::store::Batch;
+use mainstay_collector::store::keys::OpenRowKey;
 use mainstay_collector::store::retention::Retention;
+use mainstay_collector::store::series::hour_of;
 use mainstay_fleet::rollup::Tier;
 use mainstay_promql::{Span, Value};
 use mainstay_proto::v1;
@@ -152,4 +156,32 @@ async fn stored_points_of_what_is_old_are_those_of_stretches_and_say_so() {
     let names = query::names::Names { selectors, span: (WALL, WALL + HOUR_MS), limit: 1_000 };
     let units = query::names::values(&hub, "unit", &names, &stop).unwrap();
     assert!(!units.is_empty(), "names of what is old are found too");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_hosts_leave_open_that_do_not_come_back_is_sealed_and_rolled_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path(), PLAN).await;
+    let open = || hub.store.scan::<OpenRowKey>(&OpenRowKey::all(), &OpenRowKey::all()).count();
+    assert!(open() > 0);
+    let last = Span::Range { start_ms: PLAN.to_ms - 300_000, end_ms: PLAN.to_ms, step_ms: 300_000 };
+    let question = "max_over_time(node_load1[5m])";
+    let (raw, none, share) = ask(&hub, question, last);
+    assert_eq!((none, share), (None, 1.0));
+
+    assert_eq!(join::seal_left(&hub, PLAN.to_ms + HOUR_MS).await.unwrap(), 0, "they may come back");
+    let later = PLAN.to_ms + 2 * HOUR_MS;
+    assert_eq!(join::seal_left(&hub, later).await.unwrap(), 3);
+    assert_eq!(open(), 0);
+    assert_eq!(join::seal_left(&hub, later).await.unwrap(), 0, "once");
+    for host in 1..=PLAN.hosts {
+        let mut batch = Batch::default();
+        assert!(hub.store.join_hour(&mut batch, host, hour_of(PLAN.to_ms)).unwrap());
+        hub.store.commit(batch).await.unwrap();
+    }
+    let retention = Retention { series: Duration::from_secs(60), ..Retention::default() };
+    hub.store.retain(&[], retention, later).await.unwrap();
+    let (answers, told, _) = ask(&hub, question, last);
+    assert_eq!(told, Some(Tier::Minutes5));
+    compare(question, &raw, &answers, 0.0);
 }
