@@ -155,6 +155,7 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
     println!(
         "\n| question | first, ms | p50, ms | p99, ms | goal, ms | parts unpacked and open rows read, first | and last |\n|---|---|---|---|---|---|---|"
     );
+    let mut cold = Vec::new();
     let at = Span::Instant { at_ms: plan.to_ms };
     let hour = Span::Range { start_ms: plan.to_ms - 3_600_000, end_ms: plan.to_ms, step_ms: 15_000 };
     for query in [
@@ -163,12 +164,13 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
     ] {
         for lanes in [1, 2] {
             hub.store.warm.forget();
-            ask(&format!("{query}` read by `{lanes}"), "500", rounds, |_| {
+            let name = format!("{query}` read by `{lanes}");
+            cold.push(ask(&name, "500", rounds, |_| {
                 let stop = Stop::after(TIMEOUT);
                 let fleet = Fleet::of(hub, &stop).in_lanes(lanes);
                 evaluate(&parse(query)?, at, &fleet, Limits::default(), &|| stop.now())?;
                 Ok(fleet.seen().read)
-            })?;
+            })?);
         }
     }
     for (query, span, goal) in [
@@ -176,11 +178,11 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
         ("sum by (cpu) (rate(node_cpu_seconds_total{host=\"HOST\"}[5m]))", hour, "50"),
         ("mainstay_unit_memory_current_bytes:max{host=\"HOST\"}", hour, "50"),
     ] {
-        ask(query, goal, rounds, |round| {
+        cold.push(ask(query, goal, rounds, |round| {
             let host = fleet::name(1 + round * 7_919 % plan.hosts);
             let outcome = query::run(hub, &query.replace("HOST", &host), span, &Stop::after(TIMEOUT))?;
             Ok(outcome.seen.read)
-        })?;
+        })?);
     }
     let all = |text: &str| -> Result<Names> {
         let selectors = if text.is_empty() { Vec::new() } else { vec![mainstay_promql::parse_selector(text)?] };
@@ -200,10 +202,31 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
             Ok(Read::default())
         })?;
     }
+    extrapolate(&cold);
     Ok(())
 }
 
-fn ask(name: &str, goal: &str, rounds: u32, mut one: impl FnMut(u32) -> Result<Read>) -> Result<()> {
+/// The first answer to a question: how long it took, and what was read for it.
+struct First {
+    question: String,
+    ms: f64,
+    read: Read,
+}
+
+/// What longer ranges would take, at the pace at which the first answer about an hour was read: what is read again is kept in
+/// memory, and no more of it than fits.
+fn extrapolate(cold: &[First]) {
+    println!(
+        "\n| over longer ranges, extrapolated from the parts that an hour of it reads | parts of a day | s | parts of a week | s |"
+    );
+    println!("|---|---|---|---|---|");
+    for First { question, ms, read } in cold {
+        let of = |hours: u64| format!("{} | {:.1}", read.parts * hours, ms * hours as f64 / 1e3);
+        println!("| `{question}` | {} | {} |", of(24), of(24 * 7));
+    }
+}
+
+fn ask(name: &str, goal: &str, rounds: u32, mut one: impl FnMut(u32) -> Result<Read>) -> Result<First> {
     let (mut took, mut reads) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let started = Instant::now();
@@ -216,7 +239,7 @@ fn ask(name: &str, goal: &str, rounds: u32, mut one: impl FnMut(u32) -> Result<R
     let read = |read: Read| format!("{}, {}", read.parts, read.rows);
     let (begin, end) = (read(reads[0]), read(reads[reads.len() - 1]));
     println!("| `{name}` | {first:.1} | {:.1} | {:.1} | {goal} | {begin} | {end} |", at(50), at(99));
-    Ok(())
+    Ok(First { question: name.to_owned(), ms: first, read: reads[0] })
 }
 
 /// The most memory that this process had, in the kernel's words.

@@ -9,8 +9,10 @@
 //!
 //! SESSIONS and LIVE_SECONDS set how many hosts send live and for how long (default 10,000 hosts, 620 s: a slot ends in it),
 //! SERIES how many series each has (300), BEHIND and SUMMARIES how many hosts catch up at once and on how many summaries (200
-//! hosts, 360 summaries), RECORDING a recording (`bench/record.rs`) to replay instead of made values, CONFIG more lines of
-//! the collector's configuration (a cache of 256 MiB). ONLY some of: wire, behind, peers, live, storm, offer.
+//! hosts, 360 summaries), ROUNDS how often each question is asked (300), RECORDING a recording (`bench/record.rs`) to replay
+//! instead of made values, CONFIG more lines of the collector's configuration (a cache of 256 MiB). ONLY some of: wire,
+//! behind, peers, live, storm, offer, asked. The last takes half an hour: SESSIONS hosts bring SUMMARIES each, over their
+//! sessions, before they are asked about.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +47,8 @@ use values::{Gauges, SAMPLES, Series, Values};
 
 /// Longest that any part may take.
 const LIMIT: Duration = Duration::from_secs(600);
+/// Longest that the history of all hosts may take.
+const LIMIT_OF_HISTORY: Duration = Duration::from_secs(3_600);
 /// What a collector of 10,000 hosts is given that has a gibibyte.
 const CONFIG: &str = "cache = \"256MiB\"";
 /// Between two summaries of a host.
@@ -62,6 +66,7 @@ struct Plan {
     series: usize,
     behind: usize,
     summaries: u64,
+    rounds: usize,
     recording: Option<String>,
     only: String,
 }
@@ -87,6 +92,7 @@ impl Plan {
             series: number("SERIES", 300)?,
             behind: number("BEHIND", 200)?,
             summaries: number("SUMMARIES", 360)? as u64,
+            rounds: number("ROUNDS", 300)?,
             recording: recording.map(read).transpose()?,
             only: std::env::var("ONLY").unwrap_or_default(),
         })
@@ -152,6 +158,9 @@ fn main() -> Result<()> {
         }
         if plan.wants("live") || plan.wants("storm") || plan.wants("offer") {
             connected(&plan).await?;
+        }
+        if plan.wants("asked") {
+            asked(&plan).await?;
         }
         Ok(())
     })
@@ -293,7 +302,7 @@ async fn connected(plan: &Plan) -> Result<()> {
     if plan.wants("storm") {
         let storm = trials::storm(&mut world.process, &world.fleet, LIMIT).await?;
         heading("the collector is killed and started again, all come back at once");
-        row("ready again after", shown(storm.ready), "");
+        row("ready again after", shown(storm.ready), "5 s");
         row("all have sessions after", shown(storm.served), "60 s");
         row("half of them after", shown(storm.welcomes.percentile(50)), "");
         row("attempts that were put off", storm.put_off, "");
@@ -302,6 +311,38 @@ async fn connected(plan: &Plan) -> Result<()> {
         row("acknowledged summaries that it no longer knew", storm.forgotten, "0");
         row("memory of the collector, the most since its start", mib(world.process.usage()?.peak_bytes), "1024 MiB");
     }
+    world.end().await;
+    Ok(())
+}
+
+/// Hosts bring an hour each and go on sending, and are asked about meanwhile.
+async fn asked(plan: &Plan) -> Result<()> {
+    let series = plan.series(plan.series)?;
+    let folder = tempfile::tempdir()?;
+    let world = plan.start(folder.path(), plan.sessions, &series).await?;
+    world.connected().await?;
+    let taken = trials::catch_up(&world.process, &world.fleet, plan.summaries, LIMIT_OF_HISTORY).await?;
+    let (hosts, summaries) = (plan.sessions, plan.summaries);
+    heading(&format!(
+        "{hosts} hosts bring {summaries} summaries of {} series each, a collector with {}",
+        series.len(),
+        plan.config
+    ));
+    print_taken(&taken, "");
+    row("bytes of the store's files", mib(world.process.disk_bytes()), "");
+    let (asked, taken) = trials::asked(&world.process, &world.fleet, EVERY, plan.rounds).await?;
+    println!(
+        "\nasked over HTTP, {} times each, while every host sends every 10 s\n\n| question | first, ms | p50, ms | p99, ms | goal, ms |\n| --- | --- | --- | --- | --- |",
+        plan.rounds
+    );
+    let ms = |took: Duration| format!("{:.1}", took.as_secs_f64() * 1e3);
+    for one in asked {
+        let [first, half, most] = [one.first, one.percentile(50), one.percentile(99)].map(ms);
+        println!("| `{}` | {first} | {half} | {most} | {} |", one.question, one.goal_ms);
+    }
+    heading("what was sent meanwhile");
+    print_taken(&taken, "1 s");
+    row("broken sessions", Tally::get(&world.fleet.tally().broken), "0");
     world.end().await;
     Ok(())
 }

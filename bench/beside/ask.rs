@@ -1,13 +1,12 @@
 //! The same questions, asked of all over HTTP in turn.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{HOUR_MS, Plan, READY_MAX, Side, TOKEN, name};
+use super::http::escaped;
+use super::{HOUR_MS, Plan, Side, call, name};
 
 /// Never more than twice behind, and ahead at questions about the whole fleet.
 const GOAL: &str = "at most 2";
@@ -74,7 +73,7 @@ fn took(rounds: u32, sides: &[Side], url: impl Fn(u32) -> String) -> Result<Vec<
     for round in 0..rounds {
         for (side, took) in sides.iter().zip(&mut took) {
             let started = Instant::now();
-            let (status, said) = http(side.at, "GET", &url(round), &[])?;
+            let (status, said) = call(side.at, "GET", &url(round), &[])?;
             ensure!(status == 200, "{}: {}: {status} {}", side.name, url(round), String::from_utf8_lossy(&said));
             took.push(started.elapsed().as_secs_f64() * 1e3);
         }
@@ -91,7 +90,7 @@ fn took(rounds: u32, sides: &[Side], url: impl Fn(u32) -> String) -> Result<Vec<
 /// Whether mainstay and prometheus answer the same, up to the order in which decimals are added.
 fn same(sides: &[Side], url: &str) -> Result<bool> {
     let answer = |side: &Side| -> Result<Vec<(String, Vec<f64>)>> {
-        let document: Value = serde_json::from_slice(&http(side.at, "GET", url, &[])?.1)?;
+        let document: Value = serde_json::from_slice(&call(side.at, "GET", url, &[])?.1)?;
         let number = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN);
         let series =
             document["data"]["result"].as_array().context("an answer without a result")?.iter().map(|series| {
@@ -111,35 +110,4 @@ fn same(sides: &[Side], url: &str) -> Result<bool> {
             .iter()
             .zip(&theirs)
             .all(|(a, b)| a.0 == b.0 && a.1.len() == b.1.len() && a.1.iter().zip(&b.1).all(near)))
-}
-
-pub(super) fn wait(at: SocketAddr, path: &str) -> Result<()> {
-    let started = Instant::now();
-    while !matches!(http(at, "GET", path, &[]), Ok((200, _))) {
-        ensure!(started.elapsed() < READY_MAX, "{at}{path} is not ready within {READY_MAX:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
-}
-
-/// HTTP/1.0, so that the answer ends where the connection ends.
-pub(super) fn http(at: SocketAddr, method: &str, path: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
-    let mut stream = TcpStream::connect(at)?;
-    stream.set_nodelay(true)?;
-    let head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {at}\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(&[head.as_bytes(), body].concat())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { bail!("{path}: no answer") };
-    let status = std::str::from_utf8(&answer[..end])?.split(' ').nth(1).and_then(|word| word.parse().ok());
-    Ok((status.context("no status")?, answer.split_off(end + 4)))
-}
-
-fn escaped(text: &str) -> String {
-    text.bytes()
-        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect()
 }

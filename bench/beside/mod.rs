@@ -1,15 +1,17 @@
 //! Mainstay, Debian's prometheus and victoria-metrics with the same samples, and the same questions to each.
 
 mod ask;
+#[path = "../http.rs"]
+mod http;
 mod write;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use mainstay_collector::collector::Collector;
 use mainstay_collector::config::Settings;
 use mainstay_collector::hook;
@@ -72,7 +74,7 @@ pub(crate) fn run(plan: &Plan, rounds: u32, only: &str, programs: &[PathBuf; 2])
         side("victoria-metrics", version("victoria-metrics", &programs[1]), victoria.at),
     ];
     for (side, ready) in sides.iter().zip(["/-/ready", "/-/ready", "/health"]) {
-        ask::wait(side.at, ready)?;
+        wait(side.at, ready)?;
     }
     let samples = write::write(plan, &mut sides)?;
     runtime.block_on(write::join(&collector, plan))?;
@@ -126,4 +128,20 @@ fn version(package: &str, program: &Path) -> Option<String> {
     let output = Command::new("zcat").arg(changelog.into_iter().find(|path| path.exists())?).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     Some(text.split('(').nth(1)?.split(')').next()?.to_owned())
+}
+
+/// Waits until there is an answer.
+fn wait(at: SocketAddr, path: &str) -> Result<()> {
+    let started = Instant::now();
+    while !matches!(call(at, "GET", path, &[]), Ok((200, _))) {
+        ensure!(started.elapsed() < READY_MAX, "{at}{path} is not ready within {READY_MAX:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Asks a side for something, or sends it samples.
+fn call(at: SocketAddr, method: &str, path: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
+    let body_is = "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n";
+    http::http(at, method, path, &format!("{body_is}Authorization: Bearer {TOKEN}\r\n"), body)
 }

@@ -15,8 +15,7 @@ use prost::Message as _;
 
 use super::super::peers::Peer;
 use super::super::values::Values;
-use super::ask::http;
-use super::{Plan, READY_MAX, Side, name};
+use super::{Plan, READY_MAX, Side, call, name};
 
 /// A request holds so much of one host: prometheus takes what is up to an hour behind the newest.
 const REQUEST_MS: i64 = 600_000;
@@ -45,7 +44,7 @@ pub(super) fn write(plan: &Plan, sides: &mut [Side]) -> Result<u64> {
             let body = snap::raw::Encoder::new().compress_vec(&WriteRequest { timeseries }.encode_to_vec())?;
             for side in &mut *sides {
                 let started = Instant::now();
-                let (status, said) = http(side.at, "POST", "/api/v1/write", &body)?;
+                let (status, said) = call(side.at, "POST", "/api/v1/write", &body)?;
                 ensure!(status / 100 == 2, "{}: {status} {}", side.name, String::from_utf8_lossy(&said));
                 side.took += started.elapsed();
             }
@@ -100,7 +99,7 @@ pub(super) fn live_bytes(settings: &Settings, plan: &Plan) -> Result<u64> {
 
 /// Bytes of a block of all that prometheus has.
 pub(super) fn snapshot_bytes(peer: &Peer) -> Result<u64> {
-    let (status, said) = http(peer.at, "POST", "/api/v1/admin/tsdb/snapshot", &[])?;
+    let (status, said) = call(peer.at, "POST", "/api/v1/admin/tsdb/snapshot", &[])?;
     ensure!(status == 200, "snapshot: {status} {}", String::from_utf8_lossy(&said));
     folder_bytes(&peer.data.path().join("data/snapshots"))
 }
@@ -108,7 +107,7 @@ pub(super) fn snapshot_bytes(peer: &Peer) -> Result<u64> {
 /// Bytes of what victoria-metrics has, written and merged.
 pub(super) fn merged_bytes(peer: &Peer) -> Result<u64> {
     for path in ["/internal/force_flush", "/internal/force_merge"] {
-        let (status, said) = http(peer.at, "GET", path, &[])?;
+        let (status, said) = call(peer.at, "GET", path, &[])?;
         ensure!(status == 200, "{path}: {status} {}", String::from_utf8_lossy(&said));
     }
     // A merge goes on by itself: it is over when nothing changes any more.

@@ -4,6 +4,7 @@
 //! sends as much as the collector gives it credit for, keeps what is not acknowledged, waits between attempts as agents do,
 //! and verifies what it is offered. What it has none of is a host: its values are recorded or made.
 
+pub(crate) mod asked;
 pub(crate) mod connect;
 pub(crate) mod fleet;
 pub(crate) mod host;
@@ -11,6 +12,9 @@ pub(crate) mod papers;
 pub(crate) mod process;
 pub(crate) mod tally;
 pub(crate) mod trials;
+
+#[path = "../http.rs"]
+mod http;
 
 /// How long an agent waits between attempts: its own code.
 #[path = "../../agent/src/backoff.rs"]

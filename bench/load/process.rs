@@ -1,7 +1,7 @@
 //! The collector's own program as a process, and what the kernel counts of it.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,6 +25,8 @@ pub(crate) struct Process {
     config: String,
     /// Where agents and operators connect.
     pub(crate) address: SocketAddr,
+    /// Where it is asked over HTTP.
+    pub(crate) http: SocketAddr,
 }
 
 /// What a process has used.
@@ -40,10 +42,11 @@ pub(crate) struct Usage {
 impl Process {
     /// Starts a program below a folder, with more lines of configuration.
     pub(crate) async fn start(program: &Path, folder: &Path, config: &str) -> Result<Self> {
-        let child = spawn(program, folder, "127.0.0.1:0", config)?;
-        let (program, config) = (program.to_owned(), config.to_owned());
+        let http = free_port()?;
+        let config = format!("http = \"{http}\"\n{config}");
+        let child = spawn(program, folder, "127.0.0.1:0", &config)?;
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut process = Self { child, program, folder: folder.to_owned(), config, address };
+        let mut process = Self { child, program: program.to_owned(), folder: folder.to_owned(), config, address, http };
         process.address = process.token(1).await?.address.parse().context("the address that a token names")?;
         Ok(process)
     }
@@ -104,10 +107,15 @@ impl Drop for Process {
     }
 }
 
+/// One that nobody listens to now: the collector does not say which it was given.
+fn free_port() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
 fn spawn(program: &Path, folder: &Path, listen: &str, config: &str) -> Result<Child> {
     let file = folder.join("collector.toml");
     let text = format!(
-        "listen = \"{listen}\"\nhttp = \"127.0.0.1:0\"\ndata = \"{}\"\nadmin_socket = \"{}\"\n{config}",
+        "listen = \"{listen}\"\ndata = \"{}\"\nadmin_socket = \"{}\"\n{config}",
         folder.join("data").display(),
         folder.join("admin.sock").display(),
     );

@@ -1,5 +1,6 @@
 //! What is tried with a fleet that has sessions, and what it came to.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -9,6 +10,7 @@ use mainstay_core::policy::bundle::Bundle;
 use mainstay_proto::v1;
 use mainstay_proto::v1::query_service_client::QueryServiceClient;
 
+use super::asked::{self, Asked};
 use super::fleet::Fleet;
 use super::host::Phase;
 use super::process::{Process, Usage, usage_of};
@@ -135,6 +137,27 @@ pub(crate) async fn live(process: &Process, fleet: &Fleet, every: Duration, last
         Ok(())
     };
     taking(process, fleet, Duration::from_secs(60), Phase::Live { every }, for_some_time).await
+}
+
+/// Asks the collector, while every host sends a summary each so often.
+///
+/// # Errors
+/// If an answer is none, or what was sent meanwhile is not acknowledged soon after.
+pub(crate) async fn asked(
+    process: &Process,
+    fleet: &Fleet,
+    every: Duration,
+    rounds: usize,
+) -> Result<(Vec<Asked>, Taken)> {
+    let (at, hosts) = (process.http, usize::try_from(fleet.size())?);
+    let answers = Mutex::new(Vec::new());
+    let ask = async || {
+        let asked = tokio::task::spawn_blocking(move || asked::ask(at, hosts, rounds)).await??;
+        *answers.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+        Ok(())
+    };
+    let taken = taking(process, fleet, Duration::from_secs(60), Phase::Live { every }, ask).await?;
+    Ok((answers.into_inner().unwrap_or_else(PoisonError::into_inner), taken))
 }
 
 /// The collector is killed and started again; every host comes back at once.

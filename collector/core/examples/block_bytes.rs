@@ -79,6 +79,9 @@ fn report(name: &str, seconds: u32, gauge: &[bool], rows: &[Row]) {
         if stored == 0 {
             continue;
         }
+        // A recording may not fill one.
+        let minutes = stored * seconds as usize / (60 * blocks.len());
+        let block = if minutes * 60_000 < ms as usize { format!("{minutes} min of {block}") } else { block.to_owned() };
         let (mut bytes, mut alone) = (0, 0);
         let mut first = None;
         let started = Instant::now();

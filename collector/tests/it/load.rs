@@ -26,7 +26,8 @@ use play::trials;
 use values::Series;
 
 const HOSTS: usize = 60;
-const SERIES: usize = 100;
+/// As a host of the measurement has.
+const SERIES: usize = 300;
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,10 +46,13 @@ async fn a_fleet_is_taken_in_survives_a_crash_at_once_and_obeys() {
 
     // More than a slot of ten minutes, so that some are sealed.
     let taken = trials::catch_up(&process, &fleet, 70, LIMIT).await.unwrap();
-    assert_eq!(taken.points, 60 * 70 * 100);
+    assert_eq!(taken.points, 60 * 70 * SERIES as u64);
     let taken = trials::live(&process, &fleet, Duration::from_millis(500), Duration::from_secs(2)).await.unwrap();
-    assert!(taken.points >= 60 * 2 * 100, "{taken:?}");
+    assert!(taken.points >= 60 * 2 * SERIES as u64, "{taken:?}");
     assert_eq!(Tally::get(&tally.acked), Tally::get(&tally.made));
+
+    let (asked, _) = trials::asked(&process, &fleet, Duration::from_millis(500), 5).await.unwrap();
+    assert!(asked.len() > 3 && asked.iter().all(|one| one.percentile(99) >= one.percentile(50)), "{asked:?}");
 
     let storm = trials::storm(&mut process, &fleet, LIMIT).await.unwrap();
     assert_eq!((storm.refused, storm.forgotten), (0, 0), "{storm:?}");
