@@ -73,13 +73,26 @@ impl Agent {
     }
 
     pub(crate) async fn push(&mut self, items: Vec<v1::Item>) -> Option<Hear> {
-        self.say(Say::Push(v1::Push { epoch: EPOCH, items, ..Default::default() })).await;
+        self.push_defined(Vec::new(), items).await
+    }
+
+    async fn push_defined(&mut self, define: Vec<v1::SeriesDef>, items: Vec<v1::Item>) -> Option<Hear> {
+        self.say(Say::Push(v1::Push { epoch: EPOCH, define, items, ..Default::default() })).await;
         self.hear().await
     }
 
     /// Pushes, and expects to be acknowledged.
     pub(crate) async fn acked(&mut self, items: Vec<v1::Item>) -> v1::Ack {
-        match self.push(items).await {
+        self.acked_defined(Vec::new(), items).await
+    }
+
+    /// Pushes what first defines its series, and expects to be acknowledged.
+    pub(crate) async fn acked_defined(&mut self, define: Vec<v1::SeriesDef>, items: Vec<v1::Item>) -> v1::Ack {
+        let mut heard = self.push_defined(define, items).await;
+        while let Some(Hear::Pong(_)) = heard {
+            heard = self.hear().await; // it takes a while, and the collector is there
+        }
+        match heard {
             Some(Hear::Ack(ack)) => ack,
             other => panic!("Ack was expected, not {other:?}"),
         }

@@ -8,15 +8,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use mainstay_collector::clock;
+use mainstay_collector::store::Store;
+use mainstay_collector::store::keys::{BlockKey, PieceKey};
+use mainstay_collector::store::series::hour_of;
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Of as Say;
 use mainstay_proto::v1::collector_message::Of as Hear;
 
-use crate::agent::{Agent, Book, EPOCH, hello, item, repair};
+use crate::agent::{Agent, Book, EPOCH, definitions, hello, item, repair, summary};
 use crate::program::{Program, Site};
 use crate::world::{Papers, SOON};
 
 const WALL: i64 = 1_780_000_000_000;
+/// Between two summaries: what is pushed between two cuts crosses the end of a slot, and of three the end of an hour.
+const SUMMARY_EVERY_MS: i64 = 30_000;
+/// Repairs, and summaries, between two cuts.
+const GROWN: usize = 40;
 /// Longest from the start of the program to being ready, after a cut.
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
 
@@ -93,11 +101,13 @@ struct Spool {
     book: Book,
     items: Vec<v1::Item>,
     acknowledged: u64,
+    /// When the summaries are of, and the gauge in each.
+    summaries: Vec<(i64, f64)>,
 }
 
 impl Spool {
     fn new(papers: &Papers) -> Self {
-        Self { book: Book::new(papers.host_id), items: Vec::new(), acknowledged: 0 }
+        Self { book: Book::new(papers.host_id), items: Vec::new(), acknowledged: 0, summaries: Vec::new() }
     }
 
     /// One more repair.
@@ -105,6 +115,14 @@ impl Spool {
         let seq = self.items.len() as u64 + 1;
         let records = repair(&mut self.book, seq, seq, WALL + seq.cast_signed());
         self.items.extend((seq..).zip(records).map(|(seq, of)| item(seq, of)));
+    }
+
+    /// One more summary, some time after the last one.
+    fn summarize(&mut self, first_ms: i64) {
+        let (n, seq) = (self.summaries.len() as i64, self.items.len() as u64 + 1);
+        let at_ms = first_ms + n * SUMMARY_EVERY_MS;
+        self.items.push(item(seq, v1::item::Of::Summary(summary(n, at_ms))));
+        self.summaries.push((at_ms, n as f64));
     }
 
     /// Pushes all that is not there yet in a session of its own. Whether all of it was acknowledged.
@@ -121,9 +139,10 @@ impl Spool {
     /// when `acks` have come, with parts still on their way, or with the session.
     async fn push(&mut self, agent: &mut Agent, seq: u64, acks: usize) {
         let from = usize::try_from(seq.saturating_sub(3)).unwrap();
+        let mut define = definitions();
         for part in self.items[from..].chunks(8) {
-            let push = v1::Push { epoch: EPOCH, items: part.to_vec(), ..Default::default() };
-            agent.say(Say::Push(push)).await;
+            let define = std::mem::take(&mut define);
+            agent.say(Say::Push(v1::Push { epoch: EPOCH, define, items: part.to_vec(), ..Default::default() })).await;
         }
         for _ in 0..acks {
             let Some(Hear::Ack(ack)) = agent.hear().await else { return };
@@ -158,6 +177,8 @@ async fn after_power_cuts_what_was_acknowledged_is_there_and_nothing_twice() {
     let papers = program.enrol().await;
     let mut spool = Spool::new(&papers);
     let (mut slowest, mut lost) = (Duration::ZERO, 0);
+    let lasting_ms = (cuts() * GROWN) as i64 * SUMMARY_EVERY_MS;
+    let first_ms = clock::wall_ms() - lasting_ms - 3_600_000;
     for cut in 0..cuts() {
         let (mut agent, welcome) = Agent::open(&program.address, &papers, hello("web-1")).await;
         lost += spool.acknowledged.saturating_sub(welcome.durable_seq);
@@ -167,8 +188,9 @@ async fn after_power_cuts_what_was_acknowledged_is_there_and_nothing_twice() {
             welcome.durable_seq,
             spool.acknowledged
         );
-        for _ in 0..40 {
+        for _ in 0..GROWN {
             spool.grow();
+            spool.summarize(first_ms);
         }
         // Another point of the work at every cut.
         spool.push(&mut agent, welcome.durable_seq, 1 + cut % 17).await;
@@ -181,15 +203,25 @@ async fn after_power_cuts_what_was_acknowledged_is_there_and_nothing_twice() {
     let (mut agent, welcome) = Agent::open(&program.address, &papers, hello("web-1")).await;
     assert!(welcome.durable_seq >= spool.acknowledged);
     let all = spool.items.len() as u64;
-    let mut durable_seq = 0;
+    let (mut durable_seq, mut define) = (0, definitions());
     for part in spool.items.chunks(10_000) {
-        durable_seq = agent.acked(part.to_vec()).await.durable_seq;
+        durable_seq = agent.acked_defined(std::mem::take(&mut define), part.to_vec()).await.durable_seq;
     }
     assert_eq!(durable_seq, all);
     program.expect_ledger(&spool.book).await;
+    let span = (first_ms, first_ms + lasting_ms);
+    assert_eq!(program.points("node_load1", span).await, spool.summaries, "every summary is there once");
     assert!(program.stop());
+    let store = Store::open(&disk.mount().join("data/db"), 32 << 20, 0).unwrap();
+    let (mut slots, mut hours) = (0, 0);
+    for hour in hour_of(span.0)..=hour_of(span.1) {
+        let (of_slots, of_hour) = (BlockKey::from_hour(hour), PieceKey::heads(hour));
+        slots += store.scan::<BlockKey>(&of_slots, &of_slots).count();
+        hours += store.scan::<PieceKey>(&of_hour, &of_hour).count();
+    }
+    assert!(slots + hours > 0, "summaries were sealed between the cuts");
     println!(
-        "{} power cuts: {} of {all} records had been acknowledged, {lost} of them lost (goal 0), the ledger has each once, ready again within {slowest:.2?} (goal {RECOVERY_MAX:?})",
+        "{} power cuts: {} of {all} records and summaries had been acknowledged, {lost} of them lost (goal 0), ledger and series have each once (in {hours} hours, {slots} slots and open rows), ready again within {slowest:.2?} (goal {RECOVERY_MAX:?})",
         disk.cuts, spool.acknowledged
     );
 }
@@ -208,7 +240,7 @@ async fn without_syncing_a_power_cut_loses_what_was_acknowledged() {
     let mut spool = Spool::new(&papers);
     disk.sync();
     let (mut agent, welcome) = Agent::open(&program.address, &papers, hello("web-1")).await;
-    for _ in 0..40 {
+    for _ in 0..GROWN {
         spool.grow();
     }
     spool.push(&mut agent, welcome.durable_seq, 10).await;

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mainstay_proto::v1;
+use mainstay_proto::v1::query_service_client::QueryServiceClient;
+use tonic::transport::Channel;
 
 use crate::agent::Book;
 use crate::world::{Papers, SOON, channel, enrol_at, local, request};
@@ -119,17 +121,35 @@ impl Program {
         enrol_at(&self.address, &ca, &token.secret, "web-1").await.unwrap()
     }
 
-    /// Asserts that the ledger of `web-1` is the book, each record once.
-    pub(crate) async fn expect_ledger(&self, book: &Book) {
+    /// The stored points of the one series of this name.
+    pub(crate) async fn points(&self, name: &str, (from_ms, to_ms): (i64, i64)) -> Vec<(i64, f64)> {
+        let request = v1::QueryRangeRequest {
+            name: name.to_owned(),
+            from_ms,
+            to_ms,
+            points_max: 1_000_000,
+            ..v1::QueryRangeRequest::default()
+        };
+        let answer = self.queries("points").await.query_range(request).await.unwrap().into_inner();
+        assert_eq!((answer.series.len(), answer.damaged.len()), (1, 0), "{name}");
+        let series = &answer.series[0];
+        series.at_ms.iter().copied().zip(series.values.iter().copied()).collect()
+    }
+
+    /// Asks as a new operator of this name.
+    async fn queries(&self, name: &str) -> QueryServiceClient<Channel> {
         let (key, csr) = request();
-        let make = v1::CreateOperatorRequest { name: "ops".to_owned(), role: "viewer".to_owned(), csr };
+        let make = v1::CreateOperatorRequest { name: name.to_owned(), role: "viewer".to_owned(), csr };
         let made = local(&self.site.socket()).await.create_operator(make).await.unwrap().into_inner();
         let papers =
             Papers { certificate: made.certificate, key: key.serialize_pem(), ca: made.ca.clone(), host_id: [0; 16] };
-        let channel = channel(&self.address, &made.ca, Some(&papers)).await.unwrap();
-        let mut queries = mainstay_proto::v1::query_service_client::QueryServiceClient::new(channel);
+        QueryServiceClient::new(channel(&self.address, &made.ca, Some(&papers)).await.unwrap())
+    }
+
+    /// Asserts that the ledger of `web-1` is the book, each record once.
+    pub(crate) async fn expect_ledger(&self, book: &Book) {
         let request = v1::ReadLedgerRequest { host: "web-1".to_owned(), from_index: 1 };
-        let mut chunks = queries.read_ledger(request).await.unwrap().into_inner();
+        let mut chunks = self.queries("ledger").await.read_ledger(request).await.unwrap().into_inner();
         let (mut indices, mut head) = (Vec::new(), None);
         while let Some(chunk) = chunks.message().await.unwrap() {
             indices.extend(chunk.entries.iter().map(|entry| entry.index));
