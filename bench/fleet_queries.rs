@@ -10,18 +10,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use mainstay_collector::config::Settings;
 use mainstay_collector::enrol::authority::Authority;
 use mainstay_collector::hub::Hub;
 use mainstay_collector::query::fleet::Fleet;
 use mainstay_collector::query::names::{self, Names};
 use mainstay_collector::query::{self, Stop, TIMEOUT};
-use mainstay_collector::store::keys::HostKey;
+use mainstay_collector::services;
+use mainstay_collector::store::keys::{FindingByTimeKey, FindingKey, HostKey, ended};
 use mainstay_collector::store::read::Read;
 use mainstay_collector::store::{Batch, Store};
+use mainstay_core::id::{FindingId, HostId};
 use mainstay_fleet::block::Row;
 use mainstay_promql::{Limits, Span, evaluate, parse};
+use mainstay_proto::v1;
 
 #[path = "fleet.rs"]
 mod fleet;
@@ -30,6 +33,9 @@ mod shapes;
 
 use fleet::{Plan, STEP_MS};
 
+/// Findings that are looked through for a word, and how often.
+const FINDINGS: u64 = 200_000;
+const FINDINGS_ROUNDS: u32 = 10;
 /// The beginning of an hour: questions say when they are of, so that the figures do not hang on the time of day.
 const WALL: i64 = 1_800_000_000_000;
 
@@ -98,6 +104,7 @@ async fn measure(plan: Plan, rounds: u32, folder: PathBuf) -> Result<()> {
             hub.store.presence.hours(),
             hub.store.presence.bytes() as f64 / 1e6,
         );
+        store_findings(&hub, plan).await?;
         tokio::task::spawn_blocking(move || questions(&hub, plan, rounds)).await?
     };
     sending.store(false, Ordering::Relaxed);
@@ -147,6 +154,34 @@ async fn send(
                 break;
             }
         }
+    }
+    Ok(())
+}
+
+/// Findings of all hosts, a second after one another: as many as are looked through for one answer.
+async fn store_findings(hub: &Hub, plan: Plan) -> Result<()> {
+    let ids: Vec<HostId> = hub.state().hosts.keys().copied().collect();
+    for some in (0..FINDINGS).collect::<Vec<_>>().chunks(1_000) {
+        let mut batch = Batch::default();
+        for n in some {
+            let (host, id) = (ids[usize::try_from(*n)? % ids.len()], FindingId(*n));
+            let opened_ms = plan.from_ms - i64::try_from(*n)? * 1_000;
+            let at = Some(v1::Now { boot_ns: 0, wall_ms: opened_ms });
+            let text = format!("Result=exit-code, {n} restarts; used 96.1 % of 40 GiB, limit 95 %");
+            let finding = v1::Finding {
+                id: *n,
+                kind: "service.failed".to_owned(),
+                subject: Some(v1::Subject { of: Some(v1::subject::Of::Unit(format!("app-{}.service", n % 50))) }),
+                state: "cleared".to_owned(),
+                opened: at,
+                changed: at,
+                evidence: vec![v1::Evidence { text, measure: None }],
+                ..v1::Finding::default()
+            };
+            batch.put(&FindingKey { host, finding: id }, &finding);
+            batch.put_raw(&FindingByTimeKey { opened_ms, host, finding: id }, ended(Some(opened_ms)));
+        }
+        hub.store.commit(batch).await?;
     }
     Ok(())
 }
@@ -202,6 +237,16 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
             Ok(Read::default())
         })?;
     }
+    let search = Some(v1::Search { text: "nowhere to be found".to_owned(), ..v1::Search::default() });
+    let request = v1::ListFindingsRequest { all: true, search, ..v1::ListFindingsRequest::default() };
+    ask(&format!("a word looked for in {FINDINGS} findings"), "", rounds.min(FINDINGS_ROUNDS), |_| {
+        let answer = services::findings::list(hub, &request, &Stop::after(TIMEOUT)).map_err(|why| anyhow!(why))?;
+        ensure!(
+            answer.findings.is_empty() && answer.looked_back_to_ms.is_none(),
+            "it is nowhere, and all was looked at"
+        );
+        Ok(Read::default())
+    })?;
     extrapolate(&cold);
     Ok(())
 }

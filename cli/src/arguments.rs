@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use crate::cmd;
 use crate::output::Format;
@@ -56,6 +59,37 @@ pub(crate) struct Global {
 /// Reads `30s`, `5m`, `2h`, `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     crate::words::parse_duration(text).ok_or_else(|| format!("`{text}` is not a duration such as 30s, 5m, 2h or 7d"))
+}
+
+/// A moment of the past.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Moment {
+    /// So long before now.
+    Ago(Duration),
+    /// In milliseconds since 1970.
+    At(i64),
+}
+
+impl Moment {
+    /// In milliseconds since 1970.
+    pub(crate) fn wall_ms(self) -> i64 {
+        match self {
+            Self::Ago(ago) => cmd::since(ago),
+            Self::At(wall_ms) => wall_ms,
+        }
+    }
+}
+
+/// Reads `2h` as so long ago, and `2026-11-20 03:14` as it is shown, in the operator's time zone; or with a zone of its own.
+pub(crate) fn moment(text: &str) -> Result<Moment, String> {
+    if let Some(ago) = crate::words::parse_duration(text) {
+        return Ok(Moment::Ago(ago));
+    }
+    let here = |at: DateTime| at.to_zoned(TimeZone::system()).map(|at| at.timestamp());
+    let at = text.parse::<Timestamp>().or_else(|_| text.parse::<DateTime>().and_then(here));
+    at.map(|at| Moment::At(at.as_millisecond())).map_err(|_| {
+        format!("`{text}` is neither so long ago, such as 30m, 2h or 7d, nor a moment such as '2026-11-20 03:00'")
+    })
 }
 
 /// What can be asked and ordered.
@@ -125,6 +159,8 @@ pub(crate) enum Command {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         super::command().debug_assert();
@@ -139,5 +175,20 @@ mod tests {
             assert!(help.contains(&format!("\n  {:<16} ", signal.name)), "{} is missing in:\n{help}", signal.name);
         }
         assert!(help.contains("by unit or container: rate(mainstay_unit_cpu_seconds_total{$on}[$over])"), "{help}");
+    }
+
+    #[test]
+    fn a_moment_is_so_long_ago_or_a_date_and_time() {
+        assert_eq!(moment("2h"), Ok(Moment::Ago(Duration::from_secs(7_200))));
+        assert_eq!(moment("2026-11-20T03:14:07Z"), Ok(Moment::At(1_795_144_447_000)));
+        assert_eq!(moment("2026-11-20T04:14:07+01:00"), moment("2026-11-20T03:14:07Z"));
+        // As times are shown, where this runs.
+        let Ok(Moment::At(at)) = moment("2026-11-20 03:14:07") else { panic!("a date and time is a moment") };
+        assert_eq!(crate::words::date_time(at), "2026-11-20 03:14:07");
+        assert_eq!(moment("2026-11-20 03:14"), moment("2026-11-20 03:14:00"));
+        assert_eq!(moment("2026-11-20"), moment("2026-11-20 00:00:00"));
+        for wrong in ["", "yesterday", "2026-13-20", "-2h"] {
+            assert!(moment(wrong).unwrap_err().contains("nor a moment such as"), "{wrong}");
+        }
     }
 }

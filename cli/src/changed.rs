@@ -4,7 +4,7 @@
 //! order in which a person would look at them. That something was changed before is no proof that it is the cause.
 
 use mainstay_proto::v1::subject::Of;
-use mainstay_proto::v1::{Change, ChangeView, ListChangesRequest, Selector, Subject};
+use mainstay_proto::v1::{Change, ChangeView, ListChangesRequest, Search, Selector, Subject};
 use serde::Serialize;
 
 use crate::cmd::changes::ChangeRow;
@@ -59,10 +59,12 @@ impl From<&Near> for NearDoc {
 pub(crate) async fn before(context: &Context, host_id: &[u8], subject: Option<&Subject>, opened_ms: i64) -> Vec<Near> {
     let request = ListChangesRequest {
         selector: Some(Selector { labels: Vec::new(), host: view::host_id(host_id) }),
-        since_ms: opened_ms.saturating_sub(RELATED_MS),
-        until_ms: opened_ms.saturating_add(AFTER_MS),
         limit: ASKED_MAX,
-        kind: String::new(),
+        search: Some(Search {
+            since_ms: opened_ms.saturating_sub(RELATED_MS),
+            until_ms: opened_ms.saturating_add(AFTER_MS),
+            ..Search::default()
+        }),
     };
     let Ok(mut queries) = connect::queries(context).await else { return Vec::new() };
     let answer = queries.list_changes(request).await;

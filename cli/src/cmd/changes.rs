@@ -1,11 +1,10 @@
 //! `mainstay changes`: what was changed on hosts, by whom.
 
-use std::time::Duration;
-
 use clap::Args;
 use mainstay_proto::v1::{ChangeView, ListChangesRequest};
 use serde::Serialize;
 
+use super::search::{Found, SearchArgs};
 use crate::connect;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -21,14 +20,10 @@ pub(crate) struct ChangesArgs {
     /// Only hosts with this label, as NAME=VALUE; may be given more than once, all must match
     #[arg(short, long = "selector", value_name = "NAME=VALUE", value_parser = super::label)]
     labels: Vec<(String, String)>,
-    /// How far back
-    #[arg(long, default_value = "24h", value_parser = crate::arguments::duration)]
-    since: Duration,
-    /// Only this kind, such as package, file.changed, unit or deploy
-    #[arg(long)]
-    kind: Option<String>,
+    #[command(flatten)]
+    search: SearchArgs,
     /// Most changes to list
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
 }
 
@@ -93,19 +88,18 @@ pub(crate) async fn run(args: &ChangesArgs, context: &Context) -> Result<Exit, F
     let host = args.host.clone().unwrap_or_default();
     let request = ListChangesRequest {
         selector: Some(mainstay_proto::v1::Selector { labels: super::labels(&args.labels), host }),
-        since_ms: super::since(args.since),
-        until_ms: 0,
         limit: args.limit,
-        kind: args.kind.clone().unwrap_or_default(),
+        search: Some(args.search.to_wire()),
     };
     let answer = connect::queries(context).await?.list_changes(request).await?.into_inner();
     let rows: Vec<ChangeRow> = answer.changes.iter().map(Into::into).collect();
     output::rows(context, &rows)?;
-    if context.format.is_for_people() && rows.is_empty() {
-        output::say("nothing was changed in that time, as far as hosts have told");
-    }
-    if answer.truncated {
-        output::say("there are more; ask for less time, one host or a kind, or for a higher --limit");
-    }
+    let (truncated, looked_back_to_ms) = (answer.truncated, answer.looked_back_to_ms);
+    let found = Found { is_empty: rows.is_empty(), truncated, looked_back_to_ms };
+    found.say(
+        &args.search,
+        context.format.is_for_people(),
+        "nothing was changed in that time, as far as hosts have told",
+    );
     Ok(Exit::Success)
 }

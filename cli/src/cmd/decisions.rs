@@ -1,7 +1,5 @@
 //! `mainstay decisions`: what was decided, acted on or held.
 
-use std::time::Duration;
-
 use clap::Args;
 use mainstay_core::id::DecisionId;
 use mainstay_proto::v1::decision::Choice;
@@ -9,6 +7,7 @@ use mainstay_proto::v1::{DecisionView, ListDecisionsRequest};
 use serde::Serialize;
 
 use super::HostSelector;
+use super::search::{Found, SearchArgs};
 use crate::connect;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -24,11 +23,10 @@ pub(crate) struct DecisionsArgs {
     /// Only those that were acted on
     #[arg(long)]
     acted: bool,
-    /// How far back
-    #[arg(long, default_value = "24h", value_parser = crate::arguments::duration)]
-    since: Duration,
+    #[command(flatten)]
+    search: SearchArgs,
     /// Most decisions to list
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
 }
 
@@ -92,15 +90,15 @@ fn result(decided: &DecisionView) -> String {
 pub(crate) async fn run(args: &DecisionsArgs, context: &Context) -> Result<Exit, Failure> {
     let request = ListDecisionsRequest {
         selector: Some(args.selector.to_wire()),
-        since_ms: super::since(args.since),
         limit: args.limit,
         acted: args.acted,
+        search: Some(args.search.to_wire()),
     };
     let answer = connect::queries(context).await?.list_decisions(request).await?.into_inner();
     let rows: Vec<_> = answer.decisions.iter().map(DecisionRow::new).collect();
     output::rows(context, &rows)?;
-    if context.format.is_for_people() && rows.is_empty() {
-        output::say("nothing was decided in that time");
-    }
+    let (truncated, looked_back_to_ms) = (answer.truncated, answer.looked_back_to_ms);
+    let found = Found { is_empty: rows.is_empty(), truncated, looked_back_to_ms };
+    found.say(&args.search, context.format.is_for_people(), "nothing was decided in that time");
     Ok(Exit::Success)
 }

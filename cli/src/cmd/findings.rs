@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use mainstay_core::id::{FindingId, IncidentId};
-use mainstay_proto::v1::{FindingView, ListFindingsRequest};
+use mainstay_proto::v1::{FindingView, ListFindingsRequest, Search};
 use serde::Serialize;
 
 use super::HostSelector;
+use super::search::{Found, SearchArgs};
 use crate::changed::{self, NearDoc};
 use crate::connect;
 use crate::context::Context;
@@ -24,17 +25,13 @@ pub(crate) struct FindingsArgs {
     command: Option<FindingsCommand>,
     #[command(flatten)]
     selector: HostSelector,
-    /// Cleared ones too
+    /// Those that have cleared too, as with --since; else those that are open, however long ago they opened
     #[arg(long)]
     all: bool,
-    /// With --all: how far back
-    #[arg(long, default_value = "24h", value_parser = crate::arguments::duration)]
-    since: Duration,
-    /// Only this kind, such as disk.full
-    #[arg(long)]
-    kind: Option<String>,
+    #[command(flatten)]
+    search: SearchArgs,
     /// Most findings to list
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
 }
 
@@ -98,19 +95,19 @@ pub(crate) async fn run(args: &FindingsArgs, context: &Context) -> Result<Exit, 
     if let Some(FindingsCommand::Show { id }) = &args.command {
         return show(id, context).await;
     }
+    let all = args.all || args.search.is_of_a_time();
     let request = ListFindingsRequest {
         selector: Some(args.selector.to_wire()),
-        all: args.all,
-        since_ms: if args.all { super::since(args.since) } else { 0 },
-        kind: args.kind.clone().unwrap_or_default(),
+        all,
         limit: args.limit,
+        search: Some(if all { args.search.to_wire() } else { args.search.since_ever() }),
     };
     let answer = connect::queries(context).await?.list_findings(request).await?.into_inner();
     let rows: Vec<_> = answer.findings.iter().map(|member| FindingRow::new(member, answer.now_ms)).collect();
     output::rows(context, &rows)?;
-    if context.format.is_for_people() && rows.is_empty() {
-        output::say("nothing is wrong that Mainstay knows of");
-    }
+    let (truncated, looked_back_to_ms) = (answer.truncated, answer.looked_back_to_ms);
+    let found = Found { is_empty: rows.is_empty(), truncated, looked_back_to_ms };
+    found.say(&args.search, context.format.is_for_people(), "nothing is wrong that Mainstay knows of");
     Ok(Exit::Success)
 }
 
@@ -127,8 +124,8 @@ struct FindingWhole {
 }
 
 async fn show(asked: &str, context: &Context) -> Result<Exit, Failure> {
-    let since_ms = super::since(LOOKED_BACK);
-    let request = ListFindingsRequest { all: true, since_ms, limit: LOOKED_AT, ..ListFindingsRequest::default() };
+    let search = Search { since_ms: super::since(LOOKED_BACK), ..Search::default() };
+    let request = ListFindingsRequest { all: true, search: Some(search), limit: LOOKED_AT, selector: None };
     let answer = connect::queries(context).await?.list_findings(request).await?.into_inner();
     let member = meant(&answer.findings, asked)?;
     let finding = member.finding.clone().unwrap_or_default();

@@ -1,7 +1,5 @@
 //! `mainstay incidents`: findings brought back to one cause.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use mainstay_core::id::IncidentId;
 use mainstay_core::recording::FindingRecording;
@@ -11,6 +9,7 @@ use serde::Serialize;
 use super::changes::ChangeRow;
 use super::decisions::DecisionRow;
 use super::findings::FindingRow;
+use super::search::{Found, SearchArgs};
 use crate::connect;
 use crate::context::Context;
 use crate::draw;
@@ -25,14 +24,13 @@ use crate::words;
 pub(crate) struct IncidentsArgs {
     #[command(subcommand)]
     command: Option<IncidentsCommand>,
-    /// Cleared ones too
+    /// Those that have cleared too, as with --since; else those that are open, however long ago they opened
     #[arg(long)]
     all: bool,
-    /// With --all: how far back
-    #[arg(long, default_value = "24h", value_parser = crate::arguments::duration)]
-    since: Duration,
+    #[command(flatten)]
+    search: SearchArgs,
     /// Most incidents to list
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
 }
 
@@ -85,17 +83,18 @@ pub(crate) async fn run(args: &IncidentsArgs, context: &Context) -> Result<Exit,
     if let Some(IncidentsCommand::Show { id }) = &args.command {
         return show(id, context).await;
     }
+    let all = args.all || args.search.is_of_a_time();
     let request = ListIncidentsRequest {
-        all: args.all,
-        since_ms: if args.all { super::since(args.since) } else { 0 },
+        all,
         limit: args.limit,
+        search: Some(if all { args.search.to_wire() } else { args.search.since_ever() }),
     };
     let answer = connect::queries(context).await?.list_incidents(request).await?.into_inner();
     let rows: Vec<_> = answer.incidents.iter().map(|incident| IncidentRow::new(incident, answer.now_ms)).collect();
     output::rows(context, &rows)?;
-    if context.format.is_for_people() && rows.is_empty() {
-        output::say("no incident is open");
-    }
+    let (truncated, looked_back_to_ms) = (answer.truncated, answer.looked_back_to_ms);
+    let found = Found { is_empty: rows.is_empty(), truncated, looked_back_to_ms };
+    found.say(&args.search, context.format.is_for_people(), "no incident is open");
     Ok(Exit::Success)
 }
 

@@ -33,6 +33,7 @@ pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod record;
+pub(crate) mod search;
 pub(crate) mod status;
 pub(crate) mod timeline;
 pub(crate) mod token;

@@ -7,7 +7,7 @@ use clap::Args;
 use mainstay_core::id::FindingId;
 use mainstay_proto::v1::{
     Finding, FindingView, HostView, LedgerEntry, ListChangesRequest, ListDecisionsRequest, ListFindingsRequest,
-    Matcher, QueryRangeRequest, ReadLedgerRequest,
+    ListFindingsResponse, Matcher, QueryRangeRequest, ReadLedgerRequest, Search,
 };
 use serde::Serialize;
 
@@ -189,30 +189,24 @@ async fn ask(
 ) -> Result<Told, Failure> {
     let id = view::host_id(&host.host_id);
     let selector = Some(fleet::named(&id));
-    let one_more = limit.saturating_add(1);
-    let is_cut = |found: usize, asked: u32| u32::try_from(found).is_ok_and(|found| found >= asked);
+    let search = Some(Search { since_ms: span.0, ..Search::default() });
     let (mut entries, mut cut) = (Vec::new(), Vec::new());
 
-    let request = ListFindingsRequest {
-        selector: selector.clone(),
-        all: true,
-        since_ms: span.0,
-        kind: String::new(),
-        limit: FINDINGS_MAX,
-    };
-    let findings = queries.list_findings(request).await?.into_inner().findings;
+    let (of, within) = (selector.clone(), search.clone());
+    let request = ListFindingsRequest { selector: of, all: true, limit: FINDINGS_MAX, search: within };
+    let ListFindingsResponse { findings, truncated, .. } = queries.list_findings(request).await?.into_inner();
     entries.extend(told::findings(&findings));
-    cut.extend(is_cut(findings.len(), FINDINGS_MAX).then_some("findings"));
+    cut.extend(truncated.then_some("findings")); // one host's are all looked through
 
-    let request = ListDecisionsRequest { selector: selector.clone(), since_ms: span.0, limit: one_more, acted: false };
-    let decisions = queries.list_decisions(request).await?.into_inner().decisions;
-    entries.extend(told::decisions(&decisions));
-    cut.extend(is_cut(decisions.len(), one_more).then_some("decisions"));
+    let (of, within) = (selector.clone(), search.clone());
+    let request = ListDecisionsRequest { selector: of, limit, acted: false, search: within };
+    let decisions = queries.list_decisions(request).await?.into_inner();
+    entries.extend(told::decisions(&decisions.decisions));
+    cut.extend((decisions.truncated || decisions.looked_back_to_ms.is_some()).then_some("decisions"));
 
-    let request = ListChangesRequest { selector, since_ms: span.0, until_ms: 0, limit: one_more, kind: String::new() };
-    let changes = queries.list_changes(request).await?.into_inner();
+    let changes = queries.list_changes(ListChangesRequest { selector, limit, search }).await?.into_inner();
     entries.extend(told::changes(&changes.changes));
-    cut.extend((changes.truncated || is_cut(changes.changes.len(), one_more)).then_some("changes"));
+    cut.extend((changes.truncated || changes.looked_back_to_ms.is_some()).then_some("changes"));
 
     let (records, is_whole) = ledger(queries, host, &id, span.0).await?;
     let (of_ledger, unread) = told::records(&records);

@@ -218,11 +218,19 @@ impl QueryService for Collector {
         let full = finding("disk.full", Of::Mount(b"/var".to_vec()), "open", (-86_000, -86_000), "98% used");
         let unit = Of::Unit("nginx.service".into());
         let failed = finding("service.failed", unit, "cleared", (-300, -270), "status=9/KILL");
-        Ok(Response::new(v1::ListFindingsResponse { findings: vec![failed, full], now_ms: at_ms(5) }))
+        Ok(Response::new(v1::ListFindingsResponse {
+            findings: vec![failed, full],
+            now_ms: at_ms(5),
+            ..Default::default()
+        }))
     }
 
     async fn list_decisions(&self, _: Request<v1::ListDecisionsRequest>) -> Answer<v1::ListDecisionsResponse> {
-        Ok(Response::new(v1::ListDecisionsResponse { decisions: vec![decision()], now_ms: at_ms(5) }))
+        Ok(Response::new(v1::ListDecisionsResponse {
+            decisions: vec![decision()],
+            now_ms: at_ms(5),
+            ..Default::default()
+        }))
     }
 
     async fn list_changes(&self, _: Request<v1::ListChangesRequest>) -> Answer<v1::ListChangesResponse> {
@@ -235,7 +243,7 @@ impl QueryService for Collector {
             ..v1::Change::default()
         };
         let changes = vec![v1::ChangeView { change: Some(change), ..v1::ChangeView::default() }];
-        Ok(Response::new(v1::ListChangesResponse { changes, now_ms: at_ms(5), truncated: false }))
+        Ok(Response::new(v1::ListChangesResponse { changes, now_ms: at_ms(5), ..Default::default() }))
     }
 
     async fn read_ledger(&self, _: Request<v1::ReadLedgerRequest>) -> Answer<Self::ReadLedgerStream> {

@@ -11,7 +11,7 @@ use mainstay_proto::v1;
 use crate::clock;
 use crate::hub::{HostState, Hub, State};
 use crate::notify::Notice;
-use crate::store::keys::{FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey};
+use crate::store::keys::{FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, ended};
 use crate::store::values::{IncidentRow, MemberRow, symptom_id};
 use crate::store::{Batch, Store, StoreError};
 
@@ -82,8 +82,10 @@ fn write(batch: &mut Batch, correlator: &Correlator, change: &Change) {
 
 fn write_incident(batch: &mut Batch, incident: &Incident) {
     let key = IncidentKey { incident: incident.id };
-    batch.put(&key, &row(incident));
-    batch.put_raw(&IncidentByTimeKey { opened_ms: incident.opened_ms, incident: incident.id }, Vec::new());
+    let row = row(incident);
+    let by_time = IncidentByTimeKey { opened_ms: incident.opened_ms, incident: incident.id };
+    batch.put_raw(&by_time, ended(row.ended_ms()));
+    batch.put(&key, &row);
     for member in &incident.members {
         let key = IncidentOfKey { host: member.host, finding: member.finding };
         batch.put_raw(&key, incident.id.0.to_be_bytes().to_vec());

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod chain;
 mod changes;
 pub mod credit;
+mod findings;
 mod hello;
 pub mod incidents;
 pub mod join;

@@ -20,11 +20,11 @@ use super::credit::{CREDIT_MAX, credit};
 use super::hello::not_enrolled;
 use super::ledger::LedgerPass;
 use super::summary::{BadSummary, SeriesBook, Stored};
-use super::{chain, changes, incidents};
+use super::{chain, changes, findings, incidents};
 use crate::clock;
 use crate::hub::Hub;
 use crate::metrics::{add, count};
-use crate::store::keys::{FindingByTimeKey, FindingKey, MarkKey, RecordingKey, SceneKey};
+use crate::store::keys::{MarkKey, RecordingKey, SceneKey};
 use crate::store::values::MarkRow;
 use crate::store::{Batch, StoreError};
 
@@ -310,10 +310,7 @@ impl Ingest {
     }
 
     fn finding(&self, pass: &mut Pass, finding: v1::Finding, now_ms: i64) {
-        let opened_ms = finding.opened.as_ref().map_or(now_ms, |at| at.wall_ms);
-        let (host, id) = (self.host, FindingId(finding.id));
-        pass.batch.put(&FindingKey { host, finding: id }, &finding);
-        pass.batch.put_raw(&FindingByTimeKey { opened_ms, host, finding: id }, Vec::new());
+        findings::store(&mut pass.batch, self.host, &finding, now_ms);
         pass.findings.push(finding);
     }
 

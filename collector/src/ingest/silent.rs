@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::finding::FindingKind;
-use mainstay_core::id::{FindingId, HostId};
+use mainstay_core::id::HostId;
 use mainstay_fleet::silence::{Presence, silent_finding};
 use mainstay_proto::v1;
 
-use super::incidents;
+use super::{findings, incidents};
 use crate::clock;
 use crate::hub::{HostState, Hub};
-use crate::store::keys::{FindingByTimeKey, FindingKey};
 use crate::store::{Batch, StoreError};
 
 /// How often hosts are looked at.
@@ -41,9 +40,7 @@ pub async fn look(hub: &Arc<Hub>) -> Result<(), StoreError> {
     }
     let mut batch = Batch::default();
     for (host, finding) in &changed {
-        let opened_ms = finding.opened.as_ref().map_or(now_ms, |at| at.wall_ms);
-        batch.put(&FindingKey { host: *host, finding: FindingId(finding.id) }, finding);
-        batch.put_raw(&FindingByTimeKey { opened_ms, host: *host, finding: FindingId(finding.id) }, Vec::new());
+        findings::store(&mut batch, *host, finding, now_ms);
     }
     hub.store.commit(batch).await?;
     for (id, finding) in changed {

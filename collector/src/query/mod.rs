@@ -26,21 +26,24 @@ use fleet::{Fleet, Seen};
 /// Longest that a query may take if it does not ask for less: Prometheus' default.
 pub const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Most questions about series that are answered at once, of each kind of asker; the rest waits for its turn.
+/// Most questions that are answered at once, of each kind; the rest waits for its turn.
 pub const AT_ONCE: usize = 4;
 
-/// Turns of questions about series. An operator does not wait for dashboards.
+/// Turns of questions. An operator does not wait for dashboards, and who asks what is wrong does not wait for series.
 #[derive(Debug)]
 pub struct Turns {
     /// Of what asks over HTTP.
     pub http: Semaphore,
-    /// Of operators.
+    /// About series, of operators.
     pub operators: Semaphore,
+    /// About findings, incidents, decisions and changes.
+    pub searches: Semaphore,
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { http: Semaphore::new(AT_ONCE), operators: Semaphore::new(AT_ONCE) }
+        let turns = || Semaphore::new(AT_ONCE);
+        Self { http: turns(), operators: turns(), searches: turns() }
     }
 }
 
@@ -86,8 +89,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Answers a question about series when `turns` has one for it, on a thread that may wait for the disk. When nobody waits for this
-/// any more the question is stopped.
+/// Answers a question when `turns` has one for it, on a thread that may wait for the disk. When nobody waits for this any more the
+/// question is stopped.
 ///
 /// # Errors
 /// Why there is no answer, if that is not for the question to say.

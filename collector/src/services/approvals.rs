@@ -29,7 +29,7 @@ pub fn list(hub: &Hub) -> Result<v1::ListApprovalsResponse, Status> {
     };
     let mut approvals = Vec::new();
     for (host, findings) in open {
-        let latest = decisions::of_host(hub, host, 0, LOOKED_MAX, |_| true)?;
+        let latest = decisions::of_host(hub, host, LOOKED_MAX, |_| true)?;
         let mut seen = BTreeSet::new();
         for view in latest {
             let Some(decision) = &view.decision else { continue };

@@ -3,18 +3,22 @@
 //! A mark says that something was done to some hosts at once, such as a deployment. It is kept once, with the hosts that
 //! were meant at that moment; it shows among the changes of each.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use mainstay_core::id::HostId;
 use mainstay_proto::v1;
 use tonic::Status;
 
-use super::{find, findings};
+use super::find;
+use super::search::{Looking, Search, limit};
 use crate::hub::Hub;
+use crate::query::Stop;
+use crate::store::Batch;
 use crate::store::keys::{ChangeByTimeKey, ChangeKey, EventKey, Key};
 use crate::store::values::EventRow;
-use crate::store::{Batch, StoreError};
 use crate::{clock, random};
 
 /// Most changes that are shown with an incident.
@@ -24,9 +28,6 @@ const SHOWN_MAX: usize = 20;
 const BEFORE_MS: i64 = 3_600_000;
 const AFTER_MS: i64 = 60_000;
 
-/// Changes that are looked at for one answer, whatever is asked for.
-const LOOKED_AT_MAX: usize = 200_000;
-
 /// Longest name of a mark, and longest text.
 const NAME_BYTES_MAX: usize = 128;
 const TEXT_BYTES_MAX: usize = 512;
@@ -35,150 +36,111 @@ const TEXT_BYTES_MAX: usize = 512;
 const MARK_BACK_MS: i64 = 7 * 86_400_000;
 
 /// Which changes are wanted.
-struct Wanted<'a> {
+struct Wanted {
     hosts: BTreeMap<HostId, String>,
     /// Whether marks of hosts that are no more, and of none, are wanted too.
     every: bool,
-    kind: &'a str,
-    from_ms: i64,
-    to_ms: i64,
-    limit: usize,
-}
-
-impl Wanted<'_> {
-    fn is_of_kind(&self, change: &v1::Change) -> bool {
-        let rest = change.kind.strip_prefix(self.kind);
-        rest.is_some_and(|rest| self.kind.is_empty() || rest.is_empty() || rest.starts_with('.'))
-    }
+    search: Search,
 }
 
 /// Answers `ListChanges`: newest first.
 ///
 /// # Errors
-/// If no such host is there, or the store fails.
-pub fn list(hub: &Hub, request: &v1::ListChangesRequest) -> Result<v1::ListChangesResponse, Status> {
+/// If no such host is there, nothing can be looked for so, nobody waits any more, or the store fails.
+pub fn list(hub: &Hub, request: &v1::ListChangesRequest, stop: &Stop) -> Result<v1::ListChangesResponse, Status> {
     let now_ms = clock::wall_ms();
+    let search = Search::read(request.search.as_ref())?;
     let every = request.selector.as_ref().is_none_or(|s| s.host.is_empty() && s.labels.is_empty());
     let hosts = find::hosts(&hub.state(), request.selector.as_ref())?;
-    let wanted = Wanted {
-        hosts: hosts.into_iter().map(|(id, host)| (id, host.hostname().to_owned())).collect(),
-        every,
-        kind: &request.kind,
-        from_ms: request.since_ms,
-        to_ms: if request.until_ms == 0 { i64::MAX } else { request.until_ms },
-        limit: findings::limit(request.limit),
-    };
-    let (changes, truncated) = collect(hub, &wanted)?;
-    Ok(v1::ListChangesResponse { changes, now_ms, truncated })
+    let hosts = hosts.into_iter().map(|(id, host)| (id, host.hostname().to_owned())).collect();
+    let mut looking = Looking::new(&hub.store, stop, limit(request.limit));
+    let changes = collect(&mut looking, &Wanted { hosts, every, search })?;
+    let (truncated, looked_back_to_ms) = (looking.is_cut, looking.looked_back_to_ms);
+    Ok(v1::ListChangesResponse { changes, now_ms, truncated, looked_back_to_ms })
 }
 
 /// What was changed on the hosts of an incident before it opened, newest first.
 ///
 /// # Errors
 /// If the store fails.
-pub(super) fn before(hub: &Hub, hosts: &BTreeSet<HostId>, opened_ms: i64) -> Result<Vec<v1::ChangeView>, StoreError> {
+pub(super) fn before(hub: &Hub, hosts: &BTreeSet<HostId>, opened_ms: i64) -> Result<Vec<v1::ChangeView>, Status> {
     let named = {
         let state = hub.state();
         let name = |id: &HostId| Some((*id, state.hosts.get(id)?.hostname().to_owned()));
         hosts.iter().filter_map(name).collect()
     };
-    let wanted = Wanted {
-        hosts: named,
-        every: false,
-        kind: "",
-        from_ms: opened_ms.saturating_sub(BEFORE_MS),
-        to_ms: opened_ms.saturating_add(AFTER_MS),
-        limit: SHOWN_MAX,
-    };
-    collect(hub, &wanted).map(|(changes, _)| changes)
+    let search = Search::between(opened_ms.saturating_sub(BEFORE_MS), opened_ms.saturating_add(AFTER_MS));
+    collect(&mut Looking::briefly(&hub.store, SHOWN_MAX), &Wanted { hosts: named, every: false, search })
 }
 
-/// Changes and marks, newest first, and whether there are more.
-fn collect(hub: &Hub, wanted: &Wanted<'_>) -> Result<(Vec<v1::ChangeView>, bool), StoreError> {
-    let mut found = marks(hub, wanted)?;
-    let one = wanted.hosts.keys().next().filter(|_| wanted.hosts.len() == 1);
-    let mut truncated = match one {
-        Some(host) => of_host(hub, *host, wanted, &mut found)?,
-        None => of_hosts(hub, wanted, &mut found)?,
-    };
-    found.sort_by_key(|view| std::cmp::Reverse(view.change.as_ref().map_or(0, |change| change.at_ms)));
-    truncated |= found.len() > wanted.limit;
-    found.truncate(wanted.limit);
-    Ok((found, truncated))
+/// Changes and marks, newest first.
+fn collect(looking: &mut Looking<'_>, wanted: &Wanted) -> Result<Vec<v1::ChangeView>, Status> {
+    let mut found = marks(looking, wanted)?;
+    let mut hosts = wanted.hosts.keys();
+    found.extend(match (hosts.next(), hosts.next()) {
+        (Some(only), None) => of_host(looking, *only, wanted)?,
+        _ => of_hosts(looking, wanted)?,
+    });
+    found.sort_by_key(|view| Reverse(view.change.as_ref().map_or(0, |change| change.at_ms)));
+    looking.cut(&mut found);
+    Ok(found)
 }
 
-fn of_host(hub: &Hub, host: HostId, wanted: &Wanted<'_>, to: &mut Vec<v1::ChangeView>) -> Result<bool, StoreError> {
-    let before = to.len();
-    for (looked_at, item) in hub.store.scan_back::<ChangeKey>(&ChangeKey::of(host)).enumerate() {
-        let (key, value) = item?;
-        if key.at_ms < wanted.from_ms {
-            break;
+fn of_host(looking: &mut Looking<'_>, host: HostId, wanted: &Wanted) -> Result<Vec<v1::ChangeView>, Status> {
+    let search = &wanted.search;
+    let entries = looking.store.scan_back_from(&ChangeKey::of(host), &ChangeKey::at(host, search.to_ms));
+    let at_ms = |key: &ChangeKey| key.at_ms;
+    looking.take(entries, at_ms, |looking, key, value| {
+        if key.at_ms < search.from_ms {
+            return Ok(ControlFlow::Break(()));
         }
-        if looked_at >= LOOKED_AT_MAX || to.len() - before > wanted.limit {
-            return Ok(true);
-        }
-        if key.at_ms <= wanted.to_ms {
-            push(&key.encode(), &value, host, wanted, to)?;
-        }
-    }
-    Ok(false)
+        looking.count(1);
+        let change: v1::Change = crate::store::decode(&key.encode(), value)?;
+        Ok(ControlFlow::Continue(view(host, change, wanted)))
+    })
 }
 
-fn of_hosts(hub: &Hub, wanted: &Wanted<'_>, to: &mut Vec<v1::ChangeView>) -> Result<bool, StoreError> {
-    let before = to.len();
-    for (looked_at, item) in hub.store.scan_back::<ChangeByTimeKey>(&ChangeByTimeKey::all()).enumerate() {
-        let (key, _) = item?;
-        if key.at_ms < wanted.from_ms {
-            break;
+fn of_hosts(looking: &mut Looking<'_>, wanted: &Wanted) -> Result<Vec<v1::ChangeView>, Status> {
+    let search = &wanted.search;
+    let entries = looking.store.scan_back_from(&ChangeByTimeKey::all(), &ChangeByTimeKey::at(search.to_ms));
+    let at_ms = |key: &ChangeByTimeKey| key.at_ms;
+    looking.take(entries, at_ms, |looking, ChangeByTimeKey { at_ms, host, id }, _| {
+        if at_ms < search.from_ms {
+            return Ok(ControlFlow::Break(()));
         }
-        if looked_at >= LOOKED_AT_MAX || to.len() - before > wanted.limit {
-            return Ok(true);
+        if !wanted.hosts.contains_key(&host) {
+            return Ok(ControlFlow::Continue(None));
         }
-        let full = ChangeKey { host: key.host, at_ms: key.at_ms, id: key.id };
-        if key.at_ms <= wanted.to_ms
-            && wanted.hosts.contains_key(&key.host)
-            && let Some(value) = hub.store.get_raw(&full)?
-        {
-            push(&full.encode(), &value, key.host, wanted, to)?;
-        }
-    }
-    Ok(false)
+        let change = looking.get(&ChangeKey { host, at_ms, id })?;
+        Ok(ControlFlow::Continue(change.and_then(|change| view(host, change, wanted))))
+    })
 }
 
-fn push(
-    key: &[u8],
-    value: &[u8],
-    host: HostId,
-    wanted: &Wanted<'_>,
-    to: &mut Vec<v1::ChangeView>,
-) -> Result<(), StoreError> {
-    let change: v1::Change = crate::store::decode(key, value)?;
-    if wanted.is_of_kind(&change) {
-        let hostname = wanted.hosts.get(&host).cloned().unwrap_or_default();
-        to.push(v1::ChangeView { host_id: host.0.to_vec(), hostname, change: Some(change), hosts: 1 });
-    }
-    Ok(())
+fn view(host: HostId, change: v1::Change, wanted: &Wanted) -> Option<v1::ChangeView> {
+    let hostname = wanted.hosts.get(&host).cloned().unwrap_or_default();
+    let is_meant = wanted.search.means(&change, &[&hostname]);
+    is_meant.then(|| v1::ChangeView { host_id: host.0.to_vec(), hostname, change: Some(change), hosts: 1 })
 }
 
 /// Marks are few: a deployment is an event of a fleet, not of a second.
-fn marks(hub: &Hub, wanted: &Wanted<'_>) -> Result<Vec<v1::ChangeView>, StoreError> {
-    let mut found = Vec::new();
-    for item in hub.store.scan_back::<EventKey>(&EventKey::all()) {
-        let (key, value) = item?;
-        if key.at_ms < wanted.from_ms || found.len() > wanted.limit {
-            break;
+fn marks(looking: &mut Looking<'_>, wanted: &Wanted) -> Result<Vec<v1::ChangeView>, Status> {
+    let search = &wanted.search;
+    let entries = looking.store.scan_back_from(&EventKey::all(), &EventKey::at(search.to_ms));
+    let at_ms = |key: &EventKey| key.at_ms;
+    looking.take(entries, at_ms, |looking, key, value| {
+        if key.at_ms < search.from_ms {
+            return Ok(ControlFlow::Break(()));
         }
-        let row: EventRow = crate::store::decode(&key.encode(), &value)?;
+        looking.count(1);
+        let row: EventRow = crate::store::decode(&key.encode(), value)?;
         let means =
             |id: &Vec<u8>| <[u8; 16]>::try_from(id.as_slice()).is_ok_and(|id| wanted.hosts.contains_key(&HostId(id)));
         let is_meant = wanted.every || row.all || row.hosts.iter().any(means);
-        let Some(change) = row.change.filter(|change| wanted.is_of_kind(change)) else { continue };
-        if is_meant && key.at_ms <= wanted.to_ms {
-            let hosts = u32::try_from(row.hosts.len()).unwrap_or(u32::MAX);
-            found.push(v1::ChangeView { host_id: Vec::new(), hostname: row.scope, change: Some(change), hosts });
-        }
-    }
-    Ok(found)
+        let hosts = u32::try_from(row.hosts.len()).unwrap_or(u32::MAX);
+        let change = row.change.filter(|change| is_meant && search.means(change, &[&row.scope]));
+        let view = |change| v1::ChangeView { host_id: Vec::new(), hostname: row.scope, change: Some(change), hosts };
+        Ok(ControlFlow::Continue(change.map(view)))
+    })
 }
 
 /// Keeps a mark.
@@ -248,16 +210,6 @@ fn scope(selector: &v1::Selector, hostname: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_kind_is_meant_by_its_name_or_the_beginning_of_it() {
-        let wanted = |kind| Wanted { hosts: BTreeMap::new(), every: true, kind, from_ms: 0, to_ms: 0, limit: 1 };
-        let is = |asked, kind: &str| {
-            wanted(asked).is_of_kind(&v1::Change { kind: kind.to_owned(), ..v1::Change::default() })
-        };
-        assert!(is("", "file.changed") && is("file", "file.changed") && is("file.changed", "file.changed"));
-        assert!(!is("fil", "file.changed") && !is("package", "packages.changed"));
-    }
 
     #[test]
     fn what_a_mark_means_is_said_as_it_was_asked_for() {

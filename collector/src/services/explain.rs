@@ -62,7 +62,7 @@ fn newest(hub: &Hub) -> Result<DecisionKey, Status> {
     any.ok_or_else(|| Status::not_found("nothing has been decided yet"))
 }
 
-fn assemble(hub: &Hub, key: &DecisionKey, view: v1::DecisionView) -> Result<v1::ExplainResponse, StoreError> {
+fn assemble(hub: &Hub, key: &DecisionKey, view: v1::DecisionView) -> Result<v1::ExplainResponse, Status> {
     let finding_id = view.decision.as_ref().map_or(0, |d| d.finding);
     let finding = hub.store.get(&FindingKey { host: key.host, finding: FindingId(finding_id) })?;
     let of = hub.store.get_raw(&IncidentOfKey { host: key.host, finding: FindingId(finding_id) })?;
@@ -95,7 +95,7 @@ fn action(decision: &v1::Decision) -> Option<String> {
 
 /// Of the plans with the same first action for the same kind and subject on this host: how many
 /// helped, and how many there were that are known.
-fn record_of_success(hub: &Hub, key: &DecisionKey, view: &v1::DecisionView) -> Result<(u32, u32), StoreError> {
+fn record_of_success(hub: &Hub, key: &DecisionKey, view: &v1::DecisionView) -> Result<(u32, u32), Status> {
     let Some(decision) = &view.decision else { return Ok((0, 0)) };
     let mine = action(decision);
     let like = |v: &v1::DecisionView| {
@@ -104,7 +104,7 @@ fn record_of_success(hub: &Hub, key: &DecisionKey, view: &v1::DecisionView) -> R
                 d.kind == decision.kind && d.subject == decision.subject && mine.is_some() && action(d) == mine
             })
     };
-    let found = decisions::of_host(hub, key.host, 0, EARLIER_MAX, like)?;
+    let found = decisions::of_host(hub, key.host, EARLIER_MAX, like)?;
     let helped = found.iter().filter(|v| v.verification.as_ref().is_some_and(|v| v.recovered)).count();
     Ok((u32::try_from(helped).unwrap_or(u32::MAX), u32::try_from(found.len()).unwrap_or(u32::MAX)))
 }

@@ -101,7 +101,7 @@ pub fn get(hub: &Hub, request: &v1::GetHostRequest) -> Result<v1::GetHostRespons
         };
         cells.filter_map(value).collect()
     });
-    let decisions = decisions::of_host(hub, id, 0, DECISIONS_SHOWN, |_| true)?;
+    let decisions = decisions::of_host(hub, id, DECISIONS_SHOWN, |_| true)?;
     Ok(v1::GetHostResponse {
         host: Some(view(id, &host, settings, now_ms)),
         values: values.unwrap_or_default(),

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::find;
-use super::findings::limit;
+use super::search::limit;
 use crate::hub::Hub;
 use crate::store::keys::{CommandKey, Key, LedgerKey};
 use crate::store::values::CommandRow;

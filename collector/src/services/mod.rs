@@ -14,12 +14,14 @@ pub mod find;
 pub mod findings;
 pub mod forget;
 pub mod hosts;
+pub mod incidents;
 pub mod ledger;
 pub mod orders;
 pub mod policy;
 pub mod promql;
 pub mod query;
 pub mod range;
+pub mod search;
 pub mod status;
 
 use tonic::Status;

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use mainstay_proto::v1;
 use mainstay_proto::v1::query_service_server::QueryService;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{approvals, capacity, changes, decisions, explain, findings, hosts, ledger, orders, policy, range, status};
+use super::{
+    approvals, capacity, changes, decisions, explain, findings, hosts, incidents, ledger, orders, policy, range, status,
+};
 use crate::enrol::identity::{Role, peer};
 use crate::hub::Hub;
-use crate::query::{self, Stop, TIMEOUT};
+use crate::query::{self, Stop, TIMEOUT, Turns};
 use crate::store::keys::OperatorKey;
 
 /// Chunks of a ledger that wait to be sent.
@@ -61,9 +63,10 @@ impl Queries {
         answered.map(Response::new)
     }
 
-    /// Answers a question about series, in its turn and for as long as the caller waits.
+    /// Answers in its turn and for as long as the caller waits.
     async fn answer_in_turn<Q, A>(
         &self,
+        turns: impl Fn(&Turns) -> &Semaphore,
         request: Request<Q>,
         answer: impl FnOnce(&Hub, &Q, &Stop) -> Result<A, Status> + Send + 'static,
     ) -> Result<Response<A>, Status>
@@ -74,7 +77,7 @@ impl Queries {
         authorised(&self.hub, &request, Role::Viewer)?;
         let question = request.into_inner();
         let answer = move |hub: &Hub, stop: &Stop| answer(hub, &question, stop);
-        let answered = query::in_turn(&self.hub, &self.hub.turns.operators, Stop::after(TIMEOUT), answer).await;
+        let answered = query::in_turn(&self.hub, turns(&self.hub.turns), Stop::after(TIMEOUT), answer).await;
         answered.map_err(Status::internal)?.map(Response::new)
     }
 }
@@ -113,28 +116,28 @@ impl QueryService for Queries {
         &self,
         r: Request<v1::ListFindingsRequest>,
     ) -> Result<Response<v1::ListFindingsResponse>, Status> {
-        self.answer(r, findings::list).await
+        self.answer_in_turn(|turns| &turns.searches, r, findings::list).await
     }
 
     async fn list_incidents(
         &self,
         r: Request<v1::ListIncidentsRequest>,
     ) -> Result<Response<v1::ListIncidentsResponse>, Status> {
-        self.answer(r, findings::list_incidents).await
+        self.answer_in_turn(|turns| &turns.searches, r, incidents::list).await
     }
 
     async fn get_incident(
         &self,
         r: Request<v1::GetIncidentRequest>,
     ) -> Result<Response<v1::GetIncidentResponse>, Status> {
-        self.answer(r, findings::get_incident).await
+        self.answer(r, incidents::get).await
     }
 
     async fn list_decisions(
         &self,
         r: Request<v1::ListDecisionsRequest>,
     ) -> Result<Response<v1::ListDecisionsResponse>, Status> {
-        self.answer(r, decisions::list).await
+        self.answer_in_turn(|turns| &turns.searches, r, decisions::list).await
     }
 
     async fn explain(&self, r: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
@@ -144,7 +147,7 @@ impl QueryService for Queries {
     }
 
     async fn query_range(&self, r: Request<v1::QueryRangeRequest>) -> Result<Response<v1::QueryRangeResponse>, Status> {
-        self.answer_in_turn(r, range::query).await
+        self.answer_in_turn(|turns| &turns.operators, r, range::query).await
     }
 
     async fn list_approvals(
@@ -178,14 +181,14 @@ impl QueryService for Queries {
     }
 
     async fn capacity(&self, r: Request<v1::CapacityRequest>) -> Result<Response<v1::CapacityResponse>, Status> {
-        self.answer_in_turn(r, capacity::outlook).await
+        self.answer_in_turn(|turns| &turns.operators, r, capacity::outlook).await
     }
 
     async fn list_changes(
         &self,
         r: Request<v1::ListChangesRequest>,
     ) -> Result<Response<v1::ListChangesResponse>, Status> {
-        self.answer(r, changes::list).await
+        self.answer_in_turn(|turns| &turns.searches, r, changes::list).await
     }
 
     async fn list_commands(

@@ -283,7 +283,16 @@ impl Store {
         &'s self,
         prefix: &[u8],
     ) -> impl Iterator<Item = Result<(K, Box<[u8]>), StoreError>> + use<'s, K> {
-        let mut end = prefix.to_vec();
+        self.scan_back_from(prefix, prefix)
+    }
+
+    /// Every key of one kind that begins with `prefix` and is not behind all that begin with `from`, last first.
+    pub fn scan_back_from<'s, K: Key + 's>(
+        &'s self,
+        prefix: &[u8],
+        from: &[u8],
+    ) -> impl Iterator<Item = Result<(K, Box<[u8]>), StoreError>> + use<'s, K> {
+        let mut end = from.to_vec();
         // No field of ours begins with so many ones that this would not lie behind all of them.
         end.extend([0xff; 40]);
         self.walk(prefix, &end, Way::Backwards)

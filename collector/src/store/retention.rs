@@ -13,9 +13,9 @@ use prost::Message;
 
 use super::columns::Column;
 use super::keys::{
-    BlockKey, ChangeByTimeKey, ChangeKey, CommandKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, EventKey,
-    FindingByTimeKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, Key, LedgerKey, OpenRowKey, PieceKey,
-    RecordingKey, RollupKey, SceneKey,
+    self, BlockKey, ChangeByTimeKey, ChangeKey, CommandKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey,
+    EventKey, FindingByTimeKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, Key, LedgerKey, OpenRowKey,
+    PieceKey, RecordingKey, RollupKey, SceneKey,
 };
 use super::rollup::{number, stretch_of};
 use super::series::hour_of;
@@ -191,13 +191,15 @@ impl Store {
         let prefix = FindingByTimeKey::all();
         let mut gone = 0;
         for item in self.scan::<FindingByTimeKey>(&prefix, &prefix).take(PASS_MAX) {
-            let (key, _) = item?;
+            let (key, ended) = item?;
             if key.opened_ms >= before_ms {
                 break;
             }
             let full = FindingKey { host: key.host, finding: key.finding };
-            let open = self.get::<_, v1::Finding>(&full)?.is_some_and(|finding| finding.state == "open");
-            if !open {
+            let has_ended = keys::ended_ms(&ended).is_some();
+            let is_open =
+                !has_ended && self.get::<_, v1::Finding>(&full)?.is_some_and(|finding| finding.state == "open");
+            if !is_open {
                 batch.delete(&key);
                 batch.delete(&full);
                 batch.delete(&RecordingKey { host: key.host, finding: key.finding });

@@ -403,3 +403,23 @@ pub struct ScrubRow {
     #[prost(uint64, tag = "9")]
     pub entries: u64,
 }
+
+/// When a finding opened, if it says.
+#[must_use]
+pub fn opened_ms(finding: &v1::Finding) -> Option<i64> {
+    finding.opened.as_ref().map(|at| at.wall_ms)
+}
+
+/// When a finding ended; `None` while it is open, or nothing can be read any more that would show it.
+#[must_use]
+pub fn ended_ms(finding: &v1::Finding) -> Option<i64> {
+    (finding.state == "cleared").then(|| finding.changed.as_ref().map_or(0, |at| at.wall_ms))
+}
+
+impl IncidentRow {
+    /// When it ended; `None` while it is open.
+    #[must_use]
+    pub fn ended_ms(&self) -> Option<i64> {
+        (self.cleared_ms != 0).then_some(self.cleared_ms)
+    }
+}

@@ -60,7 +60,10 @@ async fn changes_are_listed_newest_first_by_host_and_kind_and_outlive_the_collec
     drop((first, second));
     world.restart().await;
 
-    let all = |selector, kind: &str| v1::ListChangesRequest { selector, kind: kind.to_owned(), ..Default::default() };
+    let all = |selector, kind: &str| {
+        let search = Some(v1::Search { kind: kind.to_owned(), ..Default::default() });
+        v1::ListChangesRequest { selector, search, limit: 0 }
+    };
     let want = rows(&[
         ("web-2", "unit.restarted", "app.service"),
         ("web-1", "file.changed", "/etc/a"),
@@ -69,7 +72,8 @@ async fn changes_are_listed_newest_first_by_host_and_kind_and_outlive_the_collec
     assert_eq!(listed(&world, &ops, all(None, "")).await, want);
     assert_eq!(listed(&world, &ops, all(of("web-1"), "")).await, want[1..]);
     assert_eq!(listed(&world, &ops, all(None, "package")).await, want[2..]);
-    let since = v1::ListChangesRequest { since_ms: now - 30_000, until_ms: now - 1, ..Default::default() };
+    let search = Some(v1::Search { since_ms: now - 30_000, until_ms: now - 1, ..Default::default() });
+    let since = v1::ListChangesRequest { search, ..Default::default() };
     assert_eq!(listed(&world, &ops, since).await, want[1..2]);
     let answer = world.queries(&ops).await.list_changes(v1::ListChangesRequest { limit: 2, ..all(None, "") }).await;
     let answer = answer.unwrap().into_inner();
@@ -192,7 +196,8 @@ async fn a_pipeline_marks_its_deployments_with_its_token_and_can_do_nothing_else
     }
     let answer = posted(&world, Some(TOKEN), body).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("marked on 1 host\n"), "{answer}");
-    let request = v1::ListChangesRequest { kind: "deploy".to_owned(), ..Default::default() };
+    let search = Some(v1::Search { kind: "deploy".to_owned(), ..Default::default() });
+    let request = v1::ListChangesRequest { search, ..Default::default() };
     let marks = world.queries(&ops).await.list_changes(request).await.unwrap().into_inner().changes;
     assert_eq!(marks.len(), 1, "{marks:?}");
     let mark = marks[0].change.clone().unwrap();

@@ -24,5 +24,6 @@ mod remote;
 mod retention;
 mod rollup;
 mod room;
+mod search;
 mod session;
 mod world;

@@ -42,6 +42,12 @@ impl ChangeKey {
     pub fn of(host: HostId) -> Vec<u8> {
         super::prefix!(ChangeKey, host)
     }
+
+    /// Those of a moment.
+    #[must_use]
+    pub fn at(host: HostId, at_ms: i64) -> Vec<u8> {
+        super::prefix!(ChangeKey, host, at_ms)
+    }
 }
 
 impl EventKey {
@@ -50,6 +56,12 @@ impl EventKey {
     pub fn all() -> Vec<u8> {
         super::prefix!(EventKey)
     }
+
+    /// Those of a moment.
+    #[must_use]
+    pub fn at(at_ms: i64) -> Vec<u8> {
+        super::prefix!(EventKey, at_ms)
+    }
 }
 
 impl ChangeByTimeKey {
@@ -57,5 +69,11 @@ impl ChangeByTimeKey {
     #[must_use]
     pub fn all() -> Vec<u8> {
         super::prefix!(ChangeByTimeKey)
+    }
+
+    /// Those of a moment.
+    #[must_use]
+    pub fn at(at_ms: i64) -> Vec<u8> {
+        super::prefix!(ChangeByTimeKey, at_ms)
     }
 }

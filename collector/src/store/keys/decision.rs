@@ -76,6 +76,12 @@ impl DecisionByTimeKey {
     pub fn all() -> Vec<u8> {
         super::prefix!(DecisionByTimeKey)
     }
+
+    /// Those of a moment.
+    #[must_use]
+    pub fn at(at_ms: i64) -> Vec<u8> {
+        super::prefix!(DecisionByTimeKey, at_ms)
+    }
 }
 
 impl DecisionByHostKey {
@@ -83,5 +89,11 @@ impl DecisionByHostKey {
     #[must_use]
     pub fn of(host: HostId) -> Vec<u8> {
         super::prefix!(DecisionByHostKey, host)
+    }
+
+    /// Those of a moment.
+    #[must_use]
+    pub fn at(host: HostId, at_ms: i64) -> Vec<u8> {
+        super::prefix!(DecisionByHostKey, host, at_ms)
     }
 }

@@ -13,7 +13,7 @@ super::key! {
 }
 
 super::key! {
-    /// By the time of opening. The value is empty.
+    /// By the time of opening. The value is when it ended ([`super::ended`]).
     FindingByTimeKey in Findings as 41 {
         /// When it opened.
         opened_ms: i64,
@@ -61,5 +61,11 @@ impl FindingByTimeKey {
     #[must_use]
     pub fn all() -> Vec<u8> {
         super::prefix!(FindingByTimeKey)
+    }
+
+    /// Those that opened at a moment.
+    #[must_use]
+    pub fn at(opened_ms: i64) -> Vec<u8> {
+        super::prefix!(FindingByTimeKey, opened_ms)
     }
 }

@@ -11,7 +11,7 @@ super::key! {
 }
 
 super::key! {
-    /// By the time of opening. The value is empty.
+    /// By the time of opening. The value is when it ended ([`super::ended`]).
     IncidentByTimeKey in Incidents as 57 {
         /// When its first member opened.
         opened_ms: i64,
@@ -51,5 +51,11 @@ impl IncidentByTimeKey {
     #[must_use]
     pub fn all() -> Vec<u8> {
         super::prefix!(IncidentByTimeKey)
+    }
+
+    /// Those that opened at a moment.
+    #[must_use]
+    pub fn at(opened_ms: i64) -> Vec<u8> {
+        super::prefix!(IncidentByTimeKey, opened_ms)
     }
 }

@@ -62,6 +62,19 @@ pub use scrub::ScrubKey;
 pub use thinned::ThinnedKey;
 pub use token::TokenKey;
 
+/// The value of an index by opening: when what it lists ended, in milliseconds since 1970, eight bytes with the highest first;
+/// empty while it has not.
+#[must_use]
+pub fn ended(ended_ms: Option<i64>) -> Vec<u8> {
+    ended_ms.map_or_else(Vec::new, |ended_ms| ended_ms.to_be_bytes().to_vec())
+}
+
+/// When that ended. `None`: it has not, or an older collector has written this and what is listed says.
+#[must_use]
+pub fn ended_ms(value: &[u8]) -> Option<i64> {
+    value.try_into().ok().map(i64::from_be_bytes)
+}
+
 /// Bytes that are no key of the kind they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} bytes are not a key of kind {kind} (ordinal {ordinal}): {bytes:02x?}", bytes.len())]
