@@ -40,6 +40,9 @@ pub enum EvalError {
     /// What it asks for cannot be computed of these series.
     #[error("{0}")]
     Execution(String),
+    /// It is of a kind that has no answer over a range: a text, or a range itself.
+    #[error("invalid expression type \"{0}\" for range query, must be Scalar or instant Vector")]
+    NotOverRange(&'static str),
     /// The range is finer than allowed.
     #[error(
         "exceeded maximum resolution of {max} points per timeseries (asked for {steps}): try a longer step or a shorter range"

@@ -49,7 +49,7 @@ impl Refused {
 impl From<EvalError> for Refused {
     fn from(error: EvalError) -> Self {
         let (status, kind) = match &error {
-            EvalError::TooManySteps { .. } => (StatusCode::BAD_REQUEST, "bad_data"),
+            EvalError::NotOverRange(_) | EvalError::TooManySteps { .. } => (StatusCode::BAD_REQUEST, "bad_data"),
             EvalError::Execution(_) | EvalError::TooManySamples(_) | EvalError::TooManyValues(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "execution")
             }

@@ -37,7 +37,8 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest, stop: &Stop) -> Result<
 fn status(error: &QueryError) -> Status {
     let text = error.to_string();
     match error {
-        QueryError::Parse(_) | QueryError::Eval(EvalError::Execution(_) | EvalError::TooManySteps { .. }) => {
+        QueryError::Parse(_)
+        | QueryError::Eval(EvalError::Execution(_) | EvalError::NotOverRange(_) | EvalError::TooManySteps { .. }) => {
             Status::invalid_argument(text)
         }
         QueryError::Eval(EvalError::TooManySamples(_) | EvalError::TooManyValues(_)) => {

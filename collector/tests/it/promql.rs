@@ -136,6 +136,13 @@ async fn what_cannot_be_answered_is_said_in_prometheus_words() {
         ("/api/v1/query_range?query=1&start=0&end=10&step=0", 400, "bad_data", "step"),
         ("/api/v1/query_range?query=1&start=10&end=0&step=1", 400, "bad_data", "before start"),
         ("/api/v1/query_range?query=1&start=0&end=1000000&step=1", 400, "bad_data", "maximum resolution of 11000"),
+        (
+            "/api/v1/query_range?query=x%5B5m%5D&start=0&end=10&step=1",
+            400,
+            "bad_data",
+            "\"range vector\" for range query",
+        ),
+        ("/api/v1/query_range?query=%22x%22&start=0&end=10&step=1", 400, "bad_data", "\"string\" for range query"),
         ("/api/v1/series", 400, "bad_data", "match[]"),
         ("/api/v1/series?match[]=rate(x%5B5m%5D)", 400, "bad_data", "no series selector"),
         ("/api/v1/nothing", 404, "not_found", "not answered here"),

@@ -179,13 +179,9 @@ impl Evaluation<'_> {
     }
 
     fn range_of(&self, root: &Plan, grid: Grid) -> Result<Value, EvalError> {
-        let of_type = |found: &str| {
-            let text = format!("invalid expression type \"{found}\" for range query, must be Scalar or instant Vector");
-            Err(EvalError::Execution(text))
-        };
         Ok(match root {
-            Plan::Text(_) => return of_type("string"),
-            Plan::Matrix(_) => return of_type("range vector"),
+            Plan::Text(_) => return Err(EvalError::NotOverRange("string")),
+            Plan::Matrix(_) => return Err(EvalError::NotOverRange("range vector")),
             Plan::Scalar(scalar) => {
                 let values = self.scalar(scalar, grid)?;
                 let points = values.into_iter().enumerate().map(|(n, value)| (grid.at(n), value)).collect();

@@ -49,8 +49,7 @@ pub(crate) fn ours(text: &str, span: Span, memory: &Memory) -> Answer {
             }
             Ours::Matrix(all) => series("matrix", all),
         },
-        // Prometheus takes what cannot be a range query for bad data.
-        Err(EvalError::Execution(why)) if why.contains("for range query") => Answer::Error("bad_data".to_owned(), why),
+        Err(error @ EvalError::NotOverRange(_)) => Answer::Error("bad_data".to_owned(), error.to_string()),
         Err(error) => Answer::Error("execution".to_owned(), error.to_string()),
     }
 }
