@@ -3,10 +3,10 @@
 //! Subqueries within subqueries are shifted by some milliseconds, so that no step of the inner one
 //! lies on the edge of a window: there Prometheus 2 and 3 differ.
 
-use crate::rng::Rng;
+use super::rng::Rng;
 
 /// Queries written by hand, for what a grammar does not come upon.
-pub(crate) const BY_HAND: &str = include_str!("by_hand.promql");
+const BY_HAND: &str = include_str!("by_hand.promql");
 
 /// Series that most queries go to.
 const GAUGES: &[&str] = &["load", "memory_bytes", "temperature", "flapping", "sparse", "seen_seconds"];
@@ -78,27 +78,18 @@ const NUMBERS: &[&str] =
     &["0", "1", "-2.5", "10", "1e3", "NaN", "Inf", "-Inf", "0.3", "time()", "scalar(constant)", "pi()"];
 
 /// What Prometheus of a major version calls what is asked.
-pub(crate) fn spelled(query: &str, major: u32) -> String {
+pub(super) fn spelled(query: &str, major: u32) -> String {
     if major < 3 { query.to_owned() } else { query.replace("holt_winters", "double_exponential_smoothing") }
 }
 
-/// Where Prometheus 2 differs from 3, and why; ours are the answers of 3.
-pub(crate) fn differs_by_version(query: &str, major: u32) -> Option<&'static str> {
-    let has = |part: &str| query.contains(part);
-    match major {
-        3.. => None,
-        _ if has("atan2") => Some("atan2 kept the name"),
-        _ if has("predict_linear") && has("@") => Some("predict_linear over a range with @ kept the first step's time"),
-        _ if has(":") && (has("rate(") || has("increase(")) => Some("rates near zero were extrapolated otherwise"),
-        _ if has("stddev") || has("stdvar") => Some("the deviation of one NaN or infinity was 0"),
-        // A last digit decides whether two means are equal.
-        _ if has("avg") && (has(":") || COMPARISONS.iter().any(|op| has(op))) => Some("means were rounded otherwise"),
-        _ => None,
-    }
+/// Those by hand, and so many of the grammar.
+pub(super) fn all(generated_count: u64) -> Vec<String> {
+    let by_hand = BY_HAND.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    by_hand.map(str::to_owned).chain((0..generated_count).map(generated)).collect()
 }
 
 /// Makes one query of a seed.
-pub(crate) fn generated(seed: u64) -> String {
+fn generated(seed: u64) -> String {
     let mut maker = Maker { rng: Rng::new(seed), subqueries: 0 };
     let depth = 1 + maker.rng.below(3);
     if maker.rng.chance(3) { maker.scalar(depth) } else { maker.vector(depth) }

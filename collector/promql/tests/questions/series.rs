@@ -5,7 +5,7 @@
 
 use mainstay_promql::{Labels, Memory, STALE};
 
-use crate::rng::Rng;
+use super::rng::Rng;
 
 /// When the series begin.
 pub(crate) const BEGIN_MS: i64 = 1_700_000_000_003;

@@ -1,17 +1,20 @@
-//! Our answer as the HTTP API shapes it, and how two answers differ.
+//! Answers as the HTTP API shapes them, and how two of them differ.
 
 use std::collections::BTreeMap;
 
-use mainstay_promql::{EvalError, Labels, Limits, Memory, Span, Value as Ours, evaluate, parse};
 use serde_json::Value;
 
+/// The labels of a series, and its points by time.
+pub(crate) type Named = BTreeMap<String, String>;
+pub(crate) type Points = Vec<(i64, f64)>;
+
 /// An answer in a shape that can be compared.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Answer {
     /// By labels, points by time; what has one value has one point.
     Series {
         kind: String,
-        series: BTreeMap<BTreeMap<String, String>, Vec<(i64, f64)>>,
+        series: BTreeMap<Named, Points>,
         order: Vec<f64>,
     },
     Text(String),
@@ -24,38 +27,8 @@ const CLOSE: f64 = 1e-9;
 /// Difference up to which values near zero are: what is left where numbers around 1 cancel out.
 const CLOSE_TO_ZERO: f64 = 1e-15;
 
-/// Asks ours.
-pub(crate) fn ours(text: &str, span: Span, memory: &Memory) -> Answer {
-    let query = match parse(text) {
-        Ok(query) => query,
-        Err(error) => return Answer::Error("bad_data".to_owned(), error.to_string()),
-    };
-    let at = match span {
-        Span::Instant { at_ms } => at_ms,
-        Span::Range { start_ms, .. } => start_ms,
-    };
-    let series = |kind: &str, all: Vec<(Labels, Vec<(i64, f64)>)>| {
-        let order = all.iter().filter_map(|(_, points)| points.first()).map(|(_, value)| *value).collect();
-        let named = |labels: Labels| labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let series = all.into_iter().map(|(labels, points)| (named(labels), points)).collect();
-        Answer::Series { kind: kind.to_owned(), series, order }
-    };
-    match evaluate(&query, span, memory, Limits::default(), &|| None) {
-        Ok(answer) => match answer.value {
-            Ours::Text(text) => Answer::Text(text),
-            Ours::Scalar(value) => series("scalar", vec![(Labels::none(), vec![(at, value)])]),
-            Ours::Vector(all) => {
-                series("vector", all.into_iter().map(|(labels, value)| (labels, vec![(at, value)])).collect())
-            }
-            Ours::Matrix(all) => series("matrix", all),
-        },
-        Err(error @ EvalError::NotOverRange(_)) => Answer::Error("bad_data".to_owned(), error.to_string()),
-        Err(error) => Answer::Error("execution".to_owned(), error.to_string()),
-    }
-}
-
-/// Reads theirs.
-pub(crate) fn theirs(document: &Value) -> Answer {
+/// Reads what an API told.
+pub(super) fn told(document: &Value) -> Answer {
     if document["status"] != "success" {
         let text = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
         return Answer::Error(text("errorType"), text("error"));
@@ -75,7 +48,7 @@ pub(crate) fn theirs(document: &Value) -> Answer {
             for one in result.as_array().into_iter().flatten() {
                 let labels = one["metric"].as_object().into_iter().flatten();
                 let labels = labels.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
-                let points: Vec<_> = match one["values"].as_array() {
+                let points: Points = match one["values"].as_array() {
                     Some(values) => values.iter().map(point).collect(),
                     None => vec![point(&one["value"])],
                 };
@@ -96,36 +69,35 @@ fn close(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= (CLOSE * a.abs().max(b.abs())).max(CLOSE_TO_ZERO)
 }
 
-/// What differs, in words; and how many values were compared.
-pub(crate) fn difference(ours: &Answer, theirs: &Answer, in_order: bool) -> (Option<String>, usize) {
+/// How many values were compared, or what differs, in words.
+pub(super) fn difference(ours: &Answer, theirs: &Answer, in_order: bool) -> Result<usize, String> {
     match (ours, theirs) {
-        (Answer::Text(a), Answer::Text(b)) if a == b => (None, 1),
+        (Answer::Text(a), Answer::Text(b)) if a == b => Ok(1),
         // Ours may say while it reads a query what Prometheus says while it evaluates it.
-        (Answer::Error(a, _), Answer::Error(b, _)) if a == b || (a == "bad_data" && b == "execution") => (None, 1),
+        (Answer::Error(a, _), Answer::Error(b, _)) if a == b || (a == "bad_data" && b == "execution") => Ok(1),
         (Answer::Series { kind: a, series: ours, order: x }, Answer::Series { kind: b, series: theirs, order: y }) => {
             if a != b {
-                return (Some(format!("a {a}, not a {b}")), 0);
+                return Err(format!("a {a}, not a {b}"));
             }
             let mut compared = 0;
             for (labels, theirs) in theirs {
-                let Some(ours) = ours.get(labels) else { return (Some(format!("{labels:?} is missing")), compared) };
+                let Some(ours) = ours.get(labels) else { return Err(format!("{labels:?} is missing")) };
                 if ours.len() != theirs.len() {
-                    return (Some(format!("{labels:?}\n  is {ours:?}\n not {theirs:?}")), compared);
+                    return Err(format!("{labels:?}\n  is {ours:?}\n not {theirs:?}"));
                 }
                 for (ours, theirs) in ours.iter().zip(theirs) {
                     compared += 1;
                     if ours.0 != theirs.0 || !close(ours.1, theirs.1) {
-                        return (Some(format!("{labels:?}: is {ours:?}, not {theirs:?}")), compared);
+                        return Err(format!("{labels:?}: is {ours:?}, not {theirs:?}"));
                     }
                 }
             }
             if let Some(labels) = ours.keys().find(|labels| !theirs.contains_key(*labels)) {
-                return (Some(format!("{labels:?} is too much")), compared);
+                return Err(format!("{labels:?} is too much"));
             }
-            let ordered = x.len() == y.len() && x.iter().zip(y).all(|(x, y)| close(*x, *y));
-            let difference = (in_order && !ordered).then(|| format!("in another order: {x:?}, not {y:?}"));
-            (difference, compared)
+            let is_ordered = x.len() == y.len() && x.iter().zip(y).all(|(x, y)| close(*x, *y));
+            if in_order && !is_ordered { Err(format!("in another order: {x:?}, not {y:?}")) } else { Ok(compared) }
         }
-        _ => (Some(format!("is {ours:?}\n  not {theirs:?}")), 0),
+        _ => Err(format!("is {ours:?}\n  not {theirs:?}")),
     }
 }
