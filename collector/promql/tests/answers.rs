@@ -109,6 +109,7 @@ fn answers_are_those_reckoned_by_hand() {
         (r#"round(load{host="a"}, 10)"#, r#"{host="a"} 50"#),
         (r#"predict_linear(load{host="a"}[10m], 60)"#, r#"{host="a"} 52.016666666666666"#),
         (r#"holt_winters(load{host="a"}[10m], 0.5, 0.5)"#, r#"{host="a"} 51"#),
+        (r#"double_exponential_smoothing(load{host="a"}[10m], 0.5, 0.5)"#, r#"{host="a"} 51"#),
         (r#"last_over_time(load{host="a"}[1h] offset 40m)"#, r#"load{host="a"} 11"#),
     ] {
         let found = instant(query);
@@ -117,6 +118,98 @@ fn answers_are_those_reckoned_by_hand() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_first_of_a_window_and_the_median_distance_in_it_are_those_reckoned_by_hand() {
+    let mut source = Memory::default();
+    let mut add = |text: &str, values: &[f64]| source.add(labels(text), (1..).map(|n| n * MINUTE).zip(values.to_vec()));
+    add("spread host=a", &[4.0, 6.0, 2.0, 1.0, 999.0, 1.0, 2.0]);
+    add("hole host=a", &[1.0, 2.0, 3.0, 4.0, 5.0, f64::NAN, 7.0]);
+    add("infinite host=a", &[1.0, 2.0, 3.0, 4.0, f64::INFINITY, 1.0, 3.0]);
+    add("ended host=a", &[5.0, 5.0, 5.0, 5.0, 8.0, f64::from_bits(STALE), 9.0]);
+    add("other host=b", &[f64::INFINITY]);
+    let found = |query: &str, span: Span| {
+        let answer = evaluate(&parse(query).unwrap(), span, &source, Limits::default(), &|| None).unwrap();
+        match answer.value {
+            Value::Vector(all) => all.iter().map(|(of, value)| format!("{of} {value}")).collect::<Vec<_>>().join("; "),
+            other => format!("{other:?}"),
+        }
+    };
+    let at = |minute: i64| Span::Instant { at_ms: minute * MINUTE };
+    for (query, minute, answer) in [
+        // 1 1 2 2 4 6 999: the median is 2, and the distances from it 0 0 1 1 2 4 997.
+        ("mad_over_time(spread[7m])", 7, r#"{host="a"} 1"#),
+        // 1 2 999: 0 1 997.
+        ("mad_over_time(spread[3m])", 7, r#"{host="a"} 1"#),
+        // 1 1 2 999: the median is 1.5, between two; 0.5 0.5 0.5 997.5.
+        ("mad_over_time(spread[4m])", 7, r#"{host="a"} 0.5"#),
+        // 2 4 6 and 1: the median is 3, and the distances 1 1 2 3, the middle between two again.
+        ("mad_over_time(spread[4m])", 4, r#"{host="a"} 1.5"#),
+        ("mad_over_time(spread[1m])", 7, r#"{host="a"} 0"#),
+        ("mad_over_time(spread[2m] offset 2m)", 7, r#"{host="a"} 499"#),
+        ("mad_over_time(spread[10m] @ 120)", 7, r#"{host="a"} 1"#),
+        ("mad_over_time(spread[1m])", 9, ""),
+        ("mad_over_time(hole[1m])", 7, r#"{host="a"} 0"#),
+        ("mad_over_time(hole[7m])", 7, r#"{host="a"} NaN"#),
+        ("mad_over_time(hole[5m])", 5, r#"{host="a"} 1"#),
+        // 1 3 4 inf: the median is 3.5, and the distances 0.5 0.5 2.5 inf. Where infinity is next to the middle it is not left
+        // out by weighing it with nothing, as in Prometheus.
+        ("mad_over_time(infinite[4m])", 7, r#"{host="a"} 1.5"#),
+        ("mad_over_time(infinite[3m])", 7, r#"{host="a"} NaN"#),
+        ("mad_over_time(other[1m])", 1, r#"{host="b"} NaN"#),
+        // A stale marker is no sample: 5 8 9, and 9 alone.
+        ("mad_over_time(ended[4m])", 7, r#"{host="a"} 1"#),
+        ("mad_over_time(ended[2m])", 7, r#"{host="a"} 0"#),
+        ("mad_over_time(ended[1m])", 6, ""),
+        // At minutes 3 and 6: 2 and 1.
+        ("mad_over_time(spread[6m:3m])", 7, r#"{host="a"} 0.5"#),
+        ("mad_over_time((spread * 2)[7m:1m])", 7, r#"{host="a"} 2"#),
+        ("first_over_time(spread[7m])", 7, r#"spread{host="a"} 4"#),
+        // The range is open on the left: 999 is two minutes old.
+        ("first_over_time(spread[2m])", 7, r#"spread{host="a"} 1"#),
+        ("first_over_time(spread[1m])", 7, r#"spread{host="a"} 2"#),
+        ("first_over_time(spread[2m] offset 1m)", 7, r#"spread{host="a"} 999"#),
+        ("first_over_time(spread[10m] @ 180)", 7, r#"spread{host="a"} 4"#),
+        ("first_over_time(spread[1m])", 9, ""),
+        ("first_over_time(hole[2m])", 7, r#"hole{host="a"} NaN"#),
+        ("first_over_time(ended[3m])", 7, r#"ended{host="a"} 8"#),
+        ("first_over_time(ended[2m])", 7, r#"ended{host="a"} 9"#),
+        ("first_over_time(ended[1m])", 6, ""),
+        ("first_over_time(spread[6m:3m])", 7, r#"spread{host="a"} 2"#),
+        ("first_over_time((spread * 2)[6m:3m])", 7, r#"{host="a"} 4"#),
+        (r#"first_over_time({host="b"}[7m])"#, 7, r#"other{host="b"} inf"#),
+    ] {
+        assert_eq!(found(query, at(minute)), answer, "{query} at {minute}");
+    }
+    let span = Span::Range { start_ms: 5 * MINUTE, end_ms: 10 * MINUTE, step_ms: 2 * MINUTE };
+    for (query, values) in
+        [("mad_over_time(spread[3m])", [1.0, 1.0, 0.0]), ("first_over_time(spread[3m])", [2.0, 999.0, 2.0])]
+    {
+        let answer = evaluate(&parse(query).unwrap(), span, &source, Limits::default(), &|| None).unwrap();
+        let Value::Matrix(all) = answer.value else { panic!("{query} is a matrix") };
+        let expected = [5, 7, 9].map(|minute| minute * MINUTE).into_iter().zip(values).collect::<Vec<_>>();
+        assert_eq!(all[0].1, expected, "{query}");
+    }
+}
+
+#[test]
+fn every_function_that_the_manual_names_is_asked_somewhere() {
+    const MANUAL: &str = include_str!("../../../docs/query.md");
+    let asked = [include_str!("answers.rs"), include_str!("questions/by_hand.promql")].concat();
+    let table = MANUAL.split("| kind | functions |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let mut names = Vec::new();
+    for row in table.lines().filter(|row| row.starts_with("| of") || row.starts_with("| over")) {
+        let cell = row.split('|').nth(2).unwrap();
+        let words = cell.split(['(', ',']).next().unwrap().split_whitespace();
+        let ending = if cell.contains("_over_time") { "_over_time" } else { "" };
+        names.extend(words.take_while(|word| *word != "and").map(|word| format!("{word}{ending}")));
+    }
+    assert_eq!(names.len(), 10 + 13 + 15 + 10 + 9, "{names:?}");
+    let angles = ["sin", "cos", "tan"].map(|name| [name.to_owned(), format!("{name}h")]).concat();
+    names.extend(angles.iter().flat_map(|name| [name.clone(), format!("a{name}")]));
+    let unasked = names.iter().filter(|name| !asked.contains(&format!("{name}(")));
+    assert_eq!(unasked.collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
 #[test]

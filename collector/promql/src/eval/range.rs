@@ -212,6 +212,8 @@ fn apply(function: RangeFn, w: &Window<'_>, scratch: &mut Vec<f64>) -> Result<Op
             scratch.extend(values);
             quantile(w.parameters[0], scratch)
         }
+        // As a deviation is. The quantile takes NaN for the least value, which left it out of the middle.
+        RangeFn::MadOverTime if values.iter().any(|value| value.is_nan()) => f64::NAN,
         RangeFn::MadOverTime => {
             scratch.clear();
             scratch.extend(values);
