@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 
 use anyhow::Result;
 use mainstay_promql::{Span, duration_ms};
@@ -63,15 +62,25 @@ pub(crate) fn excuse(
             return shown(MOVED);
         }
     }
+    let is_of_values = same_moments(ours, theirs);
     let why = match () {
         () if is_moved_within_subqueries(query, span, ours, theirs) => MOVED,
         // No series comes near zero: what is made of them may.
-        () if has("rate((") || has("increase((") => RATES,
+        () if is_of_values && (has("rate((") || has("increase((")) => RATES,
         // A last digit decides whether two means are equal, or where a whole number begins.
-        () if has("avg") && ["resets((", "changes((", "%"].iter().any(|op| has(op)) => MEANS,
+        () if is_of_values && has("avg") && ["resets((", "changes((", "%"].iter().any(|op| has(op)) => MEANS,
         () => return Ok(None),
     };
     Ok(Some(Excuse { why, is_shown: false }))
+}
+
+/// Whether only values differ.
+fn same_moments(ours: &Answer, theirs: &Answer) -> bool {
+    let (Answer::Series { series: ours, .. }, Answer::Series { series: theirs, .. }) = (ours, theirs) else {
+        return false;
+    };
+    let moments = |points: &Points| points.iter().map(|(at, _)| *at).collect::<Vec<_>>();
+    ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a.0 == b.0 && moments(a.1) == moments(b.1))
 }
 
 /// Whether `predict_linear` with `@` is of a subquery or in one: it sees what it can of moments that are not asked for. Of a
@@ -122,7 +131,7 @@ fn with_shrinking_window(
     let query = query.replace("@ start()", &at(start_ms)).replace("@ end()", &at(end_ms));
     let mut all: BTreeMap<Named, Points> = BTreeMap::new();
     for at_ms in (start_ms..=end_ms).step_by(usize::try_from(step_ms)?) {
-        let read = replaced(&query, "predict_linear", |call, _| {
+        let read = replaced(&query, "predict_linear", |call| {
             let (before, at) = call.rsplit_once("] @ ")?;
             let (before, range) = before.rsplit_once('[')?;
             let (range, step) = range.split_once(':').map_or((range, None), |(range, step)| (range, Some(step)));
@@ -141,7 +150,7 @@ fn with_shrinking_window(
 /// A group of one has no deviation, whatever its value.
 fn with_deviation_of_one(query: &str) -> Option<String> {
     let of = |query: &str, name: &str| {
-        replaced(query, name, |call, _| {
+        replaced(query, name, |call| {
             let count = format!("count{}", &call[name.len()..]);
             Some(format!("(({call} and {count} > 1) or {count} * 0)"))
         })
@@ -150,15 +159,14 @@ fn with_deviation_of_one(query: &str) -> Option<String> {
     of(one.as_deref().unwrap_or(query), "stdvar").or(one)
 }
 
-/// A query with the calls of a name replaced, the innermost first: by the call as a whole and by what is in its
-/// parentheses.
-fn replaced(query: &str, name: &str, with: impl Fn(&str, &str) -> Option<String>) -> Option<String> {
+/// A query with the calls of a name replaced, the innermost first.
+fn replaced(query: &str, name: &str, with: impl Fn(&str) -> Option<String>) -> Option<String> {
     let (mut query, mut before, mut any) = (query.to_owned(), query.len(), false);
     while let Some(at) = query[..before].rfind(name) {
         before = at;
-        let Some(arguments) = arguments(&query, at + name.len()) else { continue };
-        let call = at..arguments.end + 1;
-        if let Some(by) = with(&query[call.clone()], &query[arguments]) {
+        let Some(end) = end_of_call(&query, at + name.len()) else { continue };
+        let call = at..end;
+        if let Some(by) = with(&query[call.clone()]) {
             query.replace_range(call, &by);
             any = true;
         }
@@ -166,24 +174,20 @@ fn replaced(query: &str, name: &str, with: impl Fn(&str, &str) -> Option<String>
     any.then_some(query)
 }
 
-/// What is in the parentheses that come next, behind nothing or a grouping.
-fn arguments(query: &str, from: usize) -> Option<Range<usize>> {
+/// Behind the parentheses that come next, or after a grouping.
+fn end_of_call(query: &str, from: usize) -> Option<usize> {
     let rest = &query[from..];
     let grouping = [" by (", " without ("].iter().find_map(|word| rest.strip_prefix(word));
-    let open = match grouping {
-        Some(grouped) => query.len() - grouped.len() + grouped.find(')')? + 1,
-        None => from,
-    };
-    let open = open + query[open..].len() - query[open..].trim_start().len();
+    let rest = grouping.map_or(Some(rest), |grouped| grouped.split_once(')').map(|(_, rest)| rest))?.trim_start();
     let mut depth = 0;
-    for (at, c) in query[open..].char_indices() {
+    for (at, c) in rest.char_indices() {
         match c {
             '(' => depth += 1,
             ')' => depth -= 1,
             _ => {}
         }
         if depth == 0 {
-            return (c == ')').then_some(open + 1..open + at);
+            return (c == ')').then_some(query.len() - rest.len() + at + 1);
         }
     }
     None

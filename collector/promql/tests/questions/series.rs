@@ -3,7 +3,7 @@
 //! Every sample's time ends in 3 (milliseconds) and every moment that is asked for in 7, so that no
 //! sample lies on the edge of a window: there Prometheus 2 and 3 differ.
 
-use mainstay_promql::{Labels, Memory, STALE};
+use mainstay_promql::{Labels, STALE};
 
 use super::rng::Rng;
 
@@ -21,18 +21,9 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    fn labels(&self) -> Labels {
+    pub(crate) fn labels(&self) -> Labels {
         Labels::of(self.labels.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())))
     }
-}
-
-/// In memory, as ours are asked.
-pub(crate) fn memory(all: &[Series]) -> Memory {
-    let mut memory = Memory::default();
-    for series in all {
-        memory.add(series.labels(), series.samples.iter().copied());
-    }
-    memory
 }
 
 /// Writes series down.
