@@ -1,5 +1,7 @@
 //! PromQL over the real store: Prometheus' HTTP API as promtool and curl see it, and the operators' service.
 
+mod beside;
+
 use std::process::Stdio;
 use std::sync::LazyLock;
 

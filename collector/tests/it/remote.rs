@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::world::World;
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn http(world: &World) -> SocketAddr {
     world.collector.as_ref().unwrap().http
@@ -98,7 +98,7 @@ async fn points(
     series
 }
 
-async fn with_token(change: impl FnOnce(&mut mainstay_collector::config::Settings)) -> World {
+pub(crate) async fn with_token(change: impl FnOnce(&mut mainstay_collector::config::Settings)) -> World {
     World::start_with(|settings| {
         settings.write_token = Some(mainstay_collector::hook::hash(TOKEN));
         change(settings);
