@@ -166,3 +166,25 @@ fn status_says_what_is_damaged_what_to_do_and_what_goes_on() {
         (&Value::from(720_000), &Value::from(1))
     );
 }
+
+#[test]
+fn what_is_looked_for_is_asked_as_it_was_given_and_what_was_not_looked_through_is_said() {
+    let seat = Seat::new();
+    let asked = |args: &[&str]| {
+        let output = seat.mainstay(&[&["findings", "-o", "wide", "--no-headers"], args].concat());
+        assert!(output.status.success(), "{output:?}");
+        (stdout(&output), stderr(&output))
+    };
+    let words = ["--kind", "service", "--subject", "ng*", "--text", "oom kill"];
+    let (open, notes) = asked(&words);
+    assert!(open.contains("all=false kind=service subject=ng* text=oom kill since=0 until=0"), "{open}");
+    assert!(notes.contains("back to 2027-01-15 07:00:00; --until '2027-01-15 07:00:00' goes on from there"), "{notes}");
+    assert!(notes.contains("there are more; "), "{notes}");
+    let times = ["--text", "oom", "--since", "2027-01-15 06:00", "--until", "2027-01-15T07:30:00Z"];
+    let (past, _) = asked(&times);
+    let (since, until) = (at_ms(-7_200), at_ms(-1_800));
+    assert!(past.contains(&format!("all=true kind= subject= text=oom since={since} until={until}")), "{past}");
+    let wrong = seat.mainstay(&["findings", "--since", "yesterday"]);
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    assert!(stderr(&wrong).contains("nor a moment such as"), "{wrong:?}");
+}

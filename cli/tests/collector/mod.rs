@@ -214,7 +214,23 @@ impl QueryService for Collector {
         Ok(Response::new(v1::QueryRangeResponse { series, completeness: 0.97, ..v1::QueryRangeResponse::default() }))
     }
 
-    async fn list_findings(&self, _: Request<v1::ListFindingsRequest>) -> Answer<v1::ListFindingsResponse> {
+    async fn list_findings(&self, request: Request<v1::ListFindingsRequest>) -> Answer<v1::ListFindingsResponse> {
+        // A search for words is answered with what was asked.
+        if let v1::ListFindingsRequest { all, search: Some(search), .. } = request.into_inner()
+            && !search.text.is_empty()
+        {
+            let v1::Search { kind, subject, text, since_ms, until_ms } = search;
+            let asked =
+                format!("all={all} kind={kind} subject={subject} text={text} since={since_ms} until={until_ms}");
+            let findings = vec![finding("service.failed", Of::Unit(subject), "open", (0, 0), &asked)];
+            let looked_back_to_ms = Some(at_ms(-3_600));
+            return Ok(Response::new(v1::ListFindingsResponse {
+                findings,
+                now_ms: at_ms(5),
+                truncated: true,
+                looked_back_to_ms,
+            }));
+        }
         let full = finding("disk.full", Of::Mount(b"/var".to_vec()), "open", (-86_000, -86_000), "98% used");
         let unit = Of::Unit("nginx.service".into());
         let failed = finding("service.failed", unit, "cleared", (-300, -270), "status=9/KILL");
