@@ -1,6 +1,7 @@
 //! Mainstay, Debian's prometheus and victoria-metrics with the same samples, and the same questions to each.
 
 mod ask;
+#[allow(clippy::duplicate_mod)] // the tests have both who ask with it
 #[path = "../http.rs"]
 mod http;
 mod write;

@@ -13,6 +13,7 @@ pub(crate) mod process;
 pub(crate) mod tally;
 pub(crate) mod trials;
 
+#[allow(clippy::duplicate_mod)] // the tests have both who ask with it
 #[path = "../http.rs"]
 mod http;
 
