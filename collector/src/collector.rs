@@ -240,10 +240,14 @@ async fn retain(hub: Arc<Hub>) {
     loop {
         ticks.tick().await;
         let hosts: Vec<_> = hub.state().hosts.keys().copied().collect();
-        match join::seal_left(&hub, clock::wall_ms()).await {
-            Ok(0) => {}
-            Ok(hosts) => tracing::info!(hosts, "what hosts have left open is sealed"),
-            Err(error) => tracing::warn!(%error, "what hosts have left open could not be sealed"),
+        let now_ms = clock::wall_ms();
+        // After a start all are to come back first, and bring what is missing.
+        if now_ms.saturating_sub(hub.started_ms) >= join::LEFT_MS {
+            match join::seal_left(&hub, now_ms).await {
+                Ok(0) => {}
+                Ok(hosts) => tracing::info!(hosts, "what hosts have left open is sealed"),
+                Err(error) => tracing::warn!(%error, "what hosts have left open could not be sealed"),
+            }
         }
         if let Err(error) = join::look_at_oldest(&hub).await {
             tracing::warn!(%error, "it cannot be seen which of the oldest hours are not rolled up");

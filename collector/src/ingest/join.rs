@@ -22,7 +22,7 @@ pub const EVERY: Duration = Duration::from_secs(1);
 /// So long after its end the late rows of an hour have come, and its last slot is sealed.
 const LATE_MS: i64 = SEAL_MS_MAX + 60_000;
 /// Whose last row is older than this has left: an hour, and until what is late has come.
-const LEFT_MS: i64 = 3_600_000 + LATE_MS;
+pub const LEFT_MS: i64 = 3_600_000 + LATE_MS;
 /// What no slot is called.
 const NO_SLOT: u32 = u32::MAX;
 /// All hosts' hours are spread over so many turns: a quarter of an hour.
