@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::{Settings, hostname};
 use crate::enrol::authority::{Authority, AuthorityError};
 use crate::hub::Hub;
-use crate::ingest::{join, silent};
+use crate::ingest::{incidents, join, silent};
 use crate::listen::{Tls, serve_admin, serve_tls};
 use crate::notify;
 use crate::remote::send;
@@ -149,6 +149,7 @@ impl Collector {
             tokio::spawn(notify::beat(hub.clone())),
             tokio::spawn(send::to_all(hub.clone())),
             tokio::spawn(watch_silence(hub.clone())),
+            tokio::spawn(incidents::keep(hub.clone())),
             tokio::spawn(retain(hub.clone())),
             tokio::spawn(survey::watch(hub.clone())),
             tokio::spawn(scrub::watch(hub.clone())),
@@ -184,6 +185,9 @@ impl Collector {
             if tokio::time::timeout(STOP_MAX, &mut task).await.is_err() {
                 task.abort();
             }
+        }
+        if let Err(error) = incidents::write_due(&hub).await {
+            tracing::warn!(%error, "incidents could not be stored; the next start puts them together again");
         }
         let socket = hub.settings().admin_socket.clone();
         let _ = std::fs::remove_file(socket);

@@ -18,13 +18,14 @@ use mainstay_fleet::lease::{LeaseLimits, Leases};
 use mainstay_fleet::silence::{Heard, Presence, SilenceSettings, presence};
 use mainstay_promql::Label;
 use mainstay_proto::v1;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::backup::book::Book;
 use crate::clock;
 use crate::config::{Settings, hostname};
 use crate::enrol::authority::Authority;
 use crate::ingest::admission::Admission;
+use crate::ingest::incidents::{self, Due};
 use crate::ingest::session::Letter;
 use crate::ingest::summary::Stored;
 use crate::jobs::Jobs;
@@ -148,6 +149,8 @@ pub struct State {
     pub hosts: BTreeMap<HostId, HostState>,
     /// Groups findings.
     pub correlator: Correlator,
+    /// What of the incidents is not written yet.
+    pub due: Due,
     /// Who may act now.
     pub leases: Leases,
     /// The newest policy.
@@ -179,6 +182,8 @@ pub struct Hub {
     pub(crate) rosters: Rosters,
     /// Turns of questions about series.
     pub turns: Turns,
+    /// Told when something of the incidents is to be written.
+    pub incidents_due: Notify,
     /// Orders enrolments, so that a token's uses are taken one by one.
     pub enrolling: tokio::sync::Mutex<()>,
     /// Orders changes of the policy.
@@ -243,10 +248,11 @@ impl Hub {
         let policy =
             policy.map(|(key, value)| crate::store::decode(&crate::store::Key::encode(&key), &value)).transpose()?;
         let mut correlator = Correlator::new(crate::random::number(), Depends::default());
-        crate::ingest::incidents::restore(&store, &mut correlator, &hosts)?;
+        let due = incidents::restore(&store, &mut correlator, &hosts)?;
         let state = State {
             hosts,
             correlator,
+            due,
             leases: leases(&store, restored.as_ref())?,
             policy,
             admission: Admission::new(settings.sessions_per_second, clock::now()),
@@ -265,6 +271,7 @@ impl Hub {
             metrics: Metrics::default(),
             rosters: Rosters::default(),
             turns: Turns::default(),
+            incidents_due: Notify::new(),
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             remote_counts: AllCounts::default(),
@@ -281,6 +288,7 @@ impl Hub {
             settings: RwLock::new(settings),
             state: Mutex::new(state),
         };
+        hub.incidents_due.notify_one();
         Ok(Arc::new(hub))
     }
 

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use crate::correlate::{Symptom, SymptomId};
 use crate::depends::Depends;
 
-/// Most members that are weighed against each other: the earliest ones. The comparison is by pairs.
+/// Most members that are weighed against each other: the earliest ones.
 const WEIGHED_MAX: usize = 200;
 
 /// The answer.
@@ -28,10 +28,9 @@ pub fn likely_cause(members: &[&Symptom], depends: &Depends) -> Option<Cause> {
     let mut members: Vec<&Symptom> = members.to_vec();
     members.sort_by_key(|s| (s.opened_ms, Reverse(s.severity), s.id));
     members.truncate(WEIGHED_MAX);
-    let below = |s: &Symptom| members.iter().filter(|other| depends.needs(other, s)).count();
+    let needed = depends.needed(&members);
     // The most needed; among these the first, which is how the members are sorted already.
-    let (at, needed_by) =
-        members.iter().enumerate().map(|(at, s)| (at, below(s))).max_by_key(|(at, n)| (*n, Reverse(*at)))?;
+    let (at, needed_by) = needed.into_iter().enumerate().max_by_key(|(at, n)| (*n, Reverse(*at)))?;
     let cause = members[at];
     let others = members.len() - 1;
     let lead_ms = members.iter().filter(|s| s.id != cause.id).map(|s| s.opened_ms - cause.opened_ms).min().unwrap_or(0);

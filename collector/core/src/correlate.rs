@@ -24,7 +24,7 @@ pub const TYING_LABELS: [&str; 2] = ["role", "zone"];
 /// Most open findings that are held at once. Beyond this the oldest are no longer correlated; they
 /// are stored and shown as ever, and the count of them is given by [`Correlator::dropped`].
 pub const SYMPTOMS_MAX: usize = 100_000;
-/// Most members of one incident. More are counted in its evidence, not listed.
+/// Most members of one incident that are listed. Those beyond are counted in its evidence.
 pub const MEMBERS_MAX: usize = 5_000;
 /// Most incidents that are held, open or lately cleared.
 pub const INCIDENTS_MAX: usize = 10_000;
@@ -32,6 +32,8 @@ pub const INCIDENTS_MAX: usize = 10_000;
 pub const CLEARED_KEPT_MS: i64 = 300_000;
 /// Most neighbours of a symptom that are compared with it. They are the latest ones.
 const COMPARED_MAX: usize = 2_000;
+/// Ties with members of one incident that are looked for: more of them make it no more one.
+const TIES_OF_ONE_MAX: usize = 8;
 
 /// Who a finding belongs to, everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,21 +91,21 @@ pub struct Incident {
     pub cleared_ms: Option<i64>,
     /// Its members, open ones and cleared ones.
     pub members: BTreeSet<SymptomId>,
-    /// Members that are still open.
+    /// Members beyond [`MEMBERS_MAX`], which are only counted.
+    pub beyond: BTreeSet<SymptomId>,
+    /// Members that are still open, listed or not.
     pub open: BTreeSet<SymptomId>,
-    /// Findings that would be members, beyond [`MEMBERS_MAX`].
-    pub more: u64,
-    /// The member that most likely caused the others.
+    /// The member that most likely caused the others, as of the last [`Correlator::settle`].
     pub cause: SymptomId,
     /// How sure that is, 0 to 1.
     pub cause_confidence: f64,
-    /// Why these belong together and why this is the cause, in words.
+    /// Why these belong together and why this is the cause, in words. As of then, too.
     pub evidence: Vec<String>,
     /// The ties between members, each said once.
     pub ties: BTreeSet<String>,
 }
 
-/// What changed; what is named is read with [`Correlator::incident`].
+/// What changed; what is named is read with [`Correlator::settle`] and [`Correlator::incident`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A new incident.
@@ -127,9 +129,14 @@ pub struct Correlator {
     ids: IdSource,
     depends: Depends,
     symptoms: BTreeMap<SymptomId, Symptom>,
-    by_time: BTreeSet<(i64, SymptomId)>,
+    /// When each opened, and what it is part of: gone through for every new one.
+    by_time: BTreeMap<(i64, SymptomId), Option<IncidentId>>,
     of: BTreeMap<SymptomId, IncidentId>,
     incidents: BTreeMap<IncidentId, Incident>,
+    /// Those whose members are others than when their cause was named.
+    unsettled: BTreeSet<IncidentId>,
+    /// Findings that have come into an incident, or into another, since somebody asked.
+    joined: BTreeSet<SymptomId>,
     dropped: u64,
 }
 
@@ -141,9 +148,11 @@ impl Correlator {
             ids: IdSource::new(seed),
             depends,
             symptoms: BTreeMap::new(),
-            by_time: BTreeSet::new(),
+            by_time: BTreeMap::new(),
             of: BTreeMap::new(),
             incidents: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            joined: BTreeSet::new(),
             dropped: 0,
         }
     }
@@ -157,7 +166,7 @@ impl Correlator {
     pub fn restore(&mut self, incident: Incident, members: impl IntoIterator<Item = Symptom>) {
         for symptom in members {
             self.of.insert(symptom.id, incident.id);
-            self.by_time.insert((symptom.opened_ms, symptom.id));
+            self.by_time.insert((symptom.opened_ms, symptom.id), Some(incident.id));
             self.symptoms.insert(symptom.id, symptom);
         }
         self.incidents.insert(incident.id, incident);
@@ -166,6 +175,35 @@ impl Correlator {
     /// Takes a finding in whatever state it is, and says what that changed.
     pub fn observe(&mut self, symptom: Symptom, now_ms: i64) -> Vec<Change> {
         if symptom.state == FindingState::Open { self.opened(symptom, now_ms) } else { self.ended(&symptom, now_ms) }
+    }
+
+    /// Names the likely cause of an incident anew, if it has other members since. It is not named with every finding, for
+    /// a fleet that breaks brings thousands of them to one incident.
+    pub fn settle(&mut self, id: IncidentId) {
+        if !self.unsettled.remove(&id) {
+            return;
+        }
+        let Some(incident) = self.incidents.get_mut(&id) else { return };
+        let members: Vec<&Symptom> = incident.members.iter().filter_map(|id| self.symptoms.get(id)).collect();
+        if let Some(cause) = likely_cause(&members, &self.depends) {
+            incident.cause = cause.symptom;
+            incident.cause_confidence = cause.confidence;
+            incident.evidence = incident.ties.iter().take(TIES_SHOWN_MAX).cloned().collect();
+            if incident.ties.len() > TIES_SHOWN_MAX {
+                incident.evidence.push(format!("and {} more ties", incident.ties.len() - TIES_SHOWN_MAX));
+            }
+            incident.evidence.extend(cause.why);
+        }
+    }
+
+    /// Which findings have come into an incident, or into another one, since this was asked last, and into which.
+    pub fn take_joined(&mut self) -> Vec<(SymptomId, IncidentId)> {
+        std::mem::take(&mut self.joined).into_iter().filter_map(|id| Some((id, *self.of.get(&id)?))).collect()
+    }
+
+    /// Takes back what [`Self::take_joined`] gave, so that it gives it again.
+    pub fn give_joined_back(&mut self, joined: impl IntoIterator<Item = (SymptomId, IncidentId)>) {
+        self.joined.extend(joined.into_iter().map(|(id, _)| id));
     }
 
     /// An incident by its id.
@@ -216,10 +254,9 @@ impl Correlator {
                     SymptomId { host: HostId([0; 16]), finding: FindingId(0) },
                 ),
             )
-            .map(|(_, id)| *id)
-            .filter(|id| {
-                !self.of.contains_key(id) && self.symptoms.get(id).is_none_or(|s| s.state != FindingState::Open)
-            })
+            .filter(|(_, incident)| incident.is_none())
+            .map(|((_, id), _)| *id)
+            .filter(|id| self.symptoms.get(id).is_none_or(|s| s.state != FindingState::Open))
             .collect();
         for id in lone {
             self.forget_symptom(id);
@@ -237,7 +274,7 @@ impl Correlator {
         }
         self.make_room();
         let ties = self.ties(&symptom);
-        self.by_time.insert((symptom.opened_ms, id));
+        self.by_time.insert((symptom.opened_ms, id), None);
         let alone = symptom.kind == FindingKind::HostSilent;
         self.symptoms.insert(id, symptom);
         if ties.is_empty() && !alone {
@@ -278,18 +315,20 @@ impl Correlator {
             incident.changed_ms = now_ms;
             incident.cleared_ms = None;
         }
-        self.judge(target);
+        self.unsettled.insert(target);
         changes
     }
 
     fn add_member(&mut self, target: IncidentId, id: SymptomId) {
         let Some(incident) = self.incidents.get_mut(&target) else { return };
-        if incident.members.len() >= MEMBERS_MAX {
-            incident.more += 1;
-            return;
-        }
-        incident.members.insert(id);
+        let is_listed = incident.members.len() < MEMBERS_MAX;
+        if is_listed { &mut incident.members } else { &mut incident.beyond }.insert(id);
         self.of.insert(id, target);
+        self.joined.insert(id);
+        let opened = self.symptoms.get(&id).map(|symptom| (symptom.opened_ms, id));
+        if let Some(of) = opened.and_then(|opened| self.by_time.get_mut(&opened)) {
+            *of = Some(target);
+        }
         if let Some(symptom) = self.symptoms.get(&id) {
             incident.opened_ms = incident.opened_ms.min(symptom.opened_ms);
             if symptom.state == FindingState::Open {
@@ -300,12 +339,11 @@ impl Correlator {
 
     fn merge(&mut self, gone: IncidentId, into: IncidentId) {
         let Some(old) = self.incidents.remove(&gone) else { return };
-        for member in &old.members {
+        for member in old.members.iter().chain(&old.beyond) {
             self.add_member(into, *member);
         }
         if let Some(incident) = self.incidents.get_mut(&into) {
             incident.ties.extend(old.ties);
-            incident.more += old.more;
         }
     }
 
@@ -339,30 +377,24 @@ impl Correlator {
         let nobody = SymptomId { host: HostId([0; 16]), finding: FindingId(0) };
         let from = (symptom.opened_ms.saturating_sub(DEPENDS_WINDOW_MS), nobody);
         let to = (symptom.opened_ms.saturating_add(DEPENDS_WINDOW_MS), nobody);
-        let near = self.by_time.range(from..to).rev().take(COMPARED_MAX);
-        near.filter_map(|(_, id)| self.symptoms.get(id))
-            .filter_map(|other| tie(symptom, other, &self.depends).map(|why| (other.id, why)))
-            .collect()
-    }
-
-    /// Says anew what the cause is, and why.
-    fn judge(&mut self, target: IncidentId) {
-        let Some(incident) = self.incidents.get_mut(&target) else { return };
-        let members: Vec<&Symptom> = incident.members.iter().filter_map(|id| self.symptoms.get(id)).collect();
-        if let Some(cause) = likely_cause(&members, &self.depends) {
-            incident.cause = cause.symptom;
-            incident.cause_confidence = cause.confidence;
-            incident.evidence = incident.ties.iter().take(TIES_SHOWN_MAX).cloned().collect();
-            if incident.ties.len() > TIES_SHOWN_MAX {
-                incident.evidence.push(format!("and {} more ties", incident.ties.len() - TIES_SHOWN_MAX));
+        let mut found: BTreeMap<IncidentId, usize> = BTreeMap::new();
+        let mut ties = Vec::new();
+        for ((_, id), &incident) in self.by_time.range(from..to).rev().take(COMPARED_MAX) {
+            if incident.and_then(|incident| found.get(&incident)).is_some_and(|ties| *ties >= TIES_OF_ONE_MAX) {
+                continue;
             }
-            incident.evidence.extend(cause.why);
+            let tie = self.symptoms.get(id).and_then(|other| tie(symptom, other, &self.depends));
+            if let Some(why) = tie {
+                ties.push((*id, why));
+                incident.into_iter().for_each(|incident| *found.entry(incident).or_default() += 1);
+            }
         }
+        ties
     }
 
     fn make_room(&mut self) {
         while self.symptoms.len() >= SYMPTOMS_MAX {
-            let Some((_, oldest)) = self.by_time.first().copied() else { return };
+            let Some((&(_, oldest), _)) = self.by_time.first_key_value() else { return };
             self.forget_symptom(oldest);
             self.dropped += 1;
         }
@@ -376,9 +408,14 @@ impl Correlator {
 
     fn forget_incident(&mut self, id: IncidentId) {
         let Some(incident) = self.incidents.remove(&id) else { return };
-        for member in incident.members {
+        self.unsettled.remove(&id);
+        for member in incident.members.into_iter().chain(incident.beyond) {
             self.of.remove(&member);
-            if !incident.open.contains(&member) {
+            if incident.open.contains(&member) {
+                // Open ones of an incident that had to make room stand alone from here on.
+                let opened = self.symptoms.get(&member).map(|symptom| (symptom.opened_ms, member));
+                opened.and_then(|opened| self.by_time.get_mut(&opened)).into_iter().for_each(|of| *of = None);
+            } else {
                 self.forget_symptom(member);
             }
         }
@@ -405,8 +442,8 @@ impl Incident {
             changed_ms: now_ms,
             cleared_ms: None,
             members: BTreeSet::new(),
+            beyond: BTreeSet::new(),
             open: BTreeSet::new(),
-            more: 0,
             cause,
             cause_confidence: 0.0,
             evidence: Vec::new(),

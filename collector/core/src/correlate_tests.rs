@@ -39,7 +39,10 @@ fn web_needs_db() -> Depends {
 }
 
 fn observe_all(correlator: &mut Correlator, symptoms: impl IntoIterator<Item = Symptom>) -> Vec<Change> {
-    symptoms.into_iter().flat_map(|s| correlator.observe(s, NOW)).collect()
+    let changes = symptoms.into_iter().flat_map(|s| correlator.observe(s, NOW)).collect();
+    let ids: Vec<IncidentId> = correlator.incidents().map(|incident| incident.id).collect();
+    ids.into_iter().for_each(|id| correlator.settle(id));
+    changes
 }
 
 #[test]
@@ -148,4 +151,60 @@ fn what_cleared_long_ago_is_forgotten() {
     c.forget_old(NOW + CLEARED_KEPT_MS + 1);
     assert_eq!(c.incidents().count(), 0);
     assert!(c.symptom(failed(1, NOW).id).is_none());
+}
+
+#[test]
+fn what_is_beyond_the_list_is_counted_once_and_keeps_the_incident_open() {
+    let silent = |n: u32, state| {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        let id = SymptomId { host: HostId(id), finding: FindingId(1) };
+        Symptom { id, state, ..symptom(1, 1, FindingKind::HostSilent, Subject::Host, NOW) }
+    };
+    let hosts = u32::try_from(MEMBERS_MAX).unwrap() + 300;
+    let mut c = Correlator::new(1, Depends::default());
+    observe_all(&mut c, (0..hosts).map(|n| silent(n, FindingState::Open)));
+    assert_eq!(c.incidents().count(), 1);
+    let incident = c.incidents().next().unwrap();
+    assert_eq!((incident.members.len(), incident.beyond.len()), (MEMBERS_MAX, 300));
+    let joined = c.take_joined();
+    assert_eq!(joined.len(), MEMBERS_MAX + 300, "each has come in once");
+    assert_eq!(c.take_joined(), []);
+    c.give_joined_back(joined[..2].to_vec());
+    assert_eq!(c.take_joined(), joined[..2]);
+    // All that are listed clear, and those beyond do not.
+    let listed = c.incidents().next().unwrap().members.clone();
+    let (listed, beyond): (Vec<u32>, Vec<u32>) =
+        (0..hosts).partition(|n| listed.contains(&silent(*n, FindingState::Open).id));
+    observe_all(&mut c, listed.into_iter().map(|n| silent(n, FindingState::Cleared)));
+    assert_eq!(c.incidents().next().unwrap().cleared_ms, None);
+    observe_all(&mut c, beyond.into_iter().map(|n| silent(n, FindingState::Cleared)));
+    assert_eq!(c.incidents().next().unwrap().cleared_ms, Some(NOW));
+    c.forget_old(NOW + CLEARED_KEPT_MS + 1);
+    assert!(c.incidents().next().is_none() && c.symptom(silent(hosts - 1, FindingState::Open).id).is_none());
+    assert!(c.incident_of(silent(hosts - 1, FindingState::Open).id).is_none());
+}
+
+#[test]
+fn a_dependency_is_held_against_each_finding_as_against_each_pair() {
+    let on = |host: &str, unit: Option<&str>| Target {
+        host: Glob::new(host),
+        unit: unit.and_then(Glob::new),
+        ..Target::default()
+    };
+    let declared = [
+        (on("web-*", None), on("db-*", None)),
+        (on("*", Some("app.*")), on("db-1*", Some("db.*"))),
+        (on("*", None), on("web-1", None)),
+        (on("db-*", Some("db.*")), on("db-*", Some("db.*"))),
+    ];
+    let depends = Depends { list: declared.map(|(from, on)| Declared { from, on }).to_vec() };
+    let db = |n| symptom(n, 50, FindingKind::ServiceHung, unit("db.service"), NOW);
+    let full = |n| symptom(n, 60, FindingKind::DiskFull, Subject::Mount("/var".into()), NOW);
+    let all = [failed(1, NOW), failed(2, NOW), failed(11, NOW), db(11), db(12), full(1), full(12)];
+    let symptoms: Vec<&Symptom> = all.iter().collect();
+    let by_pairs: Vec<usize> =
+        all.iter().map(|below| all.iter().filter(|above| depends.needs(above, below)).count()).collect();
+    assert_eq!(depends.needed(&symptoms), by_pairs);
+    assert!(by_pairs.iter().any(|n| *n > 2) && by_pairs.contains(&0), "{by_pairs:?}");
 }

@@ -2,6 +2,8 @@
 //!
 //! In: what policy declares. Out: whether one finding lies on what another needs.
 
+use std::collections::BTreeSet;
+
 use mainstay_core::policy::{Depends as Declared, Target};
 use mainstay_core::subject::Subject;
 
@@ -30,6 +32,24 @@ impl Depends {
     pub fn needs(&self, above: &Symptom, below: &Symptom) -> bool {
         let declares = |d: &Declared| is_on(&d.from, above) && is_on(&d.on, below) && !is_on(&d.on, above);
         above.id != below.id && self.list.iter().any(declares)
+    }
+
+    /// By how many of the others each finding is needed: each dependency is held against each finding once, not against each pair.
+    #[must_use]
+    pub fn needed(&self, symptoms: &[&Symptom]) -> Vec<usize> {
+        let mut by = vec![BTreeSet::new(); symptoms.len()];
+        for declared in &self.list {
+            let (mut below, mut above) = (Vec::new(), Vec::new());
+            for (at, symptom) in symptoms.iter().enumerate() {
+                if is_on(&declared.on, symptom) {
+                    below.push(at);
+                } else if is_on(&declared.from, symptom) {
+                    above.push(at);
+                }
+            }
+            below.into_iter().for_each(|at| by[at].extend(above.iter().copied()));
+        }
+        by.into_iter().map(|above| above.len()).collect()
     }
 
     /// Why two findings hang together, if a dependency says so and they are near in time.

@@ -1,7 +1,8 @@
 //! Incidents: findings handed to the correlation, and what it says made durable and told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mainstay_core::finding::Finding;
 use mainstay_core::id::{HostId, IncidentId};
@@ -14,6 +15,9 @@ use crate::notify::Notice;
 use crate::store::keys::{FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, ended};
 use crate::store::values::{IncidentRow, MemberRow, symptom_id};
 use crate::store::{Batch, Store, StoreError};
+
+/// Longest that what is due waits for the next write.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A finding as the correlation sees it. One of a kind that this build does not know is stored and
 /// shown, but not correlated.
@@ -34,50 +38,108 @@ pub fn symptom(host: HostId, state: &HostState, finding: &v1::Finding) -> Option
     })
 }
 
-/// Correlates findings that are durable already.
-///
-/// # Errors
-/// If the incidents cannot be made durable. The next change of each writes it again.
-pub async fn observe(hub: &Arc<Hub>, host: HostId, findings: &[v1::Finding]) -> Result<(), StoreError> {
+/// What of the incidents is to be written, and what is to be told when it is.
+#[derive(Debug, Default)]
+pub struct Due {
+    incidents: BTreeSet<IncidentId>,
+    /// Those that are part of another.
+    merged: BTreeMap<IncidentId, IncidentId>,
+    events: Vec<(IncidentId, &'static str)>,
+}
+
+impl Due {
+    fn note(&mut self, change: &Change) {
+        let (id, event) = match change {
+            Change::Opened(id) => (*id, Some("opened")),
+            Change::Changed(id) => (*id, None),
+            Change::Cleared(id) => (*id, Some("cleared")),
+            Change::Merged { gone, into } => {
+                self.incidents.remove(gone);
+                self.merged.insert(*gone, *into);
+                (*into, None)
+            }
+        };
+        self.incidents.insert(id);
+        self.events.extend(event.map(|event| (id, event)));
+    }
+
+    /// Puts back what could not be written, before what came since.
+    fn again(&mut self, old: Self) {
+        self.incidents.extend(old.incidents.into_iter().filter(|id| !self.merged.contains_key(id)));
+        self.merged.extend(old.merged);
+        self.events.splice(0..0, old.events);
+    }
+}
+
+/// Correlates findings that are durable already. What that changes is written soon, with what others change meanwhile:
+/// a fleet that breaks brings thousands of findings to one incident.
+pub fn observe(hub: &Hub, host: HostId, findings: &[v1::Finding]) {
     if findings.is_empty() {
-        return Ok(());
+        return;
     }
     let now_ms = clock::wall_ms();
-    let mut batch = Batch::default();
-    let mut notices = Vec::new();
     {
         let mut state = hub.state();
-        let State { hosts, correlator, .. } = &mut *state;
-        let Some(host_state) = hosts.get(&host) else { return Ok(()) };
-        for finding in findings {
-            let Some(symptom) = symptom(host, host_state, finding) else { continue };
-            for change in correlator.observe(symptom, now_ms) {
-                write(&mut batch, correlator, &change);
-                notices.extend(notice(correlator, &change));
-            }
+        let State { hosts, correlator, due, .. } = &mut *state;
+        let Some(host_state) = hosts.get(&host) else { return };
+        for symptom in findings.iter().filter_map(|finding| symptom(host, host_state, finding)) {
+            correlator.observe(symptom, now_ms).iter().for_each(|change| due.note(change));
         }
     }
-    hub.store.commit(batch).await?;
+    hub.incidents_due.notify_one();
+}
+
+/// Writes what is due of the incidents, for as long as the collector runs.
+pub async fn keep(hub: Arc<Hub>) {
+    loop {
+        hub.incidents_due.notified().await;
+        let started = Instant::now();
+        if let Err(error) = write_due(&hub).await {
+            tracing::warn!(%error, "incidents could not be stored; it is tried again");
+            hub.incidents_due.notify_one();
+        }
+        // A tenth of the time at most, so that thousands of changes of a large incident are few writes of it.
+        tokio::time::sleep((started.elapsed() * 9).min(PAUSE_MAX)).await;
+    }
+}
+
+/// Makes what is due of the incidents durable, and tells it then.
+///
+/// # Errors
+/// If the store cannot be written; what is due stays so.
+pub async fn write_due(hub: &Hub) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    let (due, joined, notices) = {
+        let mut state = hub.state();
+        let State { correlator, due, .. } = &mut *state;
+        let due = std::mem::take(due);
+        for (gone, into) in &due.merged {
+            batch.put(&IncidentKey { incident: *gone }, &IncidentRow { merged_into: into.0, ..IncidentRow::default() });
+        }
+        for id in &due.incidents {
+            correlator.settle(*id);
+            if let Some(incident) = correlator.incident(*id) {
+                write_incident(&mut batch, incident);
+            }
+        }
+        let joined = correlator.take_joined();
+        for (member, incident) in &joined {
+            let key = IncidentOfKey { host: member.host, finding: member.finding };
+            batch.put_raw(&key, incident.0.to_be_bytes().to_vec());
+        }
+        let notices: Vec<Notice> = due.events.iter().filter_map(|(id, event)| notice(correlator, *id, event)).collect();
+        (due, joined, notices)
+    };
+    if let Err(error) = hub.store.commit(batch).await {
+        let mut state = hub.state();
+        state.due.again(due);
+        state.correlator.give_joined_back(joined);
+        return Err(error);
+    }
     for notice in notices {
         crate::notify::tell(hub, notice);
     }
     Ok(())
-}
-
-fn write(batch: &mut Batch, correlator: &Correlator, change: &Change) {
-    match change {
-        Change::Opened(id) | Change::Changed(id) | Change::Cleared(id) => {
-            if let Some(incident) = correlator.incident(*id) {
-                write_incident(batch, incident);
-            }
-        }
-        Change::Merged { gone, into } => {
-            batch.put(&IncidentKey { incident: *gone }, &IncidentRow { merged_into: into.0, ..IncidentRow::default() });
-            if let Some(incident) = correlator.incident(*into) {
-                write_incident(batch, incident);
-            }
-        }
-    }
 }
 
 fn write_incident(batch: &mut Batch, incident: &Incident) {
@@ -86,10 +148,6 @@ fn write_incident(batch: &mut Batch, incident: &Incident) {
     let by_time = IncidentByTimeKey { opened_ms: incident.opened_ms, incident: incident.id };
     batch.put_raw(&by_time, ended(row.ended_ms()));
     batch.put(&key, &row);
-    for member in &incident.members {
-        let key = IncidentOfKey { host: member.host, finding: member.finding };
-        batch.put_raw(&key, incident.id.0.to_be_bytes().to_vec());
-    }
 }
 
 fn member(id: SymptomId) -> MemberRow {
@@ -106,17 +164,12 @@ fn row(incident: &Incident) -> IncidentRow {
         cause_confidence: incident.cause_confidence,
         evidence: incident.evidence.clone(),
         ties: incident.ties.iter().cloned().collect(),
-        more: incident.more,
+        more: incident.beyond.len() as u64,
         merged_into: 0,
     }
 }
 
-fn notice(correlator: &Correlator, change: &Change) -> Option<Notice> {
-    let (id, event) = match change {
-        Change::Opened(id) => (*id, "opened"),
-        Change::Cleared(id) => (*id, "cleared"),
-        Change::Changed(_) | Change::Merged { .. } => return None,
-    };
+fn notice(correlator: &Correlator, id: IncidentId, event: &'static str) -> Option<Notice> {
     let incident = correlator.incident(id)?;
     let cause = correlator.symptom(incident.cause).map(Symptom::said).unwrap_or_default();
     Some(Notice {
@@ -129,7 +182,8 @@ fn notice(correlator: &Correlator, change: &Change) -> Option<Notice> {
     })
 }
 
-/// Puts the open incidents back, and the open findings that belong to none.
+/// Puts the open incidents back, and the open findings that belong to none. Gives what is due since: an end of the collector
+/// may have come between a finding and what it changes.
 ///
 /// # Errors
 /// If the store cannot be read.
@@ -137,7 +191,9 @@ pub fn restore(
     store: &Store,
     correlator: &mut Correlator,
     hosts: &BTreeMap<HostId, HostState>,
-) -> Result<(), StoreError> {
+) -> Result<Due, StoreError> {
+    let now_ms = clock::wall_ms();
+    let mut due = Due::default();
     for item in store.scan_values::<IncidentKey, IncidentRow>(&IncidentKey::all()) {
         let (key, row) = item?;
         if row.cleared_ms != 0 || row.merged_into != 0 {
@@ -150,17 +206,21 @@ pub fn restore(
             members.extend(finding.and_then(|finding| symptom(id.host, host, &finding)));
         }
         let Some(cause) = row.cause.as_ref().and_then(symptom_id) else { continue };
-        correlator.restore(incident(key.incident, &row, cause, &members), members);
+        let mut incident = incident(key.incident, &row, cause, &members);
+        if incident.open.is_empty() {
+            incident.cleared_ms = Some(now_ms);
+            due.note(&Change::Cleared(incident.id));
+        }
+        correlator.restore(incident, members);
     }
-    let now_ms = clock::wall_ms();
     for (id, host) in hosts {
         for finding in host.findings.values() {
             if let Some(symptom) = symptom(*id, host, finding).filter(|s| correlator.symptom(s.id).is_none()) {
-                correlator.observe(symptom, now_ms);
+                correlator.observe(symptom, now_ms).iter().for_each(|change| due.note(change));
             }
         }
     }
-    Ok(())
+    Ok(due)
 }
 
 fn incident(id: IncidentId, row: &IncidentRow, cause: SymptomId, members: &[Symptom]) -> Incident {
@@ -172,10 +232,129 @@ fn incident(id: IncidentId, row: &IncidentRow, cause: SymptomId, members: &[Symp
         cleared_ms: None,
         members: members.iter().map(|m| m.id).collect(),
         open: members.iter().filter(|m| m.state == Open).map(|m| m.id).collect(),
-        more: row.more,
+        // Those that are still open are counted again.
+        beyond: BTreeSet::new(),
         cause,
         cause_confidence: row.cause_confidence,
         evidence: row.evidence.clone(),
         ties: row.ties.iter().cloned().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_core::finding::FindingKind;
+    use mainstay_core::id::FindingId;
+    use mainstay_fleet::silence::silent_finding;
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::enrol::authority::Authority;
+    use crate::store::keys::HostKey;
+    use crate::store::values::HostRow;
+
+    const HOSTS: u32 = 300;
+    const WALL: i64 = 1_700_000_000_000;
+
+    fn id(host: u32) -> HostId {
+        let mut id = [0; 16];
+        id[12..].copy_from_slice(&host.to_be_bytes());
+        HostId(id)
+    }
+
+    async fn hub(folder: &tempfile::TempDir) -> Arc<Hub> {
+        let settings = Settings::for_tests(folder.path());
+        std::fs::create_dir_all(&settings.data).unwrap();
+        let store = Store::open(&settings.data.join("db"), settings.cache_bytes, 0).unwrap();
+        let mut batch = Batch::default();
+        for host in 0..HOSTS {
+            let label = v1::Label { name: "role".to_owned(), value: "web".to_owned() };
+            let hostname = format!("web-{host}");
+            let facts = Some(v1::HostFacts { hostname, labels: vec![label], ..Default::default() });
+            batch.put(&HostKey { host: id(host) }, &HostRow { short: host + 1, facts, ..HostRow::default() });
+        }
+        store.commit(batch).await.unwrap();
+        let authority = Authority::open_or_make(&settings.data.join("ca"), WALL).unwrap();
+        let (notices, _) = tokio::sync::mpsc::channel(1);
+        Hub::start(store, authority, Arc::new(settings), notices, ([127, 0, 0, 1], 1).into()).await.unwrap()
+    }
+
+    /// A finding of a host, as the watch for silence stores it before it is observed.
+    async fn silent(hub: &Hub, host: u32, state: &str) -> v1::Finding {
+        let mut finding: v1::Finding = (&silent_finding(id(host), WALL, WALL)).into();
+        state.clone_into(&mut finding.state);
+        let mut batch = Batch::default();
+        crate::ingest::findings::store(&mut batch, id(host), &finding, WALL);
+        hub.store.commit(batch).await.unwrap();
+        finding
+    }
+
+    fn rows(hub: &Hub) -> Vec<(IncidentId, IncidentRow)> {
+        let rows = hub.store.scan_values::<IncidentKey, IncidentRow>(&IncidentKey::all());
+        rows.map(|row| row.map(|(key, row)| (key.incident, row)).unwrap()).collect()
+    }
+
+    fn incident_of(hub: &Hub, finding: &v1::Finding, host: u32) -> Option<IncidentId> {
+        let key = IncidentOfKey { host: id(host), finding: FindingId(finding.id) };
+        let bytes = hub.store.get_raw(&key).unwrap()?;
+        Some(IncidentId(u64::from_be_bytes(bytes.try_into().unwrap())))
+    }
+
+    #[tokio::test]
+    async fn what_a_fleet_that_breaks_brings_is_few_writes_and_all_of_it_is_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = hub(&folder).await;
+        let mut findings = Vec::new();
+        for host in 0..HOSTS {
+            findings.push(silent(&hub, host, "open").await);
+        }
+        let written = |hub: &Hub| hub.store.writer_counts().bytes.load(std::sync::atomic::Ordering::Relaxed);
+        for (host, finding) in (0..).zip(&findings) {
+            observe(&hub, id(host), std::slice::from_ref(finding));
+        }
+        assert!(rows(&hub).is_empty(), "what is due is written together");
+        write_due(&hub).await.unwrap();
+        let all = rows(&hub);
+        assert_eq!((all.len(), all[0].1.members.len()), (1, HOSTS as usize));
+        assert!(all[0].1.evidence.iter().any(|text| text.contains("role=web")), "{:?}", all[0].1.evidence);
+        assert!((0..).zip(&findings).all(|(host, finding)| incident_of(&hub, finding, host) == Some(all[0].0)));
+        // One that changes writes the incident, and nothing of its other members.
+        let of_all = written(&hub);
+        write_due(&hub).await.unwrap();
+        assert_eq!(written(&hub), of_all, "nothing is due");
+        let cleared = silent(&hub, 7, "cleared").await;
+        let before = written(&hub);
+        observe(&hub, id(7), &[cleared]);
+        write_due(&hub).await.unwrap();
+        let row = prost::Message::encoded_len(&rows(&hub)[0].1) as u64;
+        assert!(written(&hub) - before < row + 200, "{} bytes of a row of {row}", written(&hub) - before);
+    }
+
+    #[tokio::test]
+    async fn an_end_between_a_finding_and_its_incident_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut first, second);
+        {
+            let hub = hub(&folder).await;
+            first = silent(&hub, 1, "open").await;
+            observe(&hub, id(1), std::slice::from_ref(&first));
+            write_due(&hub).await.unwrap();
+            second = silent(&hub, 2, "open").await;
+            observe(&hub, id(2), std::slice::from_ref(&second));
+        }
+        {
+            let hub = hub(&folder).await;
+            write_due(&hub).await.unwrap();
+            let all = rows(&hub);
+            assert_eq!((all.len(), all[0].1.members.len(), all[0].1.cleared_ms), (1, 2, 0), "{all:?}");
+            assert_eq!(incident_of(&hub, &second, 2), Some(all[0].0));
+            // Both clear, and nothing of that comes to the incident.
+            first = silent(&hub, 1, "cleared").await;
+            silent(&hub, 2, "cleared").await;
+        }
+        let hub = hub(&folder).await;
+        write_due(&hub).await.unwrap();
+        assert_ne!(rows(&hub)[0].1.cleared_ms, 0);
+        assert_eq!(first.kind, FindingKind::HostSilent.as_str());
     }
 }

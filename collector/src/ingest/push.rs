@@ -370,9 +370,7 @@ impl Ingest {
         add(&metrics.points_dropped, pass.dropped);
         add(&metrics.doubts, doubts.len() as u64);
         add(&metrics.records_unread, unread);
-        if let Err(error) = incidents::observe(hub, self.host, &findings).await {
-            tracing::warn!(host = %self.host, %error, "incidents could not be stored");
-        }
+        incidents::observe(hub, self.host, &findings);
         Ok(ack)
     }
 }

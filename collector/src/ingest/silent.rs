@@ -47,7 +47,7 @@ pub async fn look(hub: &Arc<Hub>) -> Result<(), StoreError> {
         if let Some(host) = hub.state().hosts.get_mut(&id) {
             remember(host, &finding);
         }
-        incidents::observe(hub, id, &[finding]).await?;
+        incidents::observe(hub, id, &[finding]);
     }
     Ok(())
 }

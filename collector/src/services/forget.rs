@@ -124,6 +124,8 @@ async fn shut_out(hub: &Arc<Hub>, host: HostId) -> Result<(Arc<tokio::sync::Mute
         "cleared".clone_into(&mut finding.state);
         finding.changed = Some(v1::Now { boot_ns: 0, wall_ms: now_ms });
     }
-    incidents::observe(hub, host, &findings).await?;
+    incidents::observe(hub, host, &findings);
+    // Before what is stored of the host goes.
+    incidents::write_due(hub).await?;
     Ok((lock, row.short, hostname))
 }
