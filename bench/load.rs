@@ -330,15 +330,18 @@ async fn asked(plan: &Plan) -> Result<()> {
     ));
     print_taken(&taken, "");
     row("bytes of the store's files", mib(world.process.disk_bytes()), "");
+    row("broken sessions", Tally::get(&world.fleet.tally().broken), "0");
     let (asked, taken) = trials::asked(&world.process, &world.fleet, EVERY, plan.rounds).await?;
     println!(
-        "\nasked over HTTP, {} times each, while every host sends every 10 s\n\n| question | first, ms | p50, ms | p99, ms | goal, ms |\n| --- | --- | --- | --- | --- |",
+        "\nasked over HTTP, {} times each, while every host sends every 10 s\n\n| question | first, ms | p50, ms | p99, ms | goal, ms | the slowest: which, ms |\n| --- | --- | --- | --- | --- | --- |",
         plan.rounds
     );
     let ms = |took: Duration| format!("{:.1}", took.as_secs_f64() * 1e3);
     for one in asked {
-        let [first, half, most] = [one.first, one.percentile(50), one.percentile(99)].map(ms);
-        println!("| `{}` | {first} | {half} | {most} | {} |", one.question, one.goal_ms);
+        let [first, half, most] = [one.first(), one.percentile(50), one.percentile(99)].map(ms);
+        let slowest = one.slowest(6).into_iter().map(|(round, took)| format!("{round}: {}", ms(took)));
+        let slowest = slowest.collect::<Vec<_>>().join(", ");
+        println!("| `{}` | {first} | {half} | {most} | {} | {slowest} |", one.question, one.goal_ms);
     }
     heading("what was sent meanwhile");
     print_taken(&taken, "1 s");

@@ -18,15 +18,29 @@ pub(crate) struct Asked {
     pub(crate) question: &'static str,
     /// Within which 99 of 100 answers are to be there, in milliseconds.
     pub(crate) goal_ms: u32,
-    /// Of the first answer, and of all in their order of length.
-    pub(crate) first: Duration,
+    /// Each of them, as they were asked.
     took: Vec<Duration>,
 }
 
 impl Asked {
     /// Within which so many of a hundred answers were there.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
-        self.took[((self.took.len() - 1) * percent).div_ceil(100)]
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        took[((took.len() - 1) * percent).div_ceil(100)]
+    }
+
+    /// The first answer.
+    pub(crate) fn first(&self) -> Duration {
+        self.took[0]
+    }
+
+    /// Those that took longest, with which of all each was.
+    pub(crate) fn slowest(&self, count: usize) -> Vec<(usize, Duration)> {
+        let mut took: Vec<(usize, Duration)> = (1..).zip(self.took.iter().copied()).collect();
+        took.sort_by_key(|(_, took)| std::cmp::Reverse(*took));
+        took.truncate(count);
+        took
     }
 }
 
@@ -88,7 +102,5 @@ fn ask_one(
         let answers = data.as_array().or_else(|| data["result"].as_array());
         ensure!(answers.is_some_and(|answers| !answers.is_empty()), "{question} has no answer: {status}: {answer}");
     }
-    let first = took[0];
-    took.sort_unstable();
-    Ok(Asked { question, goal_ms, first, took })
+    Ok(Asked { question, goal_ms, took })
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use ed25519_dalek::SigningKey;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::super::values::{Series, Values};
@@ -16,6 +16,9 @@ use super::tally::Tally;
 
 /// How often it is looked whether what is waited for is there.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Hosts that make and pack at once.
+const TURNS: usize = 4;
 
 /// Hosts that keep sessions up.
 pub(crate) struct Fleet {
@@ -37,6 +40,7 @@ impl Fleet {
             hosts: u32::try_from(papers.len())?,
             trusted: key.verifying_key(),
             tally: Tally::default(),
+            turns: Arc::new(Semaphore::new(TURNS)),
         });
         let phase = watch::Sender::new(Phase::Quiet);
         let mut hosts = JoinSet::new();

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use mainstay_proto::v1::agent_service_client::AgentServiceClient;
 use mainstay_proto::v1::collector_message::Of as Hear;
 use mainstay_proto::{MESSAGE_BYTES_MAX, SESSION_VERSION_MAX, SESSION_VERSION_MIN, v1};
 use prost::Message as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -61,6 +62,22 @@ pub(crate) struct Ground {
     pub(crate) hosts: u32,
     pub(crate) trusted: VerifyingKey,
     pub(crate) tally: Tally,
+    /// Turns of making and packing the past: what all hosts have to do at once would keep each of them from hearing.
+    pub(crate) turns: Arc<Semaphore>,
+}
+
+impl Ground {
+    fn turn(&self) -> Turn {
+        let turn = self.turns.clone().acquire_owned();
+        Box::pin(async { turn.await.ok() })
+    }
+}
+
+async fn granted(turn: &mut Option<Turn>) -> Option<OwnedSemaphorePermit> {
+    match turn {
+        Some(turn) => turn.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// One host.
@@ -87,6 +104,9 @@ enum End {
     Broken(Duration),
 }
 
+/// A turn that is waited for, in its place, whatever else happens meanwhile.
+type Turn = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send + Sync>>;
+
 /// What stands while a session does.
 struct Live {
     say: mpsc::Sender<v1::AgentMessage>,
@@ -102,6 +122,8 @@ struct Live {
     heard: Instant,
     pinged: Instant,
     tick: Instant,
+    /// While there is something to push.
+    turn: Option<Turn>,
 }
 
 struct InFlight {
@@ -224,6 +246,7 @@ impl Host {
             heard: Instant::now(),
             pinged: Instant::now(),
             tick: Instant::now(),
+            turn: None,
         })
     }
 
@@ -283,6 +306,8 @@ impl Host {
             return Err(End::Told);
         }
         let may_push = self.may_push(live);
+        // Nobody holds a turn that it does not use.
+        live.turn = live.turn.take().filter(|_| may_push).or_else(|| may_push.then(|| self.ground.turn()));
         let silent = live.heard + live.ping_every * 3;
         let patience = live.in_flight.front().map_or(silent, |push| silent.min(push.sent + ACK_MAX));
         tokio::select! {
@@ -301,11 +326,14 @@ impl Host {
                 }
                 Ok(())
             }
-            () = std::future::ready(()), if may_push => {
+            turn = granted(&mut live.turn), if may_push => {
+                live.turn = None;
                 if let Phase::Behind { from_ms, summaries } = now {
                     self.make_past(from_ms, summaries);
                 }
-                self.push(live).await
+                let push = self.pack(live)?;
+                drop(turn);
+                live.say(Say::Push(push)).await
             }
             () = sleep_until(live.heard.max(live.pinged).max(live.pushed) + live.ping_every) => {
                 live.pinged = Instant::now();
@@ -334,7 +362,7 @@ impl Host {
         }
     }
 
-    async fn push(&mut self, live: &mut Live) -> Result<(), End> {
+    fn pack(&mut self, live: &mut Live) -> Result<v1::Push, End> {
         let mut inner = v1::Push::default();
         let mut upto = 0;
         for (seq, summary) in self.spool.iter().skip(self.sent).take(BATCH) {
@@ -357,7 +385,7 @@ impl Host {
         Tally::add(&tally.bodies, body as u64);
         Tally::add(&tally.messages, (1 + prost::length_delimiter_len(bytes) + bytes) as u64);
         live.in_flight.push_back(InFlight { upto, bytes, sent: live.pushed });
-        live.say(Say::Push(push)).await
+        Ok(push)
     }
 
     async fn heard(&mut self, live: &mut Live, message: v1::CollectorMessage) -> Result<(), End> {

@@ -28,6 +28,7 @@ use crate::ingest::admission::Admission;
 use crate::ingest::incidents::{self, Due};
 use crate::ingest::session::Letter;
 use crate::ingest::summary::Stored;
+use crate::ingest::turns::PushTurns;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::notify::Notice;
@@ -182,6 +183,8 @@ pub struct Hub {
     pub(crate) rosters: Rosters,
     /// Turns of questions about series.
     pub turns: Turns,
+    /// Turns of pushes.
+    pub push_turns: PushTurns,
     /// Told when something of the incidents is to be written.
     pub incidents_due: Notify,
     /// Orders enrolments, so that a token's uses are taken one by one.
@@ -271,6 +274,7 @@ impl Hub {
             metrics: Metrics::default(),
             rosters: Rosters::default(),
             turns: Turns::default(),
+            push_turns: PushTurns::default(),
             incidents_due: Notify::new(),
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),

@@ -14,7 +14,7 @@ use mainstay_proto::{SESSION_VERSION_MAX, SESSION_VERSION_MIN, v1};
 use tokio::sync::{mpsc, watch};
 
 use super::chain;
-use super::credit::CREDIT_MAX;
+use super::credit::credit;
 use super::push::{broken, malformed, note, reject};
 use super::session::{CAPABILITIES, Letter, OUTBOX_MAX, PING_EVERY, Session, stopping};
 use crate::clock;
@@ -92,7 +92,7 @@ impl Session {
                 capabilities: CAPABILITIES.iter().map(|c| (*c).to_owned()).collect(),
                 durable_seq: host.mark.marks().acknowledged(Epoch(hello.epoch)).0,
                 ledger: host.mark.ledger.clone(),
-                credit_bytes: CREDIT_MAX,
+                credit_bytes: credit(Duration::ZERO, self.hub.sessions_open.load(Ordering::Relaxed)),
                 wall_ms: now_ms,
                 ping_every_ms: u32::try_from(PING_EVERY.as_millis()).unwrap_or(10_000),
             }

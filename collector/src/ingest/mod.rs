@@ -13,5 +13,6 @@ pub mod push;
 pub mod session;
 pub mod silent;
 pub mod summary;
+pub mod turns;
 
 pub use hello::HANDOVER_MS;

@@ -7,7 +7,8 @@
 use std::cell::RefCell;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use mainstay_core::id::{ActionId, DecisionId, Epoch, FindingId, HostId, Seq};
 use mainstay_core::recording::WINDOW_BYTES_MAX;
@@ -16,7 +17,7 @@ use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
 use prost::Message;
 use zstd::zstd_safe::{DCtx, ResetDirective};
 
-use super::credit::{CREDIT_MAX, credit};
+use super::credit::credit;
 use super::hello::not_enrolled;
 use super::ledger::LedgerPass;
 use super::summary::{BadSummary, SeriesBook, Stored};
@@ -26,7 +27,7 @@ use crate::hub::Hub;
 use crate::metrics::{add, count};
 use crate::store::keys::{MarkKey, RecordingKey, SceneKey};
 use crate::store::values::MarkRow;
-use crate::store::{Batch, StoreError};
+use crate::store::{Batch, Store, StoreError};
 
 /// Most items of one push.
 pub const ITEMS_MAX: usize = 20_000;
@@ -94,6 +95,8 @@ impl Ingest {
     pub async fn push(&mut self, push: v1::Push) -> Result<v1::Ack, v1::Reject> {
         let started = Instant::now();
         let bytes = push.encoded_len().max(push.zstd.len());
+        let hub = self.hub.clone();
+        let Some(turn) = hub.push_turns.take(bytes).await else { return Err(broken(&StoreError::Closed)) };
         let push = if push.next.is_empty() { unpack(push)? } else { self.follow(push)? };
         self.last_seq = push.items.last().map(|item| item.seq).or(self.last_seq);
         if push.epoch != self.epoch {
@@ -116,11 +119,23 @@ impl Ingest {
         }
         let lock = self.lock()?;
         let guard = lock.lock().await;
-        let ack = self.store(push.items).await;
+        let now_ms = clock::wall_ms();
+        let staged = self.stage(&hub.store, push.items, now_ms);
+        // What is left is waiting for the disk.
+        drop(turn);
+        let ack = match staged {
+            Ok((pass, records)) => self.commit(pass, records, now_ms).await,
+            Err(refusal) => Err(refusal),
+        };
         drop(guard);
-        count(&self.hub.metrics.pushes);
-        add(&self.hub.metrics.push_bytes, bytes as u64);
-        ack.map(|ack| v1::Ack { credit_bytes: credit(started.elapsed()), ..ack })
+        count(&hub.metrics.pushes);
+        add(&hub.metrics.push_bytes, bytes as u64);
+        ack.map(|ack| v1::Ack { credit_bytes: self.credit(started.elapsed()), ..ack })
+    }
+
+    /// What the agent may have on its way, after a push that took so long.
+    fn credit(&self, took: Duration) -> u32 {
+        credit(took, self.hub.sessions_open.load(Ordering::Relaxed))
     }
 
     /// A push that is nothing but the summary after the last item.
@@ -154,7 +169,7 @@ impl Ingest {
             return None;
         }
         self.paused = false;
-        self.known(CREDIT_MAX).ok()
+        self.known(self.credit(Duration::ZERO)).ok()
     }
 
     /// Reads a push without taking it: the next one says only what changed since. The agent keeps it.
@@ -183,9 +198,13 @@ impl Ingest {
         Ok(host.lock.clone())
     }
 
-    /// Stores the items and answers when they are durable. Under the host's lock.
-    async fn store(&mut self, items: Vec<v1::Item>) -> Result<v1::Ack, v1::Reject> {
-        let now_ms = clock::wall_ms();
+    /// Lays out what the items change. Under the host's lock.
+    fn stage<'s>(
+        &mut self,
+        store: &'s Store,
+        items: Vec<v1::Item>,
+        now_ms: i64,
+    ) -> Result<(Pass, LedgerPass<'s>), v1::Reject> {
         let (mark, short, hostname) = {
             let state = self.hub.state();
             let host =
@@ -195,8 +214,7 @@ impl Ingest {
             }
             (host.mark.clone(), host.row.short, host.hostname().to_owned())
         };
-        let hub = self.hub.clone();
-        let mut records = LedgerPass::new(&hub.store, self.host, hostname, now_ms);
+        let mut records = LedgerPass::new(store, self.host, hostname, now_ms);
         let marks = mark.marks();
         let mut pass = Pass {
             mark,
@@ -210,12 +228,12 @@ impl Ingest {
             series: None,
             dropped: 0,
         };
-        self.book.seal(&hub.store, &mut pass.batch, short, now_ms).map_err(|error| broken(&error))?;
+        self.book.seal(store, &mut pass.batch, short, now_ms).map_err(|error| broken(&error))?;
         for item in items {
             self.item(&mut pass, &mut records, short, item, now_ms)?;
         }
         records.finish(&mut pass.batch);
-        self.commit(pass, records, now_ms).await
+        Ok((pass, records))
     }
 
     fn item(
@@ -333,7 +351,7 @@ impl Ingest {
             epoch: self.epoch,
             durable_seq: marks.acknowledged(Epoch(self.epoch)).0,
             ledger: mark.ledger.clone(),
-            credit_bytes: CREDIT_MAX,
+            credit_bytes: 0,
             same: false,
         };
         if let Some(host) = hub.state().hosts.get_mut(&self.host) {
