@@ -41,6 +41,8 @@ impl<K: Ord + Copy, V> Few<K, V> {
     /// Adds one if there is none.
     pub(super) fn add_with(&mut self, key: K, value: impl FnOnce() -> V) {
         if let Err(place) = self.place(key) {
+            // Mostly there is one.
+            self.0.reserve_exact(1);
             self.0.insert(place, (key, value()));
         }
     }

@@ -55,7 +55,7 @@ use scan::{Scan, Way};
 use warm::Warm;
 
 /// The share of the cache that is for what questions read lately: the rest is RocksDB's.
-const WARM_SHARE: usize = 6;
+const WARM_SHARE: usize = 4;
 
 /// The share that is for who had which series when.
 const PRESENCE_SHARE: usize = 32;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use mainstay_fleet::block::Loose;
 
@@ -19,6 +20,10 @@ use super::keys::{Key, OpenRowKey, PieceKey};
 
 /// Places that are locked by themselves, so that who asks and who writes seldom meet.
 const SHARDS: u32 = 64;
+/// Between two times that room is made.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// The share of all room that there is then, for what is asked anew.
+const ROOM_SHARE: usize = 8;
 /// What a change is of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -110,6 +115,8 @@ struct Shard {
     bytes: usize,
     /// The last group that changes more than is told.
     changed: u64,
+    /// When room was made last.
+    swept: Option<Instant>,
 }
 
 impl Shard {
@@ -121,17 +128,29 @@ impl Shard {
         self.bytes = (self.bytes + of.bytes()).saturating_sub(before);
     }
 
-    /// Lets go what nobody asked for lately, or, where that is less than half, everything.
-    fn make_room(&mut self, bytes_max: usize) {
+    /// Lets go what nobody asked for lately, and of the rest as much as leaves some room. Not more often than questions come
+    /// again: whoever asks about more than fits is helped by what stays, and not at all if each part of it goes as the next
+    /// comes. Says whether there is room.
+    fn make_room(&mut self, bytes_max: usize) -> bool {
+        if self.swept.is_some_and(|swept| swept.elapsed() < SWEEP_EVERY) {
+            return false;
+        }
+        self.swept = Some(Instant::now());
         for of in self.hosts.values_mut() {
             if !std::mem::take(&mut of.is_used) {
                 of.forget();
             }
         }
         self.bytes = self.hosts.values().map(Of::bytes).sum();
-        if self.bytes > bytes_max / 2 {
-            self.forget();
+        let enough = bytes_max - bytes_max / ROOM_SHARE;
+        for of in self.hosts.values_mut() {
+            if self.bytes <= enough {
+                break;
+            }
+            self.bytes = self.bytes.saturating_sub(of.bytes());
+            of.forget();
         }
+        true
     }
 
     fn forget(&mut self) {
@@ -267,8 +286,8 @@ impl Warm {
         // What was read may have changed since.
         if is_as_it_was && shard.changed <= written {
             shard.set(host, change);
-            if shard.bytes > self.shard_bytes_max {
-                shard.make_room(self.shard_bytes_max);
+            if shard.bytes > self.shard_bytes_max && !shard.make_room(self.shard_bytes_max) {
+                shard.set(host, Of::forget);
             }
         }
     }

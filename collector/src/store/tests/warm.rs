@@ -196,6 +196,38 @@ async fn what_is_kept_takes_no_more_than_it_may() {
     assert!(warm.bytes() > 200_000 && warm.rows(1, 0).is_some() && warm.rows(2, 0).is_none(), "{}", warm.bytes());
 }
 
+#[tokio::test]
+async fn who_asks_about_more_than_fits_finds_most_of_it_again() {
+    let world = World::new();
+    let bytes = write_loose(world.schema.id, &world.rows()[0]);
+    let loose = mainstay_fleet::block::Loose::open(&bytes).unwrap();
+    let warm = Warm::new(640_000);
+    let ask_all = |hosts: u32| {
+        let mut found = 0;
+        for host in 0..hosts {
+            if warm.rows(host, 0).is_some() {
+                found += 1;
+                continue;
+            }
+            let mut gathered = Gathered::default();
+            gathered.begin(&world.schema, &loose);
+            gathered.add(ASKED[0], Some(1.0));
+            warm.keep_rows(host, gathered, 0);
+        }
+        found
+    };
+    assert_eq!(ask_all(1_000), 0);
+    assert_eq!(ask_all(1_000), 1_000, "all of it fits");
+    // Half as much again as fits.
+    let fits = 1_000 * 640_000 / warm.bytes();
+    let hosts = u32::try_from(fits + fits / 2).unwrap();
+    ask_all(hosts);
+    for _ in 0..3 {
+        let found = ask_all(hosts);
+        assert!(found > fits / 2, "{found} of {hosts}, where {fits} fit");
+    }
+}
+
 /// The beginnings of keys of pieces and of their neighbours, few of each, so that they often are alike.
 fn some_key() -> impl Strategy<Value = Vec<u8>> {
     let numbers = (PieceKey::ORDINAL - 1..=PieceKey::ORDINAL + 1, 0..3u32, 0..3u8, 0..3u32);
