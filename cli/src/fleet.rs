@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mainstay_proto::v1::query_service_client::QueryServiceClient;
-use mainstay_proto::v1::{HostView, ListHostsRequest, QueryRangeRequest, QueryRangeResponse, Selector};
+use mainstay_proto::v1::{HostFacts, HostView, ListHostsRequest, QueryRangeRequest, QueryRangeResponse, Selector};
 use serde::Serialize;
 use tonic::transport::Channel;
 
@@ -120,6 +120,14 @@ pub(crate) struct Completeness {
     gaps: Vec<GapDoc>,
     /// Hosts whose clocks are off.
     clocks_off: Vec<ClockOff>,
+    /// Hosts of one or the other that are not named.
+    #[serde(skip_serializing_if = "is_zero")]
+    hosts_more: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -178,6 +186,25 @@ impl Completeness {
             not_heard: not_heard.collect(),
             gaps: gaps.collect(),
             clocks_off: clocks_off.collect(),
+            hosts_more: 0,
+        }
+    }
+
+    /// Of one answer from a moment on, by what it says itself.
+    pub(crate) fn of_answer(answer: &QueryRangeResponse, from_ms: i64) -> Self {
+        let lost = answer.gaps.iter().map(|gap| HostView {
+            facts: Some(HostFacts { hostname: gap.hostname.clone(), ..HostFacts::default() }),
+            state: "online".to_owned(),
+            gaps: gap.gap.clone().into_iter().collect(),
+            ..HostView::default()
+        });
+        let hosts: Vec<HostView> = answer.hosts.iter().cloned().chain(lost).collect();
+        Self {
+            completeness: answer.completeness,
+            damaged: !answer.damaged.is_empty(),
+            resolution: answer.resolution.clone(),
+            hosts_more: answer.hosts_more,
+            ..Self::of(&hosts, from_ms, answer.now_ms)
         }
     }
 
@@ -219,6 +246,10 @@ impl Completeness {
             };
             notes.push(format!("clocks are off, and so are the times of: {}", named_some(&self.clocks_off, off)));
         }
+        if self.hosts_more > 0 {
+            let more = usize::try_from(self.hosts_more).unwrap_or(usize::MAX);
+            notes.push(format!("and {} that are not there, or whose clocks are off", words::count(more, "more host")));
+        }
         if self.damaged {
             notes.push(
                 "some of what is stored cannot be read and is missing; the collector's journal says what".to_owned(),
@@ -244,7 +275,7 @@ fn named_some<T>(all: &[T], one: impl Fn(&T) -> String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_proto::v1::{Gap, HostFacts, Label, SeriesKey, SeriesPoints};
+    use mainstay_proto::v1::{Gap, HostGap, Label, SeriesKey, SeriesPoints};
 
     use super::*;
 
@@ -329,5 +360,30 @@ mod tests {
     fn a_time_that_is_too_short_is_refused() {
         assert!(over(Duration::from_secs(10)).unwrap_err().to_string().contains("30s or more"));
         assert_eq!(over(Duration::from_secs(30)).unwrap(), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn an_answer_says_itself_who_is_not_there() {
+        let gap =
+            Gap { wall_from_ms: NOW - 60_000, wall_to_ms: NOW - 50_000, reason: "spool".into(), ..Gap::default() };
+        let answer = QueryRangeResponse {
+            completeness: 0.5,
+            resolution: "raw".into(),
+            hosts: vec![
+                host("web-4", "silent", 240_000),
+                HostView { clock_offset_ms: 2_000, ..host("web-5", "online", 0) },
+            ],
+            hosts_more: 3,
+            now_ms: NOW,
+            gaps: vec![HostGap { hostname: "web-1".into(), gap: Some(gap), ..HostGap::default() }],
+            ..QueryRangeResponse::default()
+        };
+        let notes = Completeness::of_answer(&answer, NOW - 300_000).notes();
+        assert_eq!(notes.len(), 5, "{notes:#?}");
+        assert_eq!(notes[0], "50.0% of the range is here");
+        assert!(notes[1].ends_with(": web-4 (silent, last seen 4m ago)"), "{notes:#?}");
+        assert!(notes[2].starts_with("gap on web-1: ") && notes[2].ends_with("(spool)"), "{notes:#?}");
+        assert!(notes[3].ends_with(": web-5 (+2s)") || notes[3].contains("web-5 (+2"), "{notes:#?}");
+        assert!(notes[4].starts_with("and 3 more hosts "), "{notes:#?}");
     }
 }

@@ -10,6 +10,7 @@ use super::host::series_name;
 use crate::connect;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
+use crate::fleet::Completeness;
 use crate::output::{self, Format};
 use crate::{draw, view, words};
 
@@ -38,8 +39,8 @@ const STEPS: u32 = 60;
 
 #[derive(Debug, Serialize)]
 struct Answer {
-    completeness: f64,
-    resolution: String,
+    #[serde(flatten)]
+    seen: Completeness,
     truncated: bool,
     series: Vec<SeriesDoc>,
 }
@@ -54,14 +55,15 @@ struct SeriesDoc {
 /// Asks and prints.
 pub(crate) async fn run(args: &QueryArgs, context: &Context) -> Result<Exit, Failure> {
     let request = request(args);
+    let from_ms = request.from_ms;
     let answer = connect::queries(context).await?.query_range(request).await?.into_inner();
     match context.format {
-        Format::Json | Format::Yaml => output::document(context, &document(&answer))?,
+        Format::Json | Format::Yaml => output::document(context, &document(&answer, from_ms))?,
         Format::Plot => plots(&answer)?,
         Format::Table | Format::Wide => tables(&answer)?,
     }
     if context.format.is_for_people() {
-        footnotes(&answer);
+        footnotes(&answer, from_ms);
     }
     Ok(Exit::Success)
 }
@@ -91,7 +93,7 @@ fn request(args: &QueryArgs) -> QueryRangeRequest {
     }
 }
 
-fn document(answer: &QueryRangeResponse) -> Answer {
+fn document(answer: &QueryRangeResponse, from_ms: i64) -> Answer {
     let series = answer
         .series
         .iter()
@@ -104,12 +106,7 @@ fn document(answer: &QueryRangeResponse) -> Answer {
             }
         })
         .collect();
-    Answer {
-        completeness: answer.completeness,
-        resolution: answer.resolution.clone(),
-        truncated: answer.truncated,
-        series,
-    }
+    Answer { seen: Completeness::of_answer(answer, from_ms), truncated: answer.truncated, series }
 }
 
 fn points(series: &SeriesPoints) -> impl Iterator<Item = (i64, f64)> {
@@ -126,26 +123,11 @@ fn tables(answer: &QueryRangeResponse) -> Result<(), Failure> {
     Ok(())
 }
 
-fn footnotes(answer: &QueryRangeResponse) {
+fn footnotes(answer: &QueryRangeResponse, from_ms: i64) {
     if answer.series.is_empty() {
         output::say("no series by this name and these labels in that range");
     }
-    if answer.completeness < 1.0 {
-        output::say(&format!("{:.1}% of the range is here", answer.completeness * 100.0));
-    }
-    if let Some(rolled_up) = words::rolled_up(&answer.resolution) {
-        output::say(rolled_up);
-    }
-    for gap in &answer.gaps {
-        let at = gap.gap.clone().unwrap_or_default();
-        output::say(&format!(
-            "gap on {}: {} to {} ({})",
-            gap.hostname,
-            words::date_time(at.wall_from_ms),
-            words::date_time(at.wall_to_ms),
-            at.reason
-        ));
-    }
+    Completeness::of_answer(answer, from_ms).footnotes();
     for damaged in &answer.damaged {
         output::say(&format!("cannot be read and is missing: {damaged}"));
     }

@@ -8,6 +8,7 @@ use mainstay_promql::{Labels, Value};
 use serde_json::json;
 
 use crate::query::Outcome;
+use crate::query::standing::{NAMED_MAX, Standing};
 
 /// The version of Prometheus whose API this is: dashboards ask it to know what they may use.
 const API_VERSION: &str = "3.5.0";
@@ -58,6 +59,11 @@ pub(super) fn outcome(outcome: &Outcome, at_ms: i64) -> String {
         }
     }
     let (answer, seen) = (&outcome.answer, &outcome.seen);
+    let not_there = || seen.standing().filter(|host| !host.is_there());
+    let clocks_off = || seen.standing().filter(|host| host.is_clock_off());
+    let last_seen =
+        |host: &Standing| json!({ "host": host.host, "state": host.state, "last_seen_ms": host.last_seen_ms });
+    let clock = |host: &Standing| json!({ "host": host.host, "offset_ms": host.clock_offset_ms });
     let about = json!({
         "completeness": seen.completeness(),
         "hosts": seen.hosts(),
@@ -65,6 +71,10 @@ pub(super) fn outcome(outcome: &Outcome, at_ms: i64) -> String {
         "resolution": seen.tier.map_or("raw", Tier::name),
         "samples": answer.samples,
         "series": answer.series,
+        "hosts_not_there": not_there().count(),
+        "not_there": not_there().take(NAMED_MAX).map(last_seen).collect::<Vec<_>>(),
+        "hosts_clock_off": clocks_off().count(),
+        "clocks_off": clocks_off().take(NAMED_MAX).map(clock).collect::<Vec<_>>(),
     });
     let _ = write!(out, r#"}},"mainstay":{about}"#);
     let mut warnings: Vec<String> = seen.damaged.iter().map(|text| format!("cannot be read: {text}")).collect();

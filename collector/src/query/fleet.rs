@@ -21,6 +21,7 @@ use super::hosts::{Found, Held, Host, Lane, Pace, check, failed};
 use super::lanes::Lanes;
 use super::question::Question;
 use super::roster::Roster;
+use super::standing::Standing;
 use crate::ages::Rules;
 use crate::clock;
 use crate::hub::Hub;
@@ -49,6 +50,8 @@ pub struct Seen {
     pub read: Read,
     /// The coarsest that any of it is of; `None` is every summary.
     pub tier: Option<Tier>,
+    /// Of the hosts that it is about, those that are not there or whose clock is off.
+    standing: BTreeMap<u32, Arc<Standing>>,
 }
 
 impl Seen {
@@ -56,6 +59,11 @@ impl Seen {
     #[must_use]
     pub fn hosts(&self) -> usize {
         self.shares.len()
+    }
+
+    /// Of the hosts that the question is about, by their labels, those that are not there or whose clock is off.
+    pub fn standing(&self) -> impl Iterator<Item = &Standing> {
+        self.standing.values().map(|standing| &**standing)
     }
 
     /// Hosts whose rows do not cover the range.
@@ -111,8 +119,9 @@ impl<'h> Fleet<'h> {
     #[must_use]
     pub fn of(hub: &'h Hub, stop: &'h Stop) -> Self {
         let mut hosts: Vec<(Option<HostId>, Host)> = {
+            let (silence, now_ms) = (hub.silence(), clock::wall_ms());
             let state = hub.state();
-            state.hosts.iter().map(|(id, host)| (Some(*id), Host::new(host))).collect()
+            state.hosts.iter().map(|(id, host)| (Some(*id), Host::new(host, silence, now_ms))).collect()
         };
         hosts.extend(hub.sources.all().into_iter().map(|source| (None, Host::of_source(source))));
         hosts.sort_by_key(|(_, host)| host.short);
@@ -290,6 +299,10 @@ impl<'h> Fleet<'h> {
 
 impl Source for Fleet<'_> {
     fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError> {
+        for host in &self.hosts {
+            let standing = host.standing.as_ref().filter(|_| host.is_asked_for(wanted.matchers, wanted.from_ms));
+            self.seen.borrow_mut().standing.extend(standing.map(|standing| (host.short, standing.clone())));
+        }
         let mut meant: Vec<&Host> = self.hosts.iter().filter(|host| host.may_be_meant(wanted)).collect();
         if meant.len() >= FEW
             && let Some(choice) = self.choose(&mut Question::of(wanted.matchers), wanted)?

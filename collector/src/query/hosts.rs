@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use mainstay_fleet::block::Which;
 use mainstay_fleet::rollup::{Tally, Tier, is_stale};
+use mainstay_fleet::silence::SilenceSettings;
 use mainstay_promql::{EvalError, Fold, Label, Labels, Matcher, Take, Wanted};
 
 use super::Stop;
 use super::question::Question;
 use super::rolled::{self, Asked};
+use super::standing::Standing;
 use crate::hub::HostState;
 use crate::remote::sources::Source;
 use crate::services::coverage::Windows;
@@ -33,10 +35,12 @@ pub(super) struct Host {
     heard_ms: i64,
     /// Since when nothing comes any more, of one that may not connect.
     ended_ms: Option<i64>,
+    /// Whether it is not there, or its clock off.
+    pub(super) standing: Option<Arc<Standing>>,
 }
 
 impl Host {
-    pub(super) fn new(state: &HostState) -> Self {
+    pub(super) fn new(state: &HostState, silence: SilenceSettings, now_ms: i64) -> Self {
         Self {
             short: state.row.short,
             labels: state.query_labels(),
@@ -45,6 +49,7 @@ impl Host {
             enrolled_ms: state.row.enrolled_ms,
             heard_ms: state.heard_ms.max(state.mark.last_seen_ms),
             ended_ms: state.is_revoked().then_some(state.mark.last_seen_ms),
+            standing: Standing::of(state, silence, now_ms).map(Arc::new),
         }
     }
 
@@ -59,6 +64,7 @@ impl Host {
             // What does not come is not known to be missing.
             heard_ms: 0,
             ended_ms: Some(until_ms),
+            standing: None,
             source: Some(source),
         }
     }

@@ -11,6 +11,7 @@ pub mod names;
 mod question;
 mod rolled;
 pub(crate) mod roster;
+pub mod standing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,7 +6,9 @@ use mainstay_promql::{EvalError, Interrupted, Labels, NAME, Point, Span, Value};
 use mainstay_proto::v1;
 use tonic::Status;
 
+use crate::clock;
 use crate::hub::Hub;
+use crate::query::standing::{NAMED_MAX, Standing};
 use crate::query::{self, Outcome, QueryError, Stop};
 
 /// Answers `QueryRange` where it holds PromQL.
@@ -22,6 +24,8 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest, stop: &Stop) -> Result<
     let completeness = outcome.seen.completeness();
     let resolution = outcome.seen.tier.map_or("raw", Tier::name).to_owned();
     let damaged = outcome.seen.damaged.clone();
+    let hosts: Vec<v1::HostView> = outcome.seen.standing().take(NAMED_MAX).map(Standing::view).collect();
+    let hosts_more = (outcome.seen.standing().count() - hosts.len()) as u64;
     // What earlier versions of the command line know of it.
     let truncated = !damaged.is_empty();
     Ok(v1::QueryRangeResponse {
@@ -30,6 +34,9 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest, stop: &Stop) -> Result<
         truncated,
         resolution,
         damaged,
+        hosts,
+        hosts_more,
+        now_ms: clock::wall_ms(),
         ..Default::default()
     })
 }

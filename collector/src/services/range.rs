@@ -22,6 +22,7 @@ use crate::ages;
 use crate::clock;
 use crate::hub::{HostState, Hub};
 use crate::query::Stop;
+use crate::query::standing::{NAMED_MAX, Standing};
 use crate::remote::sources::Source;
 use crate::store::read::Reader;
 use crate::store::retention::later;
@@ -162,7 +163,12 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest, stop: &Stop) -> Result<
     // Who brings series over remote write stands for no host and is read like one.
     let sources = hub.sources.all().into_iter().filter(|source| source.until_ms() >= question.from_ms);
     hosts.extend(sources.map(|source| (Vec::new(), of_source(&source))));
-    let mut answer = v1::QueryRangeResponse { resolution: "raw".to_owned(), ..Default::default() };
+    let (silence, now_ms) = (hub.silence(), clock::wall_ms());
+    let mut answer = v1::QueryRangeResponse { resolution: "raw".to_owned(), now_ms, ..Default::default() };
+    for (_, host) in hosts.iter().filter(|(id, host)| !id.is_empty() && is_asked_for(host, &question)) {
+        let Some(standing) = Standing::of(host, silence, now_ms) else { continue };
+        if answer.hosts.len() < NAMED_MAX { answer.hosts.push(standing.view()) } else { answer.hosts_more += 1 }
+    }
     let mut covered = Vec::new();
     let mut points = 0;
     let view = hub.store.view();
@@ -227,19 +233,21 @@ pub fn query(hub: &Hub, request: &v1::QueryRangeRequest, stop: &Stop) -> Result<
 /// The finest that all hosts have that a question is about, by the labels that they have.
 fn finest(view: &View<'_>, hosts: &[(Vec<u8>, HostState)], ages: &Ages, question: &Question<'_>) -> Option<Tier> {
     let now_ms = clock::wall_ms();
-    let is_asked_for = |host: &HostState| {
-        let labels = host.query_labels();
-        let of = |label: &str| labels.iter().find(|(name, _)| &**name == label).map_or("", |(_, value)| value);
-        let holds = |matcher: &Matcher| match of(&matcher.label) {
-            "" => true,
-            value => matcher.holds(value),
-        };
-        !is_over(host, question) && question.matchers.iter().all(holds)
-    };
-    let asked = hosts.iter().map(|(_, host)| host).filter(|host| is_asked_for(host));
+    let asked = hosts.iter().map(|(_, host)| host).filter(|host| is_asked_for(host, question));
     let of = |host: &HostState| view.first_hours(host.row.short, ages.of(host.row.short), now_ms);
     let kept = asked.map(of).reduce(later).unwrap_or_else(|| ages.default.first_hours(now_ms));
     view.finest(question.from_ms, kept, now_ms)
+}
+
+/// Whether a question is about a host, by the labels that it has.
+fn is_asked_for(host: &HostState, question: &Question<'_>) -> bool {
+    let labels = host.query_labels();
+    let of = |label: &str| labels.iter().find(|(name, _)| &**name == label).map_or("", |(_, value)| value);
+    let holds = |matcher: &Matcher| match of(&matcher.label) {
+        "" => true,
+        value => matcher.holds(value),
+    };
+    !is_over(host, question) && question.matchers.iter().all(holds)
 }
 
 /// Whether nothing came any more in the range, of one that may not connect.

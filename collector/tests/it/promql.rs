@@ -57,7 +57,7 @@ async fn ask(world: &World, method: &str, path: &str, body: &str) -> (u16, Value
     (status, serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("{path}: {bytes:?}")))
 }
 
-async fn get(world: &World, path: &str) -> Value {
+pub(crate) async fn get(world: &World, path: &str) -> Value {
     let (status, document) = ask(world, "GET", path, "").await;
     assert_eq!((status, &document["status"]), (200, &json!("success")), "{path}: {document}");
     document

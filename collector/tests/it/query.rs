@@ -272,6 +272,34 @@ async fn a_host_gone_quiet_is_silent_and_one_that_said_goodbye_is_away() {
     })
     .await;
     assert_eq!(state(&hosts().await, 1), "away");
+    // Whatever is asked says so of those that it is about, by their names and labels.
+    let now = mainstay_collector::clock::wall_ms();
+    let stored = |host: &str| v1::QueryRangeRequest {
+        name: "up".to_owned(),
+        matchers: vec![v1::Matcher { label: "host".to_owned(), op: "=~".to_owned(), value: host.to_owned() }],
+        from_ms: now - 60_000,
+        to_ms: now,
+        ..Default::default()
+    };
+    let promql = |promql: &str| v1::QueryRangeRequest { promql: promql.to_owned(), to_ms: now, ..Default::default() };
+    let both = vec![("web-1", "silent"), ("web-2", "away")];
+    for (request, expected) in [
+        (stored("web-.*"), both.clone()),
+        (stored("web-2"), both[1..].to_vec()),
+        (stored("db.*"), vec![]),
+        (promql("sum(up) or sum(down)"), both.clone()),
+        (promql("up{host=\"web-1\"}"), both[..1].to_vec()),
+        (promql("1"), vec![]),
+    ] {
+        let answer = queries.clone().query_range(request.clone()).await.unwrap().into_inner();
+        let told =
+            answer.hosts.iter().map(|host| (host.facts.as_ref().unwrap().hostname.as_str(), host.state.as_str()));
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{request:?}");
+    }
+    let answer = crate::promql::get(&world, "/api/v1/query?query=up%7Bhost%3D%22web-1%22%7D").await;
+    let about = &answer["mainstay"];
+    assert_eq!((&about["hosts_not_there"], &about["not_there"][0]["host"]), (&1.into(), &"web-1".into()), "{answer}");
+    assert_eq!((&about["hosts_clock_off"], &about["clocks_off"]), (&0.into(), &serde_json::json!([])), "{answer}");
     let (back, _) = Agent::open(&world.address(), &quiet, hello("web-1")).await;
     until("the finding to clear", || async {
         back.say(Say::Ping(v1::Ping { wall_ms: mainstay_collector::clock::wall_ms() })).await;
