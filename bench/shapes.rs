@@ -70,6 +70,7 @@ const METRICS: &[Metric] = &[
 ];
 
 /// One series on its way.
+#[derive(Clone)]
 struct Series {
     shape: Shape,
     value: f64,
@@ -78,6 +79,7 @@ struct Series {
 }
 
 /// The series of one host, sample by sample.
+#[derive(Clone)]
 pub(crate) struct Shapes {
     series: Vec<Series>,
     seed: u64,

@@ -127,6 +127,7 @@ fn values(point: Point) -> [f64; 4] {
 }
 
 /// The values of one host, summary by summary.
+#[derive(Clone)]
 pub(crate) struct Values {
     series: Arc<Series>,
     shapes: Option<Shapes>,

@@ -1,5 +1,6 @@
 //! One host: its session, what it has not been thanked for yet, and what it believes.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,7 +12,6 @@ use ed25519_dalek::VerifyingKey;
 use mainstay_collector::clock;
 use mainstay_core::policy::bundle::{Offer, PolicyState, accept};
 use mainstay_core::policy::signed::{KeyId, Signed, TrustedKeys};
-use mainstay_core::series::Summary;
 use mainstay_core::time::Now;
 use mainstay_proto::convert::{Form, SummaryWriter};
 use mainstay_proto::v1::agent_message::Of as Say;
@@ -23,11 +23,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use zstd::bulk::Compressor;
 
 use super::super::values::{Changed, Values};
 use super::backoff::Backoff;
 use super::connect::connect;
 use super::papers::Papers;
+use super::spool::Spool;
 use super::tally::Tally;
 
 /// As an agent waits: for Welcome, for what it sends to be taken, and for an acknowledgement.
@@ -42,6 +44,12 @@ const BATCH: usize = 32;
 const AHEAD_MAX: usize = 4 * BATCH;
 /// Between two summaries of the past.
 const STEP_MS: i64 = 10_000;
+
+thread_local! {
+    /// As an agent has one for all its pushes. Made anew for each it would be a megabyte that the kernel has to clear.
+    static PACKER: RefCell<Compressor<'static>> =
+        RefCell::new(Compressor::new(ZSTD_LEVEL).expect("a level that there is"));
+}
 
 /// What all hosts do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,9 +94,7 @@ pub(crate) struct Host {
     papers: Papers,
     ground: Arc<Ground>,
     values: Values,
-    /// Summaries that are not acknowledged, by number, and how many of them this session has sent.
-    spool: VecDeque<(u64, Summary)>,
-    sent: usize,
+    spool: Spool,
     next_seq: u64,
     acked: u64,
     /// What it does, and how many summaries it has made since it began that.
@@ -165,8 +171,7 @@ impl Host {
             papers,
             ground,
             values,
-            spool: VecDeque::new(),
-            sent: 0,
+            spool: Spool::default(),
             next_seq: 1,
             acked: 0,
             phase: Phase::Quiet,
@@ -232,7 +237,7 @@ impl Host {
         };
         Tally::add(&self.ground.tally.forgotten, self.acked.saturating_sub(welcome.durable_seq));
         self.acknowledged(welcome.durable_seq);
-        self.sent = 0;
+        self.spool.begin_again();
         Ok(Live {
             say,
             hear,
@@ -293,7 +298,7 @@ impl Host {
     /// Whether a push may go: there is something to send, or something of the past to be made for it.
     fn may_push(&self, live: &Live) -> bool {
         let is_behind = matches!(self.phase, Phase::Behind { summaries, .. } if self.made < summaries);
-        live.has_credit() && (self.spool.len() > self.sent || is_behind && self.spool.len() < AHEAD_MAX)
+        live.has_credit() && (self.spool.unsent() > 0 || is_behind && self.spool.len() < AHEAD_MAX)
     }
 
     async fn step(&mut self, live: &mut Live, phase: &mut watch::Receiver<Phase>) -> Result<(), End> {
@@ -345,7 +350,7 @@ impl Host {
     fn make(&mut self, at: Now, every: Duration) {
         let (summary, Changed { series, values }) =
             self.values.next(at, u32::try_from(every.as_millis()).unwrap_or(u32::MAX));
-        self.spool.push_back((self.next_seq, summary));
+        self.spool.add(self.next_seq, summary, matches!(self.phase, Phase::Behind { .. }));
         self.next_seq += 1;
         self.made += 1;
         Tally::add(&self.ground.tally.made, 1);
@@ -354,7 +359,10 @@ impl Host {
     }
 
     fn make_past(&mut self, from_ms: i64, summaries: u64) {
-        while self.spool.len() - self.sent < BATCH && self.made < summaries {
+        if self.spool.unsent() < BATCH && self.made < summaries {
+            self.spool.past_from(self.next_seq, self.values.clone());
+        }
+        while self.spool.unsent() < BATCH && self.made < summaries {
             let passed_ms = i64::try_from(self.made + 1).unwrap_or(0) * STEP_MS;
             let wall_ms = from_ms + passed_ms + i64::from(self.number) % STEP_MS;
             let boot_ns = u64::try_from(passed_ms).unwrap_or(0) * 1_000_000;
@@ -365,16 +373,15 @@ impl Host {
     fn pack(&mut self, live: &mut Live) -> Result<v1::Push, End> {
         let mut inner = v1::Push::default();
         let mut upto = 0;
-        for (seq, summary) in self.spool.iter().skip(self.sent).take(BATCH) {
+        self.spool.send(BATCH, |seq, summary| {
             let summary = live.writer.write(summary, &mut inner.define);
-            inner.items.push(v1::Item { seq: *seq, of: Some(v1::item::Of::Summary(summary)) });
-            upto = *seq;
-        }
-        self.sent += inner.items.len();
+            inner.items.push(v1::Item { seq, of: Some(v1::item::Of::Summary(summary)) });
+            upto = seq;
+        });
         let push = match live.writer.brief(inner, live.last_seq) {
             Ok(push) => push,
             Err(inner) => {
-                let packed = zstd::bulk::compress(&inner.encode_to_vec(), ZSTD_LEVEL);
+                let packed = PACKER.with_borrow_mut(|packer| packer.compress(&inner.encode_to_vec()));
                 let zstd = packed.map_err(|_| End::Broken(Duration::ZERO))?;
                 v1::Push { epoch: self.epoch(), zstd, ..v1::Push::default() }
             }
@@ -407,7 +414,7 @@ impl Host {
                 if live.credit == 0 {
                     // Not taken: it is sent again when there is credit again.
                     live.in_flight.clear();
-                    self.sent = 0;
+                    self.spool.begin_again();
                 }
                 Ok(())
             }
@@ -425,12 +432,11 @@ impl Host {
 
     fn acknowledged(&mut self, durable: u64) {
         self.acked = self.acked.max(durable);
-        while let Some((_, summary)) = self.spool.front().filter(|(seq, _)| *seq <= durable) {
-            Tally::add(&self.ground.tally.acked, 1);
-            Tally::add(&self.ground.tally.points, summary.points.len() as u64);
-            self.spool.pop_front();
-            self.sent = self.sent.saturating_sub(1);
-        }
+        let tally = &self.ground.tally;
+        self.spool.acknowledged(durable, |points| {
+            Tally::add(&tally.acked, 1);
+            Tally::add(&tally.points, points);
+        });
     }
 
     /// Takes an offer as an agent does: the signature first, then whether it is for this fleet and newer.

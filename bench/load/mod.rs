@@ -10,6 +10,7 @@ pub(crate) mod fleet;
 pub(crate) mod host;
 pub(crate) mod papers;
 pub(crate) mod process;
+mod spool;
 pub(crate) mod tally;
 pub(crate) mod trials;
 
