@@ -337,7 +337,14 @@ async fn the_seconds_around_a_finding_are_kept_with_it_and_shown_with_its_decisi
     let explained = queries.explain(v1::ExplainRequest::default()).await.unwrap().into_inner();
     let kept = FindingRecording::try_from(explained.recording.unwrap()).unwrap();
     assert_eq!((kept.finding, kept.recording.at.len()), (FindingId(4), 60), "of the newest decision");
-    let incidents = queries.list_incidents(v1::ListIncidentsRequest::default()).await.unwrap().into_inner().incidents;
+    let incidents = until("the incident", || {
+        let mut queries = queries.clone();
+        async move {
+            let answer = queries.list_incidents(v1::ListIncidentsRequest::default()).await.unwrap().into_inner();
+            Some(answer.incidents).filter(|incidents| !incidents.is_empty())
+        }
+    })
+    .await;
     let id = mainstay_core::id::IncidentId(incidents[0].id).to_string();
     let incident = queries.get_incident(v1::GetIncidentRequest { id }).await.unwrap().into_inner();
     let other = if incidents[0].cause == 3 { 4 } else { 3 };
