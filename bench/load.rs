@@ -294,7 +294,7 @@ async fn connected(plan: &Plan) -> Result<()> {
         let taken = trials::live(&world.process, &world.fleet, EVERY, plan.lasting).await?;
         heading(&format!("a summary of each every 10 s, for {} s", plan.lasting.as_secs()));
         print_taken(&taken, "1 s");
-        row("broken sessions", Tally::get(&world.fleet.tally().broken), "0");
+        row("broken sessions", world.fleet.tally().told_broken(), "0");
     }
     if plan.wants("offer") {
         offer(&world, 1).await?;
@@ -330,7 +330,7 @@ async fn asked(plan: &Plan) -> Result<()> {
     ));
     print_taken(&taken, "");
     row("bytes of the store's files", mib(world.process.disk_bytes()), "");
-    row("broken sessions", Tally::get(&world.fleet.tally().broken), "0");
+    row("broken sessions", world.fleet.tally().told_broken(), "0");
     let (asked, taken) = trials::asked(&world.process, &world.fleet, EVERY, plan.rounds).await?;
     println!(
         "\nasked over HTTP, {} times each, while every host sends every 10 s\n\n| question | first, ms | p50, ms | p99, ms | goal, ms | the slowest: which, ms |\n| --- | --- | --- | --- | --- | --- |",
@@ -345,7 +345,7 @@ async fn asked(plan: &Plan) -> Result<()> {
     }
     heading("what was sent meanwhile");
     print_taken(&taken, "1 s");
-    row("broken sessions", Tally::get(&world.fleet.tally().broken), "0");
+    row("broken sessions", world.fleet.tally().told_broken(), "0");
     world.end().await;
     Ok(())
 }

@@ -107,7 +107,10 @@ pub(crate) struct Host {
 /// Why a session ended.
 enum End {
     Told,
+    /// It is to be tried again after so long at least.
     Broken(Duration),
+    /// By itself, while it stood.
+    Lost(&'static str),
 }
 
 /// A turn that is waited for, in its place, whatever else happens meanwhile.
@@ -148,7 +151,7 @@ impl Live {
     async fn say(&self, of: Say) -> Result<(), End> {
         match timeout(SEND_MAX, self.say.send(v1::AgentMessage { of: Some(of) })).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(End::Broken(Duration::ZERO)),
+            _ => Err(End::Lost("not taken")),
         }
     }
 }
@@ -185,7 +188,11 @@ impl Host {
     pub(crate) async fn run(mut self, mut phase: watch::Receiver<Phase>) {
         while *phase.borrow() != Phase::End {
             let Err(end) = self.session(&mut phase).await else { return };
-            let End::Broken(retry_after) = end else { return };
+            let retry_after = match end {
+                End::Told => return,
+                End::Broken(retry_after) => retry_after,
+                End::Lost(_) => Duration::ZERO,
+            };
             let wait = self.backoff.next(retry_after);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -211,8 +218,10 @@ impl Host {
         live.tick = self.first_tick();
         loop {
             let stepped = self.step(&mut live, phase).await;
-            if let Err(End::Broken(_)) = &stepped {
-                Tally::add(&ground.tally.broken, 1);
+            match &stepped {
+                Err(End::Broken(_)) => ground.tally.broke("refused"),
+                Err(End::Lost(why)) => ground.tally.broke(why),
+                Ok(()) | Err(End::Told) => {}
             }
             stepped?;
         }
@@ -319,11 +328,14 @@ impl Host {
             biased;
             heard = live.hear.message() => match heard {
                 Ok(Some(message)) => self.heard(live, message).await,
-                _ => Err(End::Broken(Duration::ZERO)),
+                Ok(None) => Err(End::Lost("ended by the collector")),
+                Err(_) => Err(End::Lost("with an error of the stream")),
             },
             // What it is stands at the beginning of the next step.
             changed = phase.changed() => changed.map_err(|_| End::Told),
-            () = sleep_until(patience) => Err(End::Broken(Duration::ZERO)),
+            () = sleep_until(patience) => {
+                Err(End::Lost(if live.in_flight.is_empty() { "nothing heard, idle" } else { "nothing heard of a push" }))
+            }
             () = sleep_until(live.tick), if matches!(now, Phase::Live { .. }) => {
                 if let Phase::Live { every } = now {
                     live.tick += every;
@@ -382,7 +394,7 @@ impl Host {
             Ok(push) => push,
             Err(inner) => {
                 let packed = PACKER.with_borrow_mut(|packer| packer.compress(&inner.encode_to_vec()));
-                let zstd = packed.map_err(|_| End::Broken(Duration::ZERO))?;
+                let zstd = packed.map_err(|_| End::Lost("not packed"))?;
                 v1::Push { epoch: self.epoch(), zstd, ..v1::Push::default() }
             }
         };

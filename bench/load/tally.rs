@@ -1,5 +1,6 @@
 //! What all sessions together have seen.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ pub(crate) struct Tally {
     pub(crate) put_off: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) refused: AtomicU64,
-    /// Sessions that ended by themselves.
+    /// Sessions that ended by themselves, and why.
     pub(crate) broken: AtomicU64,
+    why: Mutex<BTreeMap<&'static str, u64>>,
     /// Summaries made, and those that were acknowledged, with their points.
     pub(crate) made: AtomicU64,
     pub(crate) acked: AtomicU64,
@@ -61,6 +63,19 @@ impl Times {
 }
 
 impl Tally {
+    /// A session has ended by itself.
+    pub(crate) fn broke(&self, why: &'static str) {
+        Self::add(&self.broken, 1);
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_default() += 1;
+    }
+
+    /// How many have, and why.
+    pub(crate) fn told_broken(&self) -> String {
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = why.iter().map(|(why, count)| format!(" ({count} {why})"));
+        format!("{}{}", Self::get(&self.broken), why.collect::<String>())
+    }
+
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
     }

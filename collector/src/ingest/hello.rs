@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mainstay_core::id::Epoch;
+use mainstay_core::id::{Epoch, HostId};
 use mainstay_proto::v1::collector_message::Of as ToAgent;
 use mainstay_proto::{SESSION_VERSION_MAX, SESSION_VERSION_MIN, v1};
 use tokio::sync::{mpsc, watch};
@@ -18,7 +18,7 @@ use super::credit::credit;
 use super::push::{broken, malformed, note, reject};
 use super::session::{CAPABILITIES, Letter, OUTBOX_MAX, PING_EVERY, Session, stopping};
 use crate::clock;
-use crate::hub::Live;
+use crate::hub::{Hub, Live};
 use crate::metrics::count;
 use crate::store::Batch;
 use crate::store::keys::{HostKey, MarkKey, OrderKey};
@@ -35,6 +35,15 @@ const CAPABILITIES_MAX: usize = 64;
 const CAPABILITY_BYTES_MAX: usize = 64;
 /// Most bytes of what a host says of itself.
 const FACTS_BYTES_MAX: usize = 16 * 1024;
+
+/// Notes that a host is heard in its session; says whether it is that one still.
+pub(super) fn hear(hub: &Hub, host: HostId, session: u64) -> bool {
+    let now_ms = clock::wall_ms();
+    let mut state = hub.state();
+    let of_session =
+        state.hosts.get_mut(&host).filter(|host| host.live.as_ref().is_some_and(|live| live.id == session));
+    of_session.map(|host| host.heard_ms = now_ms).is_some()
+}
 
 impl Session {
     /// Checks Hello, takes the host's place, and answers Welcome with all that waits for it.
@@ -181,9 +190,9 @@ impl Session {
         Ok(())
     }
 
+    /// Whether this is the host's session still; then the host is heard.
     pub(super) fn still_mine(&self) -> bool {
-        let state = self.hub.state();
-        state.hosts.get(&self.host).and_then(|h| h.live.as_ref()).is_some_and(|live| live.id == self.id)
+        hear(&self.hub, self.host, self.id)
     }
 
     /// This session speaks although another has taken over: two machines, unless the words were on

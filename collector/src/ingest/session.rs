@@ -21,7 +21,7 @@ use tokio_stream::adapters::Map;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::hello::not_enrolled;
+use super::hello::{hear, not_enrolled};
 use super::push::{Ingest, broken, malformed, reject};
 use crate::clock;
 use crate::enrol::authority::HOST_LIFE;
@@ -111,12 +111,13 @@ impl Outbox {
     }
 
     /// Waits for `done`, and gives signs of life meanwhile: a disk that takes nothing for a minute is no reason for ten
-    /// thousand agents to come again.
-    async fn alive_while<F: Future + Unpin>(&self, mut done: F) -> F::Output {
+    /// thousand agents to come again. `waits` is told each time.
+    async fn alive_while<F: Future + Unpin>(&self, mut done: F, waits: impl Fn()) -> F::Output {
         loop {
             if let Ok(done) = timeout(ALIVE_EVERY, &mut done).await {
                 return done;
             }
+            waits();
             let pong = ToAgent::Pong(v1::Pong { wall_ms: clock::wall_ms() });
             // What waits to be sent to it is a sign of life, too.
             let _ = self.0.try_send(Box::new(v1::CollectorMessage { of: Some(pong) }));
@@ -209,9 +210,13 @@ impl Session {
             };
             match event {
                 Event::Said(message) => {
-                    let out = self.out.clone();
+                    let (out, hub, host, id) = (self.out.clone(), self.hub.clone(), self.host, self.id);
+                    // Nobody is silent whose word waits here.
+                    let waits = || {
+                        hear(&hub, host, id);
+                    };
                     // In a place of its own, so that a session that waits has no room for it.
-                    if let Err(refusal) = out.alive_while(Box::pin(self.said(&mut ingest, message))).await {
+                    if let Err(refusal) = out.alive_while(Box::pin(self.said(&mut ingest, message)), waits).await {
                         return Some(refusal);
                     }
                 }
@@ -244,10 +249,7 @@ impl Session {
             }
             Some(FromAgent::Ping(ping)) => {
                 let now_ms = clock::wall_ms();
-                self.change(|host| {
-                    host.heard_ms = now_ms;
-                    host.mark.clock_offset_ms = ping.wall_ms.saturating_sub(now_ms);
-                });
+                self.change(|host| host.mark.clock_offset_ms = ping.wall_ms.saturating_sub(now_ms));
                 self.out.send(ToAgent::Pong(v1::Pong { wall_ms: now_ms })).await;
                 if let Some(ack) = ingest.resume() {
                     self.out.send(ToAgent::Ack(ingest.brief(ack))).await;
