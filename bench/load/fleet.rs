@@ -18,7 +18,7 @@ use super::tally::Tally;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Hosts that make and pack at once.
-const TURNS: usize = 4;
+const TURNS: usize = 2;
 
 /// Hosts that keep sessions up.
 pub(crate) struct Fleet {

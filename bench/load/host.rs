@@ -20,6 +20,7 @@ use mainstay_proto::v1::collector_message::Of as Hear;
 use mainstay_proto::{MESSAGE_BYTES_MAX, SESSION_VERSION_MAX, SESSION_VERSION_MIN, v1};
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -345,11 +346,14 @@ impl Host {
             }
             turn = granted(&mut live.turn), if may_push => {
                 live.turn = None;
-                if let Phase::Behind { from_ms, summaries } = now {
-                    self.make_past(from_ms, summaries);
-                }
-                let push = self.pack(live)?;
+                // Beside the threads that run tasks: the rest is to hear meanwhile.
+                let push = if matches!(now, Phase::Behind { .. }) {
+                    block_in_place(|| self.pack_past(live, now))
+                } else {
+                    self.pack(live)
+                };
                 drop(turn);
+                let push = push?;
                 live.say(Say::Push(push)).await
             }
             () = sleep_until(live.heard.max(live.pinged).max(live.pushed) + live.ping_every) => {
@@ -380,6 +384,13 @@ impl Host {
             let boot_ns = u64::try_from(passed_ms).unwrap_or(0) * 1_000_000;
             self.make(Now { boot_ns, wall_ms }, Duration::from_millis(STEP_MS.unsigned_abs()));
         }
+    }
+
+    fn pack_past(&mut self, live: &mut Live, phase: Phase) -> Result<v1::Push, End> {
+        if let Phase::Behind { from_ms, summaries } = phase {
+            self.make_past(from_ms, summaries);
+        }
+        self.pack(live)
     }
 
     fn pack(&mut self, live: &mut Live) -> Result<v1::Push, End> {

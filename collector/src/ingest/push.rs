@@ -5,7 +5,7 @@
 //! and an item that is sent again is known.
 
 use std::cell::RefCell;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -76,6 +76,13 @@ struct Pass {
     dropped: u64,
 }
 
+/// What reading a push comes to.
+enum Read<'s> {
+    /// Nothing of it is taken.
+    Left(v1::Ack),
+    Staged(Box<Pass>, LedgerPass<'s>),
+}
+
 impl Ingest {
     /// For one session.
     #[must_use]
@@ -96,7 +103,26 @@ impl Ingest {
         let started = Instant::now();
         let bytes = push.encoded_len().max(push.zstd.len());
         let hub = self.hub.clone();
-        let Some(turn) = hub.push_turns.take(bytes).await else { return Err(broken(&StoreError::Closed)) };
+        let turn = hub.push_turns.take(bytes).await;
+        let lock = self.lock()?;
+        let guard = lock.lock().await;
+        let now_ms = clock::wall_ms();
+        let read = turn.work(|| self.read(&hub.store, push, now_ms));
+        // What is left is waiting for the disk.
+        drop(turn);
+        let (pass, records) = match read? {
+            Read::Left(ack) => return Ok(ack),
+            Read::Staged(pass, records) => (pass, records),
+        };
+        let ack = self.commit(*pass, records, now_ms).await;
+        drop(guard);
+        count(&hub.metrics.pushes);
+        add(&hub.metrics.push_bytes, bytes as u64);
+        ack.map(|ack| v1::Ack { credit_bytes: self.credit(started.elapsed()), ..ack })
+    }
+
+    /// Reads a push, and lays out what it changes. Under the host's lock.
+    fn read<'s>(&mut self, store: &'s Store, push: v1::Push, now_ms: i64) -> Result<Read<'s>, v1::Reject> {
         let push = if push.next.is_empty() { unpack(push)? } else { self.follow(push)? };
         self.last_seq = push.items.last().map(|item| item.seq).or(self.last_seq);
         if push.epoch != self.epoch {
@@ -105,32 +131,20 @@ impl Ingest {
         if push.items.len() > ITEMS_MAX {
             return Err(reject("too_large", format!("a push of {} items (at most {ITEMS_MAX})", push.items.len()), 0));
         }
-        if let Err(error) = self.hub.store.room().check() {
+        if let Err(error) = store.room().check() {
             if !self.waits {
                 return Err(broken(&error));
             }
             self.paused = true;
         }
         for def in push.define {
-            self.book.define(def, self.hub.store.keys()).map_err(|error| malformed(error.to_string()))?;
+            self.book.define(def, store.keys()).map_err(|error| malformed(error.to_string()))?;
         }
         if self.paused {
-            return self.leave(push.items);
+            return self.leave(push.items).map(Read::Left);
         }
-        let lock = self.lock()?;
-        let guard = lock.lock().await;
-        let now_ms = clock::wall_ms();
-        let staged = self.stage(&hub.store, push.items, now_ms);
-        // What is left is waiting for the disk.
-        drop(turn);
-        let ack = match staged {
-            Ok((pass, records)) => self.commit(pass, records, now_ms).await,
-            Err(refusal) => Err(refusal),
-        };
-        drop(guard);
-        count(&hub.metrics.pushes);
-        add(&hub.metrics.push_bytes, bytes as u64);
-        ack.map(|ack| v1::Ack { credit_bytes: self.credit(started.elapsed()), ..ack })
+        let (pass, records) = self.stage(store, push.items, now_ms)?;
+        Ok(Read::Staged(Box::new(pass), records))
     }
 
     /// What the agent may have on its way, after a push that took so long.
@@ -198,7 +212,7 @@ impl Ingest {
         Ok(host.lock.clone())
     }
 
-    /// Lays out what the items change. Under the host's lock.
+    /// Lays out what the items change.
     fn stage<'s>(
         &mut self,
         store: &'s Store,

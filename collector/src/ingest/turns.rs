@@ -1,40 +1,47 @@
-//! Turns of pushes: how many are unpacked and laid out at once.
+//! Turns of long pushes, which are unpacked and laid out beside the threads that run tasks.
 //!
-//! Ten thousand agents that bring an hour each are more work than the cores do in half a minute. Were all of it ready to run,
-//! whatever becomes ready next (a sign of life, an acknowledgement, a question) would come after all of it. So pushes wait here,
-//! in their order, and are ready a few at a time. A summary as it comes about does not wait for what others bring of hours.
+//! Ten thousand agents that bring an hour each are more work than the cores do in half a minute. Done by the tasks of their sessions,
+//! whatever becomes ready next (a sign of life, an acknowledgement, a question) would come after all of it. So such pushes wait
+//! here, in their order, and a few threads work on them. A summary as it comes about, or a finding, is done at once.
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::block_in_place;
 
-/// What is no longer than this takes a fraction of a millisecond: a summary or two, or a finding.
+/// What is no longer than this takes a fraction of a millisecond.
 const BRIEF_BYTES_MAX: usize = 4 * 1024;
-/// Turns for each core, so that the next is at hand when one ends.
-const TURNS_PER_CORE: usize = 2;
 
 /// See the module.
 #[derive(Debug)]
-pub struct PushTurns {
-    brief: Semaphore,
-    long: Semaphore,
-}
+pub struct PushTurns(Semaphore);
 
 impl Default for PushTurns {
+    /// One for each core.
     fn default() -> Self {
-        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-        let turns = || Semaphore::new(cores * TURNS_PER_CORE);
-        Self { brief: turns(), long: turns() }
+        Self(Semaphore::new(available_parallelism().map_or(1, NonZeroUsize::get)))
     }
 }
 
 impl PushTurns {
-    /// Waits for the turn of a push of so many bytes as it was sent; it ends when what this gives is dropped. `None` when the
-    /// collector ends.
-    pub async fn take(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
-        let turns = if bytes <= BRIEF_BYTES_MAX { &self.brief } else { &self.long };
-        turns.acquire().await.ok()
+    /// Waits for the turn of a push of so many bytes as it was sent.
+    pub async fn take(&self, bytes: usize) -> Turn<'_> {
+        // Nobody closes it.
+        Turn(if bytes <= BRIEF_BYTES_MAX { None } else { self.0.acquire().await.ok() })
+    }
+}
+
+/// The turn of a push, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Turn<'t>(Option<SemaphorePermit<'t>>);
+
+impl Turn<'_> {
+    /// Does the work, beside the threads that run tasks if it is long.
+    pub fn work<T>(&self, work: impl FnOnce() -> T) -> T {
+        let is_beside = self.0.is_some() && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+        if is_beside { block_in_place(work) } else { work() }
     }
 }
 
@@ -42,6 +49,8 @@ impl PushTurns {
 mod tests {
     use std::future::Future as _;
     use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
     use std::task::{Context, Poll, Waker};
 
     use super::*;
@@ -50,18 +59,46 @@ mod tests {
     async fn what_is_long_comes_in_its_order_and_what_is_brief_does_not_wait_for_it() {
         let turns = PushTurns::default();
         let mut held = Vec::new();
-        while turns.long.available_permits() > 0 {
-            held.push(turns.take(BRIEF_BYTES_MAX + 1).await.unwrap());
+        while turns.0.available_permits() > 0 {
+            held.push(turns.take(BRIEF_BYTES_MAX + 1).await);
         }
         let mut context = Context::from_waker(Waker::noop());
         let mut first = pin!(turns.take(usize::MAX));
         let mut second = pin!(turns.take(BRIEF_BYTES_MAX + 1));
         assert!(first.as_mut().poll(&mut context).is_pending() && second.as_mut().poll(&mut context).is_pending());
-        assert!(turns.take(BRIEF_BYTES_MAX).await.is_some());
+        assert_eq!(turns.take(BRIEF_BYTES_MAX).await.work(|| 7), 7);
         drop(held.pop());
         assert!(second.as_mut().poll(&mut context).is_pending(), "the first has waited longer");
-        let Poll::Ready(Some(turn)) = first.as_mut().poll(&mut context) else { panic!("it is its turn") };
+        let Poll::Ready(turn) = first.as_mut().poll(&mut context) else { panic!("it is its turn") };
         drop(turn);
         assert!(second.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn while_long_ones_are_worked_on_everything_else_goes_on() {
+        let turns = Arc::new(PushTurns::default());
+        let (begun, has_begun) = channel();
+        let mut ends = Vec::new();
+        let mut working = Vec::new();
+        for _ in 0..turns.0.available_permits() {
+            let (end, ended) = channel::<()>();
+            ends.push(end);
+            let (turns, begun) = (turns.clone(), begun.clone());
+            working.push(tokio::spawn(async move {
+                let turn = turns.take(usize::MAX).await;
+                turn.work(|| {
+                    begun.send(()).unwrap();
+                    ended.recv().unwrap_err();
+                });
+            }));
+        }
+        let all = working.len();
+        tokio::task::spawn_blocking(move || has_begun.iter().take(all).count()).await.unwrap();
+        // The only thread that runs tasks is not one of those that work.
+        tokio::spawn(async move { turns.take(1).await.work(|| ()) }).await.unwrap();
+        drop(ends);
+        for done in working {
+            done.await.unwrap();
+        }
     }
 }
