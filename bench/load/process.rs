@@ -107,6 +107,9 @@ impl Drop for Process {
     }
 }
 
+/// What the collector is started by where it is installed, and with which environment.
+const UNIT: &str = include_str!("../../systemd/mainstay-collector.service");
+
 /// One that nobody listens to now: the collector does not say which it was given.
 fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
@@ -131,6 +134,7 @@ fn spawn(program: &Path, folder: &Path, listen: &str, config: &str) -> Result<Ch
         .arg("--drop-ins")
         .arg(folder.join("none"))
         .env("NOTIFY_SOCKET", &ready)
+        .envs(UNIT.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('=')))
         .stderr(Stdio::from(log))
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))?;
