@@ -11,8 +11,8 @@
 //! SERIES how many series each has (300), BEHIND and SUMMARIES how many hosts catch up at once and on how many summaries (200
 //! hosts, 360 summaries), ROUNDS how often each question is asked (300), RECORDING a recording (`bench/record.rs`) to replay
 //! instead of made values, CONFIG more lines of the collector's configuration (a cache of 256 MiB). ONLY some of: wire,
-//! behind, peers, live, storm, offer, asked. The last takes half an hour: SESSIONS hosts bring SUMMARIES each, over their
-//! sessions, before they are asked about.
+//! behind, peers, live, storm, offer, asked. For the last SESSIONS hosts bring SUMMARIES each, over their sessions, before
+//! they are asked about: four minutes on two cores of their own, twenty beside compilers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

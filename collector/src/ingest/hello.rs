@@ -51,6 +51,8 @@ impl Session {
         &mut self,
         hello: v1::Hello,
     ) -> Result<(mpsc::Receiver<Letter>, watch::Receiver<Option<v1::Reject>>), v1::Reject> {
+        // Its clock is held against ours when it speaks, not when it is let in.
+        let clock_offset_ms = hello.wall_ms.saturating_sub(clock::wall_ms());
         let version = SESSION_VERSION_MAX.min(hello.version_max);
         if version < SESSION_VERSION_MIN.max(hello.version_min) {
             let text = format!(
@@ -86,7 +88,7 @@ impl Session {
             host.set_row(row);
             host.mark.last_seen_ms = now_ms;
             host.mark.back_by_ms = 0;
-            host.mark.clock_offset_ms = hello.wall_ms.saturating_sub(now_ms);
+            host.mark.clock_offset_ms = clock_offset_ms;
             host.mark.policy = hello.policy.or_else(|| host.mark.policy.take());
             let head = chain::head_of(self.host, host.mark.ledger.as_ref());
             if let Some(doubt) = chain::doubt_at_hello(head, hello.ledger.as_ref()) {

@@ -9,7 +9,7 @@ use crate::services::hosts;
 /// A clock that is off by more than this is told.
 const CLOCK_OFF_MS: u64 = 1_000;
 /// Most hosts that an answer names; the rest is counted.
-pub const NAMED_MAX: usize = 100;
+pub const NAMED_MAX: usize = 10;
 
 /// A host that is not there, or whose clock is off.
 #[derive(Debug, Clone, PartialEq, Eq)]
