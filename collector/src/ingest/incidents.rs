@@ -94,12 +94,15 @@ pub async fn keep(hub: Arc<Hub>) {
     loop {
         hub.incidents_due.notified().await;
         let started = Instant::now();
-        if let Err(error) = write_due(&hub).await {
+        let written = write_due(&hub).await;
+        // A tenth of the time at most, so that thousands of changes of a large incident are few writes of it.
+        let mut pause = (started.elapsed() * 9).min(PAUSE_MAX);
+        if let Err(error) = written {
             tracing::warn!(%error, "incidents could not be stored; it is tried again");
             hub.incidents_due.notify_one();
+            pause = PAUSE_MAX;
         }
-        // A tenth of the time at most, so that thousands of changes of a large incident are few writes of it.
-        tokio::time::sleep((started.elapsed() * 9).min(PAUSE_MAX)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

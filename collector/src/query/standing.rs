@@ -29,12 +29,14 @@ impl Standing {
     #[must_use]
     pub fn of(host: &HostState, settings: SilenceSettings, now_ms: i64) -> Option<Self> {
         let standing = Self {
-            host: host.hostname().to_owned(),
+            host: String::new(),
             state: hosts::word(host, settings, now_ms),
             last_seen_ms: host.heard_ms.max(host.mark.last_seen_ms),
             clock_offset_ms: host.mark.clock_offset_ms,
         };
-        (!standing.is_there() || standing.is_clock_off()).then_some(standing)
+        // Mostly there is nothing to say, and nothing is copied then.
+        let is_said = !standing.is_there() || standing.is_clock_off();
+        is_said.then(|| Self { host: host.hostname().to_owned(), ..standing })
     }
 
     /// Whether it is heard of.
