@@ -225,7 +225,6 @@ async fn wire(plan: &Plan, gauges: Gauges) -> Result<()> {
     Ok(())
 }
 
-/// `within` is how soon 99 of 100 are to be acknowledged.
 /// What is to be reached where hosts send; empty where it is not measured by that.
 struct Goals {
     per_core: &'static str,

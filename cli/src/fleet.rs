@@ -110,8 +110,10 @@ fn rows(answer: QueryRangeResponse) -> Vec<Row> {
 pub(crate) struct Completeness {
     /// The least share of its range that any question found.
     completeness: f64,
-    /// Whether stored series could not be read.
+    /// Whether stored series could not be read, and which, where an answer says it.
     damaged: bool,
+    #[serde(skip)]
+    unread: Vec<String>,
     /// The coarsest that any answer is of: `raw`, `5m` or `1h`; empty where nothing was there.
     resolution: String,
     /// Hosts that are meant and not there.
@@ -182,6 +184,7 @@ impl Completeness {
         Self {
             completeness: 1.0,
             damaged: false,
+            unread: Vec::new(),
             resolution: String::new(),
             not_heard: not_heard.collect(),
             gaps: gaps.collect(),
@@ -202,6 +205,7 @@ impl Completeness {
         Self {
             completeness: answer.completeness,
             damaged: !answer.damaged.is_empty(),
+            unread: answer.damaged.clone(),
             resolution: answer.resolution.clone(),
             hosts_more: answer.hosts_more,
             ..Self::of(&hosts, from_ms, answer.now_ms)
@@ -250,7 +254,8 @@ impl Completeness {
             let more = usize::try_from(self.hosts_more).unwrap_or(usize::MAX);
             notes.push(format!("and {} that are not there, or whose clocks are off", words::count(more, "more host")));
         }
-        if self.damaged {
+        notes.extend(self.unread.iter().map(|text| format!("cannot be read and is missing: {text}")));
+        if self.damaged && self.unread.is_empty() {
             notes.push(
                 "some of what is stored cannot be read and is missing; the collector's journal says what".to_owned(),
             );

@@ -23,7 +23,7 @@ use crate::listen::{Tls, serve_admin, serve_tls};
 use crate::notify;
 use crate::remote::send;
 use crate::store::{Store, StoreError};
-use crate::{ages, scrub, services, survey, web};
+use crate::{ages, scrub, survey, web};
 
 /// How often old data is removed.
 const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
@@ -134,7 +134,6 @@ impl Collector {
         let config = authority.server_config(&names(&settings), clock::wall_ms())?;
         let tls: Tls = Arc::new(RwLock::new(Arc::new(config)));
         let hub = Hub::start(store, authority, Arc::new(settings), notices, address).await.map_err(failed)?;
-        services::policy::use_depends(&hub);
         // Before the first row comes: what is late has to be told from the beginning.
         hub.store.arrived.follow(hub.settings().remote_write.iter().map(|to| to.name.clone()).collect());
         let admin = hub.settings().admin_socket.clone();
@@ -185,9 +184,6 @@ impl Collector {
             if tokio::time::timeout(STOP_MAX, &mut task).await.is_err() {
                 task.abort();
             }
-        }
-        if let Err(error) = incidents::write_due(&hub).await {
-            tracing::warn!(%error, "incidents could not be stored; the next start puts them together again");
         }
         let socket = hub.settings().admin_socket.clone();
         let _ = std::fs::remove_file(socket);

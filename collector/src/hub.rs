@@ -13,7 +13,6 @@ use std::time::Duration;
 use mainstay_core::id::HostId;
 use mainstay_core::time::Now;
 use mainstay_fleet::correlate::Correlator;
-use mainstay_fleet::depends::Depends;
 use mainstay_fleet::lease::{LeaseLimits, Leases};
 use mainstay_fleet::silence::{Heard, Presence, SilenceSettings, presence};
 use mainstay_promql::Label;
@@ -38,6 +37,7 @@ use crate::remote::send::AllCounts;
 use crate::remote::sources::Sources;
 use crate::scrub::Scrubs;
 use crate::services::ask::Asked;
+use crate::services::policy::depends;
 use crate::store::keys::{CounterKey, FindingKey, HostKey, LeaseKey, MarkKey, PolicyKey};
 use crate::store::values::{HostRow, MarkRow, PolicyRow, RestoredRow};
 use crate::store::{Batch, Store, StoreError};
@@ -187,6 +187,8 @@ pub struct Hub {
     pub push_turns: PushTurns,
     /// Told when something of the incidents is to be written.
     pub incidents_due: Notify,
+    /// Orders the writes of incidents.
+    pub writing_incidents: tokio::sync::Mutex<()>,
     /// Orders enrolments, so that a token's uses are taken one by one.
     pub enrolling: tokio::sync::Mutex<()>,
     /// Orders changes of the policy.
@@ -250,7 +252,7 @@ impl Hub {
         let policy = store.scan_back::<PolicyKey>(&PolicyKey::all()).next().transpose()?;
         let policy =
             policy.map(|(key, value)| crate::store::decode(&crate::store::Key::encode(&key), &value)).transpose()?;
-        let mut correlator = Correlator::new(crate::random::number(), Depends::default());
+        let mut correlator = Correlator::new(crate::random::number(), depends(policy.as_ref()));
         let due = incidents::restore(&store, &mut correlator, &hosts)?;
         let state = State {
             hosts,
@@ -276,6 +278,7 @@ impl Hub {
             turns: Turns::default(),
             push_turns: PushTurns::default(),
             incidents_due: Notify::new(),
+            writing_incidents: tokio::sync::Mutex::default(),
             enrolling: tokio::sync::Mutex::default(),
             pushing: tokio::sync::Mutex::default(),
             remote_counts: AllCounts::default(),

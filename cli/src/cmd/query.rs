@@ -128,9 +128,6 @@ fn footnotes(answer: &QueryRangeResponse, from_ms: i64) {
         output::say("no series by this name and these labels in that range");
     }
     Completeness::of_answer(answer, from_ms).footnotes();
-    for damaged in &answer.damaged {
-        output::say(&format!("cannot be read and is missing: {damaged}"));
-    }
     if answer.truncated && answer.damaged.is_empty() {
         output::say("cut short: ask for a shorter range or a longer --step");
     }

@@ -177,6 +177,14 @@ impl Correlator {
         if symptom.state == FindingState::Open { self.opened(symptom, now_ms) } else { self.ended(&symptom, now_ms) }
     }
 
+    /// Clears an incident none of whose members is open any more: as it is found after a start, where all that is open was
+    /// observed again.
+    pub fn clear_if_over(&mut self, id: IncidentId, now_ms: i64) -> Option<Change> {
+        let incident = self.incidents.get_mut(&id).filter(|i| i.open.is_empty() && i.cleared_ms.is_none())?;
+        (incident.cleared_ms, incident.changed_ms) = (Some(now_ms), now_ms);
+        Some(Change::Cleared(id))
+    }
+
     /// Names the likely cause of an incident anew, if it has other members since. It is not named with every finding, for
     /// a fleet that breaks brings thousands of them to one incident.
     pub fn settle(&mut self, id: IncidentId) {
@@ -339,6 +347,7 @@ impl Correlator {
 
     fn merge(&mut self, gone: IncidentId, into: IncidentId) {
         let Some(old) = self.incidents.remove(&gone) else { return };
+        self.unsettled.remove(&gone);
         for member in old.members.iter().chain(&old.beyond) {
             self.add_member(into, *member);
         }

@@ -16,7 +16,8 @@ use crate::store::keys::{FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfK
 use crate::store::values::{IncidentRow, MemberRow, symptom_id};
 use crate::store::{Batch, Store, StoreError};
 
-/// Longest that what is due waits for the next write.
+/// How long what is due waits for the next write.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A finding as the correlation sees it. One of a kind that this build does not know is stored and
@@ -38,6 +39,9 @@ pub fn symptom(host: HostId, state: &HostState, finding: &v1::Finding) -> Option
     })
 }
 
+/// What is told of a new incident.
+const OPENED: &str = "opened";
+
 /// What of the incidents is to be written, and what is to be told when it is.
 #[derive(Debug, Default)]
 pub struct Due {
@@ -50,7 +54,7 @@ pub struct Due {
 impl Due {
     fn note(&mut self, change: &Change) {
         let (id, event) = match change {
-            Change::Opened(id) => (*id, Some("opened")),
+            Change::Opened(id) => (*id, Some(OPENED)),
             Change::Changed(id) => (*id, None),
             Change::Cleared(id) => (*id, Some("cleared")),
             Change::Merged { gone, into } => {
@@ -61,6 +65,21 @@ impl Due {
         };
         self.incidents.insert(id);
         self.events.extend(event.map(|event| (id, event)));
+    }
+
+    /// Those that are to be known as part of another, of which one. What opened since the last write is known to nobody.
+    fn known_merged(&self) -> impl Iterator<Item = (IncidentId, IncidentId)> {
+        let opened: BTreeSet<IncidentId> =
+            self.events.iter().filter(|(_, event)| *event == OPENED).map(|(id, _)| *id).collect();
+        let last = |into: &IncidentId| {
+            let mut into = *into;
+            while let Some(next) = self.merged.get(&into) {
+                into = *next;
+            }
+            into
+        };
+        let known = self.merged.iter().filter(move |(gone, _)| !opened.contains(gone));
+        known.map(move |(gone, into)| (*gone, last(into)))
     }
 
     /// Puts back what could not be written, before what came since.
@@ -96,7 +115,7 @@ pub async fn keep(hub: Arc<Hub>) {
         let started = Instant::now();
         let written = write_due(&hub).await;
         // A tenth of the time at most, so that thousands of changes of a large incident are few writes of it.
-        let mut pause = (started.elapsed() * 9).min(PAUSE_MAX);
+        let mut pause = (started.elapsed() * 9).clamp(PAUSE_MIN, PAUSE_MAX);
         if let Err(error) = written {
             tracing::warn!(%error, "incidents could not be stored; it is tried again");
             hub.incidents_due.notify_one();
@@ -111,13 +130,17 @@ pub async fn keep(hub: Arc<Hub>) {
 /// # Errors
 /// If the store cannot be written; what is due stays so.
 pub async fn write_due(hub: &Hub) -> Result<(), StoreError> {
+    // What was put together later is written later.
+    let _one_at_a_time = hub.writing_incidents.lock().await;
+    // Those who are told outside take so much now.
+    let told_max = if hub.settings().webhook.is_some() { hub.notices.capacity() } else { usize::MAX };
     let mut batch = Batch::default();
-    let (due, joined, notices) = {
+    let (mut due, joined, notices) = {
         let mut state = hub.state();
-        let State { correlator, due, .. } = &mut *state;
+        let State { correlator, due, hosts, .. } = &mut *state;
         let due = std::mem::take(due);
-        for (gone, into) in &due.merged {
-            batch.put(&IncidentKey { incident: *gone }, &IncidentRow { merged_into: into.0, ..IncidentRow::default() });
+        for (gone, into) in due.known_merged() {
+            batch.put(&IncidentKey { incident: gone }, &IncidentRow { merged_into: into.0, ..IncidentRow::default() });
         }
         for id in &due.incidents {
             correlator.settle(*id);
@@ -125,12 +148,15 @@ pub async fn write_due(hub: &Hub) -> Result<(), StoreError> {
                 write_incident(&mut batch, incident);
             }
         }
-        let joined = correlator.take_joined();
+        let mut joined = correlator.take_joined();
+        // What is stored of a host that is being deleted goes, and does not come again.
+        joined.retain(|(member, _)| hosts.get(&member.host).is_some_and(|host| !host.is_revoked()));
         for (member, incident) in &joined {
             let key = IncidentOfKey { host: member.host, finding: member.finding };
             batch.put_raw(&key, incident.0.to_be_bytes().to_vec());
         }
-        let notices: Vec<Notice> = due.events.iter().filter_map(|(id, event)| notice(correlator, *id, event)).collect();
+        let told = due.events.iter().take(told_max);
+        let notices: Vec<Notice> = told.filter_map(|(id, event)| notice(correlator, *id, event)).collect();
         (due, joined, notices)
     };
     if let Err(error) = hub.store.commit(batch).await {
@@ -141,6 +167,11 @@ pub async fn write_due(hub: &Hub) -> Result<(), StoreError> {
     }
     for notice in notices {
         crate::notify::tell(hub, notice);
+    }
+    let later = due.events.split_off(told_max.min(due.events.len()));
+    if !later.is_empty() {
+        hub.state().due.again(Due { events: later, ..Due::default() });
+        hub.incidents_due.notify_one();
     }
     Ok(())
 }
@@ -196,25 +227,23 @@ pub fn restore(
     hosts: &BTreeMap<HostId, HostState>,
 ) -> Result<Due, StoreError> {
     let now_ms = clock::wall_ms();
-    let mut due = Due::default();
+    let (mut due, mut to_clear) = (Due::default(), Vec::new());
     for item in store.scan_values::<IncidentKey, IncidentRow>(&IncidentKey::all()) {
         let (key, row) = item?;
         if row.cleared_ms != 0 || row.merged_into != 0 {
             continue;
         }
-        let mut members = Vec::new();
+        let (mut members, mut is_open) = (Vec::new(), false);
         for id in row.members.iter().filter_map(symptom_id) {
             let Some(host) = hosts.get(&id.host) else { continue };
             let finding: Option<v1::Finding> = store.get(&FindingKey { host: id.host, finding: id.finding })?;
+            // One of a kind that this build does not know is open all the same.
+            is_open |= finding.as_ref().is_some_and(|finding| finding.state == "open");
             members.extend(finding.and_then(|finding| symptom(id.host, host, &finding)));
         }
         let Some(cause) = row.cause.as_ref().and_then(symptom_id) else { continue };
-        let mut incident = incident(key.incident, &row, cause, &members);
-        if incident.open.is_empty() {
-            incident.cleared_ms = Some(now_ms);
-            due.note(&Change::Cleared(incident.id));
-        }
-        correlator.restore(incident, members);
+        correlator.restore(incident(key.incident, &row, cause, &members), members);
+        to_clear.extend((!is_open).then_some(key.incident));
     }
     for (id, host) in hosts {
         for finding in host.findings.values() {
@@ -222,6 +251,9 @@ pub fn restore(
                 correlator.observe(symptom, now_ms).iter().for_each(|change| due.note(change));
             }
         }
+    }
+    for id in to_clear {
+        correlator.clear_if_over(id, now_ms).iter().for_each(|change| due.note(change));
     }
     Ok(due)
 }
@@ -333,6 +365,26 @@ mod tests {
         assert!(written(&hub) - before < row + 200, "{} bytes of a row of {row}", written(&hub) - before);
     }
 
+    #[test]
+    fn what_opened_and_was_merged_before_it_was_written_is_known_to_nobody() {
+        let id = IncidentId;
+        let mut due = Due::default();
+        let merged = |gone, into| Change::Merged { gone: id(gone), into: id(into) };
+        // 1 and 4 are stored.
+        for change in [Change::Opened(id(2)), merged(4, 2), Change::Changed(id(1)), merged(2, 1), Change::Opened(id(3))]
+        {
+            due.note(&change);
+        }
+        assert_eq!(due.known_merged().collect::<Vec<_>>(), [(id(4), id(1))]);
+        assert_eq!(due.incidents, BTreeSet::from([id(1), id(3)]));
+        let mut later = Due::default();
+        later.note(&merged(3, 1));
+        later.again(due);
+        assert_eq!(later.incidents, BTreeSet::from([id(1)]), "what is part of another now is not written");
+        assert_eq!(later.events, [(id(2), OPENED), (id(3), OPENED)]);
+        assert_eq!(later.known_merged().collect::<Vec<_>>(), [(id(4), id(1))]);
+    }
+
     #[tokio::test]
     async fn an_end_between_a_finding_and_its_incident_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
@@ -351,13 +403,24 @@ mod tests {
             let all = rows(&hub);
             assert_eq!((all.len(), all[0].1.members.len(), all[0].1.cleared_ms), (1, 2, 0), "{all:?}");
             assert_eq!(incident_of(&hub, &second, 2), Some(all[0].0));
-            // Both clear, and nothing of that comes to the incident.
+            // Both clear and a third opens, and nothing of that comes to the incident.
             first = silent(&hub, 1, "cleared").await;
             silent(&hub, 2, "cleared").await;
+            silent(&hub, 3, "open").await;
+        }
+        {
+            let hub = hub(&folder).await;
+            assert_eq!(hub.state().due.events, [], "it goes on");
+            write_due(&hub).await.unwrap();
+            let all = rows(&hub);
+            assert_eq!((all.len(), all[0].1.members.len(), all[0].1.cleared_ms), (1, 3, 0), "{all:?}");
+            silent(&hub, 3, "cleared").await;
         }
         let hub = hub(&folder).await;
+        assert_eq!(hub.state().due.events, [(rows(&hub)[0].0, "cleared")]);
         write_due(&hub).await.unwrap();
-        assert_ne!(rows(&hub)[0].1.cleared_ms, 0);
+        let row = &rows(&hub)[0].1;
+        assert!(row.cleared_ms != 0 && row.changed_ms == row.cleared_ms, "{row:?}");
         assert_eq!(first.kind, FindingKind::HostSilent.as_str());
     }
 }

@@ -103,9 +103,18 @@ impl Ingest {
         let started = Instant::now();
         let bytes = push.encoded_len().max(push.zstd.len());
         let hub = self.hub.clone();
-        let turn = hub.push_turns.take(bytes).await;
+        let mut turn = hub.push_turns.take(&push).await;
         let lock = self.lock()?;
-        let guard = lock.lock().await;
+        let guard = match lock.try_lock() {
+            Ok(guard) => guard,
+            Err(_) => {
+                // Whoever has it may have it for minutes: nobody who waits for it holds a turn.
+                drop(turn);
+                let guard = lock.lock().await;
+                turn = hub.push_turns.take(&push).await;
+                guard
+            }
+        };
         let now_ms = clock::wall_ms();
         let read = turn.work(|| self.read(&hub.store, push, now_ms));
         // What is left is waiting for the disk.

@@ -2,16 +2,19 @@
 //!
 //! Ten thousand agents that bring an hour each are more work than the cores do in half a minute. Done by the tasks of their sessions,
 //! whatever becomes ready next (a sign of life, an acknowledgement, a question) would come after all of it. So such pushes wait
-//! here, in their order, and a few threads work on them. A summary as it comes about, or a finding, is done at once.
+//! here, in their order, and a few threads work on them. A brief one, such as a summary as it comes about, is done at once.
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
+use mainstay_proto::v1;
+use prost::Message as _;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::block_in_place;
+use zstd::zstd_safe::get_frame_content_size;
 
-/// What is no longer than this takes a fraction of a millisecond.
+/// What is no longer than this when it is unpacked takes a fraction of a millisecond: a summary or a few, or a finding.
 const BRIEF_BYTES_MAX: usize = 4 * 1024;
 
 /// See the module.
@@ -26,11 +29,22 @@ impl Default for PushTurns {
 }
 
 impl PushTurns {
-    /// Waits for the turn of a push of so many bytes as it was sent.
-    pub async fn take(&self, bytes: usize) -> Turn<'_> {
+    /// Waits for the turn of a push.
+    pub async fn take(&self, push: &v1::Push) -> Turn<'_> {
         // Nobody closes it.
-        Turn(if bytes <= BRIEF_BYTES_MAX { None } else { self.0.acquire().await.ok() })
+        Turn(if is_brief(push) { None } else { self.0.acquire().await.ok() })
     }
+}
+
+/// Whether a push is short when it is unpacked, as far as it says so.
+fn is_brief(push: &v1::Push) -> bool {
+    let unpacked = if push.zstd.is_empty() {
+        Some(push.encoded_len())
+    } else {
+        let says = get_frame_content_size(&push.zstd).ok().flatten();
+        says.and_then(|bytes| usize::try_from(bytes).ok())
+    };
+    unpacked.is_some_and(|bytes| bytes <= BRIEF_BYTES_MAX)
 }
 
 /// The turn of a push, which ends when this is dropped.
@@ -52,21 +66,41 @@ mod tests {
     use std::sync::Arc;
     use std::sync::mpsc::channel;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
 
     use super::*;
+
+    fn push(bytes: usize) -> v1::Push {
+        v1::Push { zstd: zstd::encode_all(&vec![0; bytes][..], 3).unwrap(), ..v1::Push::default() }
+    }
+
+    fn packed(bytes: usize) -> v1::Push {
+        v1::Push { zstd: zstd::bulk::compress(&vec![0; bytes], 3).unwrap(), ..v1::Push::default() }
+    }
+
+    #[test]
+    fn what_is_brief_is_so_when_it_is_unpacked() {
+        assert!(is_brief(&packed(BRIEF_BYTES_MAX)) && !is_brief(&packed(BRIEF_BYTES_MAX + 1)));
+        assert!(packed(8 << 20).zstd.len() < BRIEF_BYTES_MAX, "it looks short");
+        assert!(!is_brief(&packed(8 << 20)));
+        assert!(!is_brief(&push(1)), "it does not say");
+        let next = |bytes: usize| v1::Push { next: vec![0; bytes], ..v1::Push::default() };
+        assert!(is_brief(&next(1_000)) && !is_brief(&next(BRIEF_BYTES_MAX)));
+    }
 
     #[tokio::test]
     async fn what_is_long_comes_in_its_order_and_what_is_brief_does_not_wait_for_it() {
         let turns = PushTurns::default();
+        let (long, brief) = (packed(BRIEF_BYTES_MAX + 1), packed(BRIEF_BYTES_MAX));
         let mut held = Vec::new();
         while turns.0.available_permits() > 0 {
-            held.push(turns.take(BRIEF_BYTES_MAX + 1).await);
+            held.push(turns.take(&long).await);
         }
         let mut context = Context::from_waker(Waker::noop());
-        let mut first = pin!(turns.take(usize::MAX));
-        let mut second = pin!(turns.take(BRIEF_BYTES_MAX + 1));
+        let mut first = pin!(turns.take(&long));
+        let mut second = pin!(turns.take(&long));
         assert!(first.as_mut().poll(&mut context).is_pending() && second.as_mut().poll(&mut context).is_pending());
-        assert_eq!(turns.take(BRIEF_BYTES_MAX).await.work(|| 7), 7);
+        assert_eq!(turns.take(&brief).await.work(|| 7), 7);
         drop(held.pop());
         assert!(second.as_mut().poll(&mut context).is_pending(), "the first has waited longer");
         let Poll::Ready(turn) = first.as_mut().poll(&mut context) else { panic!("it is its turn") };
@@ -85,7 +119,7 @@ mod tests {
             ends.push(end);
             let (turns, begun) = (turns.clone(), begun.clone());
             working.push(tokio::spawn(async move {
-                let turn = turns.take(usize::MAX).await;
+                let turn = turns.take(&packed(BRIEF_BYTES_MAX + 1)).await;
                 turn.work(|| {
                     begun.send(()).unwrap();
                     ended.recv().unwrap_err();
@@ -94,8 +128,11 @@ mod tests {
         }
         let all = working.len();
         tokio::task::spawn_blocking(move || has_begun.iter().take(all).count()).await.unwrap();
-        // The only thread that runs tasks is not one of those that work.
-        tokio::spawn(async move { turns.take(1).await.work(|| ()) }).await.unwrap();
+        // The only thread that runs tasks is not one of those that work: else this hangs, and the runtime's clock with it.
+        let (done, is_done) = channel();
+        tokio::spawn(async move { turns.take(&packed(1)).await.work(|| done.send(()).unwrap()) });
+        let other = tokio::task::spawn_blocking(move || is_done.recv_timeout(Duration::from_secs(60)).is_ok());
+        assert!(other.await.unwrap(), "another one was done");
         drop(ends);
         for done in working {
             done.await.unwrap();

@@ -69,6 +69,7 @@ async fn remove(hub: Arc<Hub>, host: HostId, gone: Arc<AtomicU64>) -> Result<(v1
     let (lock, short, hostname) = shut_out(hub, host).await?;
     // What a session has under way is stored, or not yet taken, before this goes on.
     let guard = lock.lock().await;
+    clear(hub, host).await?;
     let job = hub.jobs.begin(format!("deleting {hostname} ({host})"), clock::wall_ms());
     let of = hub.clone();
     let forgotten = tokio::task::spawn_blocking(move || {
@@ -99,7 +100,17 @@ async fn remove(hub: Arc<Hub>, host: HostId, gone: Arc<AtomicU64>) -> Result<(v1
     Ok((response, text))
 }
 
-/// Refuses the host from now on, ends its session and its part in incidents. Gives its lock, short number and name.
+/// Ends the host's part in incidents, which would stay open for ever, before what is stored of it goes.
+async fn clear(hub: &Arc<Hub>, host: HostId) -> Result<(), Status> {
+    let changed = Some(v1::Now { boot_ns: 0, wall_ms: clock::wall_ms() });
+    let findings =
+        hub.state().hosts.get_mut(&host).map(|known| std::mem::take(&mut known.findings)).unwrap_or_default();
+    let cleared = findings.into_values().map(|finding| v1::Finding { state: "cleared".to_owned(), changed, ..finding });
+    incidents::observe(hub, host, &cleared.collect::<Vec<_>>());
+    Ok(incidents::write_due(hub).await?)
+}
+
+/// Refuses the host from now on and ends its session. Gives its lock, short number and name.
 async fn shut_out(hub: &Arc<Hub>, host: HostId) -> Result<(Arc<tokio::sync::Mutex<()>>, u32, String), Status> {
     let gone = || Status::not_found("the host was deleted meanwhile");
     let now_ms = clock::wall_ms();
@@ -108,24 +119,15 @@ async fn shut_out(hub: &Arc<Hub>, host: HostId) -> Result<(Arc<tokio::sync::Mute
     let mut batch = Batch::default();
     batch.put(&HostKey { host }, &row);
     hub.store.commit(batch).await?;
-    let (live, lock, hostname, mut findings) = {
+    let (live, lock, hostname) = {
         let mut state = hub.state();
         let known = state.hosts.get_mut(&host).ok_or_else(gone)?;
         known.row.revoked_ms = row.revoked_ms;
-        let findings: Vec<v1::Finding> = std::mem::take(&mut known.findings).into_values().collect();
-        (known.live.take(), known.lock.clone(), known.hostname().to_owned(), findings)
+        (known.live.take(), known.lock.clone(), known.hostname().to_owned())
     };
     if let Some(live) = live {
         let text = "this host was deleted by an operator; enrol it again with a new token";
         live.end.send_replace(Some(reject("revoked", text, 3_600_000)));
     }
-    // Else its incidents would stay open for ever.
-    for finding in &mut findings {
-        "cleared".clone_into(&mut finding.state);
-        finding.changed = Some(v1::Now { boot_ns: 0, wall_ms: now_ms });
-    }
-    incidents::observe(hub, host, &findings);
-    // Before what is stored of the host goes.
-    incidents::write_due(hub).await?;
     Ok((lock, row.short, hostname))
 }

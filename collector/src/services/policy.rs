@@ -86,12 +86,18 @@ fn floor(hub: &Hub) -> u64 {
 
 /// Takes the dependencies that the newest policy declares. One that cannot be read declares none: the
 /// hosts refuse it too, and say why.
-pub fn use_depends(hub: &Hub) {
-    let signed = hub.state().policy.as_ref().and_then(|policy| policy.signed.clone());
-    let Some(signed) = signed else { return };
-    let policy = Bundle::decode(&signed.bytes).ok().and_then(|bundle| bundle.policy().ok());
-    let list = policy.map(|policy| policy.depends().cloned().collect()).unwrap_or_default();
-    hub.state().correlator.set_depends(Depends { list });
+fn use_depends(hub: &Hub) {
+    let policy = hub.state().policy.clone();
+    let depends = depends(policy.as_ref());
+    hub.state().correlator.set_depends(depends);
+}
+
+/// The dependencies that a policy declares.
+#[must_use]
+pub fn depends(policy: Option<&PolicyRow>) -> Depends {
+    let signed = policy.and_then(|policy| policy.signed.as_ref());
+    let policy = signed.and_then(|signed| Bundle::decode(&signed.bytes).ok()).and_then(|bundle| bundle.policy().ok());
+    Depends { list: policy.map(|policy| policy.depends().cloned().collect()).unwrap_or_default() }
 }
 
 /// Answers `PolicyStatus`.

@@ -203,6 +203,7 @@ impl Store {
                 batch.delete(&key);
                 batch.delete(&full);
                 batch.delete(&RecordingKey { host: key.host, finding: key.finding });
+                batch.delete(&IncidentOfKey { host: key.host, finding: key.finding });
                 gone += 1;
             }
         }

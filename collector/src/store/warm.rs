@@ -24,6 +24,9 @@ const SHARDS: u32 = 64;
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// The share of all room that there is then, for what is asked anew.
 const ROOM_SHARE: usize = 8;
+/// What nobody asked for while room was made more often than this goes. A question is under way when room is made, and has not come yet
+/// to what it asks for again.
+const UNUSED_MAX: u8 = 2;
 /// What a change is of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -93,8 +96,8 @@ struct Of {
     blocks_changed: u64,
     rows: Option<Arc<Rows>>,
     hours: BTreeMap<u32, Arc<Hour>>,
-    /// Whether anybody asked for it since it was last looked for what nobody asks for.
-    is_used: bool,
+    /// How often room was made since anybody asked for it.
+    unused: u8,
 }
 
 impl Of {
@@ -137,7 +140,8 @@ impl Shard {
         }
         self.swept = Some(Instant::now());
         for of in self.hosts.values_mut() {
-            if !std::mem::take(&mut of.is_used) {
+            of.unused = of.unused.saturating_add(1);
+            if of.unused > UNUSED_MAX {
                 of.forget();
             }
         }
@@ -201,6 +205,12 @@ impl Warm {
         self.shards.iter().map(|shard| lock(shard).bytes).sum()
     }
 
+    /// Makes room as soon as it is wanted, as after a while.
+    #[cfg(test)]
+    pub(super) fn pass_time(&self) {
+        self.shards.iter().for_each(|shard| lock(shard).swept = None);
+    }
+
     /// Lets everything go, as after a start: for measurements.
     pub fn forget(&self) {
         self.shards.iter().for_each(|shard| lock(shard).forget());
@@ -228,7 +238,7 @@ impl Warm {
     pub(super) fn rows(&self, host: u32, written: u64) -> Option<Arc<Rows>> {
         let mut shard = self.shard(host);
         let of = shard.hosts.get_mut(&host)?;
-        of.is_used = true;
+        of.unused = 0;
         of.rows.as_ref().filter(|rows| rows.since <= written).cloned()
     }
 
@@ -236,7 +246,7 @@ impl Warm {
     pub(super) fn hour(&self, host: u32, hour: u32, written: u64) -> Option<Arc<Hour>> {
         let mut shard = self.shard(host);
         let of = shard.hosts.get_mut(&host)?;
-        of.is_used = true;
+        of.unused = 0;
         of.hours.get(&hour).filter(|hour| hour.since <= written).cloned()
     }
 
@@ -285,9 +295,8 @@ impl Warm {
         let is_as_it_was = shard.hosts.get(&host).is_none_or(|of| changed(of) <= written);
         // What was read may have changed since.
         if is_as_it_was && shard.changed <= written {
-            shard.set(host, change);
-            if shard.bytes > self.shard_bytes_max && !shard.make_room(self.shard_bytes_max) {
-                shard.set(host, Of::forget);
+            if shard.bytes <= self.shard_bytes_max || shard.make_room(self.shard_bytes_max) {
+                shard.set(host, change);
             }
         }
     }

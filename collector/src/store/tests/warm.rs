@@ -189,9 +189,11 @@ async fn what_is_kept_takes_no_more_than_it_may() {
         gathered.begin(&world.schema, &loose);
         gathered.add(ASKED[0], Some(1.0));
         warm.keep_rows(host, gathered, 0);
-        assert!(warm.bytes() <= 640_000);
+        // One of each shard may be beyond it.
+        assert!(warm.bytes() <= 640_000 + 64 * 400);
         // Somebody goes on asking for the first.
         warm.rows(1, 0);
+        warm.pass_time();
     }
     assert!(warm.bytes() > 200_000 && warm.rows(1, 0).is_some() && warm.rows(2, 0).is_none(), "{}", warm.bytes());
 }
@@ -222,9 +224,13 @@ async fn who_asks_about_more_than_fits_finds_most_of_it_again() {
     let fits = 1_000 * 640_000 / warm.bytes();
     let hosts = u32::try_from(fits + fits / 2).unwrap();
     ask_all(hosts);
-    for _ in 0..3 {
+    for round in 0..12 {
+        // As who asks each minute: room is made in each of its rounds. And as who asks each second.
+        if round < 6 {
+            warm.pass_time();
+        }
         let found = ask_all(hosts);
-        assert!(found > fits / 2, "{found} of {hosts}, where {fits} fit");
+        assert!(found > fits / 2, "round {round}: {found} of {hosts}, where {fits} fit");
     }
 }
 
