@@ -46,6 +46,8 @@ const OPENED: &str = "opened";
 #[derive(Debug, Default)]
 pub struct Due {
     incidents: BTreeSet<IncidentId>,
+    /// Those of them that nobody knows of yet.
+    opened: BTreeSet<IncidentId>,
     /// Those that are part of another.
     merged: BTreeMap<IncidentId, IncidentId>,
     events: Vec<(IncidentId, &'static str)>,
@@ -63,14 +65,15 @@ impl Due {
                 (*into, None)
             }
         };
+        if event == Some(OPENED) {
+            self.opened.insert(id);
+        }
         self.incidents.insert(id);
         self.events.extend(event.map(|event| (id, event)));
     }
 
     /// Those that are to be known as part of another, of which one. What opened since the last write is known to nobody.
     fn known_merged(&self) -> impl Iterator<Item = (IncidentId, IncidentId)> {
-        let opened: BTreeSet<IncidentId> =
-            self.events.iter().filter(|(_, event)| *event == OPENED).map(|(id, _)| *id).collect();
         let last = |into: &IncidentId| {
             let mut into = *into;
             while let Some(next) = self.merged.get(&into) {
@@ -78,13 +81,14 @@ impl Due {
             }
             into
         };
-        let known = self.merged.iter().filter(move |(gone, _)| !opened.contains(gone));
+        let known = self.merged.iter().filter(|(gone, _)| !self.opened.contains(gone));
         known.map(move |(gone, into)| (*gone, last(into)))
     }
 
     /// Puts back what could not be written, before what came since.
     fn again(&mut self, old: Self) {
         self.incidents.extend(old.incidents.into_iter().filter(|id| !self.merged.contains_key(id)));
+        self.opened.extend(old.opened);
         self.merged.extend(old.merged);
         self.events.splice(0..0, old.events);
     }
@@ -113,11 +117,13 @@ pub async fn keep(hub: Arc<Hub>) {
     loop {
         hub.incidents_due.notified().await;
         let started = Instant::now();
-        let written = write_due(&hub).await;
+        let all_told = write_due(&hub).await;
         // A tenth of the time at most, so that thousands of changes of a large incident are few writes of it.
         let mut pause = (started.elapsed() * 9).clamp(PAUSE_MIN, PAUSE_MAX);
-        if let Err(error) = written {
+        if let Err(error) = &all_told {
             tracing::warn!(%error, "incidents could not be stored; it is tried again");
+        }
+        if !all_told.unwrap_or(false) {
             hub.incidents_due.notify_one();
             pause = PAUSE_MAX;
         }
@@ -125,11 +131,11 @@ pub async fn keep(hub: Arc<Hub>) {
     }
 }
 
-/// Makes what is due of the incidents durable, and tells it then.
+/// Makes what is due of the incidents durable, and tells it then; says whether those who are told had room for all of it.
 ///
 /// # Errors
 /// If the store cannot be written; what is due stays so.
-pub async fn write_due(hub: &Hub) -> Result<(), StoreError> {
+pub async fn write_due(hub: &Hub) -> Result<bool, StoreError> {
     // What was put together later is written later.
     let _one_at_a_time = hub.writing_incidents.lock().await;
     // Those who are told outside take so much now.
@@ -169,11 +175,9 @@ pub async fn write_due(hub: &Hub) -> Result<(), StoreError> {
         crate::notify::tell(hub, notice);
     }
     let later = due.events.split_off(told_max.min(due.events.len()));
-    if !later.is_empty() {
-        hub.state().due.again(Due { events: later, ..Due::default() });
-        hub.incidents_due.notify_one();
-    }
-    Ok(())
+    let all_told = later.is_empty();
+    hub.state().due.again(Due { events: later, ..Due::default() });
+    Ok(all_told)
 }
 
 fn write_incident(batch: &mut Batch, incident: &Incident) {
@@ -383,6 +387,10 @@ mod tests {
         assert_eq!(later.incidents, BTreeSet::from([id(1)]), "what is part of another now is not written");
         assert_eq!(later.events, [(id(2), OPENED), (id(3), OPENED)]);
         assert_eq!(later.known_merged().collect::<Vec<_>>(), [(id(4), id(1))]);
+        // What is written and not told yet is known.
+        let mut told_later = Due { events: vec![(id(5), OPENED)], ..Due::default() };
+        told_later.note(&merged(5, 1));
+        assert_eq!(told_later.known_merged().collect::<Vec<_>>(), [(id(5), id(1))]);
     }
 
     #[tokio::test]

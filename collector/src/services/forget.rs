@@ -107,7 +107,8 @@ async fn clear(hub: &Arc<Hub>, host: HostId) -> Result<(), Status> {
         hub.state().hosts.get_mut(&host).map(|known| std::mem::take(&mut known.findings)).unwrap_or_default();
     let cleared = findings.into_values().map(|finding| v1::Finding { state: "cleared".to_owned(), changed, ..finding });
     incidents::observe(hub, host, &cleared.collect::<Vec<_>>());
-    Ok(incidents::write_due(hub).await?)
+    incidents::write_due(hub).await?;
+    Ok(())
 }
 
 /// Refuses the host from now on and ends its session. Gives its lock, short number and name.
