@@ -147,12 +147,15 @@ impl Shard {
         }
         self.bytes = self.hosts.values().map(Of::bytes).sum();
         let enough = bytes_max - bytes_max / ROOM_SHARE;
-        for of in self.hosts.values_mut() {
-            if self.bytes <= enough {
-                break;
+        // First what was not asked for since room was made the last time.
+        for unused in (1..=UNUSED_MAX).rev() {
+            for of in self.hosts.values_mut().filter(|of| of.unused >= unused) {
+                if self.bytes <= enough {
+                    return true;
+                }
+                self.bytes = self.bytes.saturating_sub(of.bytes());
+                of.forget();
             }
-            self.bytes = self.bytes.saturating_sub(of.bytes());
-            of.forget();
         }
         true
     }
