@@ -297,10 +297,9 @@ impl Warm {
         let mut shard = self.shard(host);
         let is_as_it_was = shard.hosts.get(&host).is_none_or(|of| changed(of) <= written);
         // What was read may have changed since.
-        if is_as_it_was && shard.changed <= written {
-            if shard.bytes <= self.shard_bytes_max || shard.make_room(self.shard_bytes_max) {
-                shard.set(host, change);
-            }
+        let is_as_it_was = is_as_it_was && shard.changed <= written;
+        if is_as_it_was && (shard.bytes <= self.shard_bytes_max || shard.make_room(self.shard_bytes_max)) {
+            shard.set(host, change);
         }
     }
 
