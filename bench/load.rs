@@ -12,7 +12,7 @@
 //! hosts, 360 summaries), ROUNDS how often each question is asked (300), RECORDING a recording (`bench/record.rs`) to replay
 //! instead of made values, CONFIG more lines of the collector's configuration (a cache of 256 MiB). ONLY some of: wire,
 //! behind, peers, live, storm, offer, asked. For the last SESSIONS hosts bring SUMMARIES each, over their sessions, before
-//! they are asked about: four minutes on two cores of their own, twenty beside compilers.
+//! they are asked about: five minutes on two cores of their own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -347,10 +347,12 @@ impl Host {
             turn = granted(&mut live.turn), if may_push => {
                 live.turn = None;
                 // Beside the threads that run tasks: the rest is to hear meanwhile.
-                let push = if matches!(now, Phase::Behind { .. }) {
-                    block_in_place(|| self.pack_past(live, now))
-                } else {
-                    self.pack(live)
+                let push = match now {
+                    Phase::Behind { from_ms, summaries } => block_in_place(|| {
+                        self.make_past(from_ms, summaries);
+                        self.pack(live)
+                    }),
+                    _ => self.pack(live),
                 };
                 drop(turn);
                 let push = push?;
@@ -384,13 +386,6 @@ impl Host {
             let boot_ns = u64::try_from(passed_ms).unwrap_or(0) * 1_000_000;
             self.make(Now { boot_ns, wall_ms }, Duration::from_millis(STEP_MS.unsigned_abs()));
         }
-    }
-
-    fn pack_past(&mut self, live: &mut Live, phase: Phase) -> Result<v1::Push, End> {
-        if let Phase::Behind { from_ms, summaries } = phase {
-            self.make_past(from_ms, summaries);
-        }
-        self.pack(live)
     }
 
     fn pack(&mut self, live: &mut Live) -> Result<v1::Push, End> {

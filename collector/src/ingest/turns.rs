@@ -70,7 +70,8 @@ mod tests {
 
     use super::*;
 
-    fn push(bytes: usize) -> v1::Push {
+    /// Without a word of how much comes out of it.
+    fn streamed(bytes: usize) -> v1::Push {
         v1::Push { zstd: zstd::encode_all(&vec![0; bytes][..], 3).unwrap(), ..v1::Push::default() }
     }
 
@@ -83,7 +84,7 @@ mod tests {
         assert!(is_brief(&packed(BRIEF_BYTES_MAX)) && !is_brief(&packed(BRIEF_BYTES_MAX + 1)));
         assert!(packed(8 << 20).zstd.len() < BRIEF_BYTES_MAX, "it looks short");
         assert!(!is_brief(&packed(8 << 20)));
-        assert!(!is_brief(&push(1)), "it does not say");
+        assert!(!is_brief(&streamed(1)), "it does not say");
         let next = |bytes: usize| v1::Push { next: vec![0; bytes], ..v1::Push::default() };
         assert!(is_brief(&next(1_000)) && !is_brief(&next(BRIEF_BYTES_MAX)));
     }

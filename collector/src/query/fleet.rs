@@ -299,10 +299,9 @@ impl<'h> Fleet<'h> {
 
 impl Source for Fleet<'_> {
     fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError> {
-        for host in &self.hosts {
-            let standing = host.standing.as_ref().filter(|_| host.is_asked_for(wanted.matchers, wanted.from_ms));
-            self.seen.borrow_mut().standing.extend(standing.map(|standing| (host.short, standing.clone())));
-        }
+        let said = self.hosts.iter().filter_map(|host| Some((host, host.standing.as_ref()?)));
+        let said = said.filter(|(host, _)| host.is_asked_for(wanted.matchers, wanted.from_ms));
+        self.seen.borrow_mut().standing.extend(said.map(|(host, standing)| (host.short, standing.clone())));
         let mut meant: Vec<&Host> = self.hosts.iter().filter(|host| host.may_be_meant(wanted)).collect();
         if meant.len() >= FEW
             && let Some(choice) = self.choose(&mut Question::of(wanted.matchers), wanted)?

@@ -1,6 +1,6 @@
 //! What is kept from one question to the next: the same as what is stored, whatever was written in between.
 
-use mainstay_fleet::block::write_loose;
+use mainstay_fleet::block::{Loose, write_loose};
 use proptest::prelude::*;
 
 use super::super::kept::Gathered;
@@ -178,17 +178,22 @@ async fn what_is_asked_again_is_not_read_again_and_what_comes_is_added() {
     assert!(world.store.warm.bytes() > 0);
 }
 
+/// Keeps one value of one open row of a host.
+fn keep_row(warm: &Warm, world: &World, row: &Loose<'_>, host: u32) {
+    let mut gathered = Gathered::default();
+    gathered.begin(&world.schema, row);
+    gathered.add(ASKED[0], Some(1.0));
+    warm.keep_rows(host, gathered, 0);
+}
+
 #[tokio::test]
 async fn what_is_kept_takes_no_more_than_it_may() {
     let world = World::new();
     let bytes = write_loose(world.schema.id, &world.rows()[0]);
-    let loose = mainstay_fleet::block::Loose::open(&bytes).unwrap();
+    let loose = Loose::open(&bytes).unwrap();
     let warm = Warm::new(640_000);
     let keep = |host: u32| {
-        let mut gathered = Gathered::default();
-        gathered.begin(&world.schema, &loose);
-        gathered.add(ASKED[0], Some(1.0));
-        warm.keep_rows(host, gathered, 0);
+        keep_row(&warm, &world, &loose, host);
         // One of each shard may be beyond it.
         assert!(warm.bytes() <= 640_000 + 64 * 400);
     };
@@ -210,7 +215,7 @@ async fn what_is_kept_takes_no_more_than_it_may() {
 async fn who_asks_about_more_than_fits_finds_most_of_it_again() {
     let world = World::new();
     let bytes = write_loose(world.schema.id, &world.rows()[0]);
-    let loose = mainstay_fleet::block::Loose::open(&bytes).unwrap();
+    let loose = Loose::open(&bytes).unwrap();
     let warm = Warm::new(640_000);
     let ask_all = |hosts: u32| {
         let mut found = 0;
@@ -219,10 +224,7 @@ async fn who_asks_about_more_than_fits_finds_most_of_it_again() {
                 found += 1;
                 continue;
             }
-            let mut gathered = Gathered::default();
-            gathered.begin(&world.schema, &loose);
-            gathered.add(ASKED[0], Some(1.0));
-            warm.keep_rows(host, gathered, 0);
+            keep_row(&warm, &world, &loose, host);
         }
         found
     };
