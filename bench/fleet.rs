@@ -10,6 +10,7 @@ use mainstay_collector::store::series::{hour_of, slot_of};
 use mainstay_collector::store::values::{HostRow, MarkRow};
 use mainstay_collector::store::{Batch, Store, StoreError};
 use mainstay_core::id::HostId;
+use mainstay_core::series::SeriesKey;
 use mainstay_fleet::block::Row;
 use mainstay_proto::v1;
 
@@ -25,17 +26,29 @@ pub(crate) struct Plan {
     pub(crate) hosts: u32,
     /// Series of each.
     pub(crate) series: usize,
+    /// Whether each has units that no other host has, as containers are named, so that no two hosts have the same series.
+    pub(crate) own_units: bool,
     /// The first summary ends one step after this.
     pub(crate) from_ms: i64,
     /// The last ends here.
     pub(crate) to_ms: i64,
 }
 
-/// The schema that all hosts of a plan share.
-pub(crate) fn schema(plan: Plan) -> Schema {
-    let described = describe(plan.series);
-    let all: BTreeMap<_, _> = described.keys.into_iter().zip(described.gauge).collect();
-    Schema::of(&all)
+impl Plan {
+    /// The schema of a host, which all share where no units are their own.
+    pub(crate) fn schema(&self, host: u32) -> Schema {
+        let described = describe(self.series);
+        // The order of keys stays: units of one metric begin alike.
+        let own = |key: &SeriesKey, unit: &str| {
+            SeriesKey::new(&key.name, &[("unit", &format!("{}-{unit}.scope", name(host)))])
+        };
+        let keys = described.keys.into_iter().map(|key| match &key.labels[..] {
+            [(label, unit)] if self.own_units && label == "unit" => Arc::new(own(&key, unit)),
+            _ => key,
+        });
+        let all: BTreeMap<_, _> = keys.zip(described.gauge).collect();
+        Schema::of(&all)
+    }
 }
 
 /// The name of a host.
@@ -43,11 +56,11 @@ pub(crate) fn name(host: u32) -> String {
     format!("host-{host:05}")
 }
 
-/// Enrols and writes one host; gives its last row back.
+/// Enrols and writes one host.
 ///
 /// # Errors
 /// If the store fails.
-pub(crate) async fn write_host(store: &Store, schema: &Schema, plan: Plan, host: u32) -> Result<Row, StoreError> {
+async fn write_host(store: &Store, schema: &Schema, plan: Plan, host: u32) -> Result<(), StoreError> {
     let mut batch = Batch::default();
     let mut id = [0; 16];
     id[12..].copy_from_slice(&host.to_be_bytes());
@@ -84,34 +97,33 @@ pub(crate) async fn write_host(store: &Store, schema: &Schema, plan: Plan, host:
                 store.join_hour(&mut batch, host, hour)?;
                 store.commit(batch).await?;
             }
-            return Ok(row);
+            return Ok(());
         }
     }
 }
 
-/// Writes all hosts, some at a time; gives their last rows back.
+/// Writes all hosts, some at a time.
 ///
 /// # Errors
 /// If the store fails.
-pub(crate) async fn write(store: &Arc<Store>, plan: Plan) -> Result<Vec<(u32, Row)>, StoreError> {
-    let schema = Arc::new(schema(plan));
+pub(crate) async fn write(store: &Arc<Store>, plan: Plan) -> Result<(), StoreError> {
+    let shared = Arc::new(plan.schema(1));
     let lanes: u32 = 16;
     let lane = |first: u32| {
-        let (store, schema) = (store.clone(), schema.clone());
+        let (store, shared) = (store.clone(), shared.clone());
         tokio::spawn(async move {
-            let mut rows = Vec::new();
             let mut host = first;
             while host <= plan.hosts {
-                rows.push((host, write_host(&store, &schema, plan, host).await?));
+                let own = plan.own_units.then(|| plan.schema(host));
+                write_host(&store, own.as_ref().unwrap_or(&shared), plan, host).await?;
                 host += lanes;
             }
-            Ok::<_, StoreError>(rows)
+            Ok::<_, StoreError>(())
         })
     };
     let lanes: Vec<_> = (1..=lanes).map(lane).collect();
-    let mut rows = Vec::new();
     for lane in lanes {
-        rows.extend(lane.await.map_err(|error| StoreError::Database(error.to_string()))??);
+        lane.await.map_err(|error| StoreError::Database(error.to_string()))??;
     }
-    Ok(rows)
+    Ok(())
 }

@@ -3,7 +3,8 @@
 //!
 //! FLEET_HOSTS, FLEET_SERIES and FLEET_MINUTES set the fleet (default 10,000 hosts, 300 series, 85 minutes: a joined hour,
 //! two sealed slots and five minutes of open rows), FLEET_ROUNDS how often each question is asked (default 300), FLEET_FOLDER
-//! a folder that is written once and used again.
+//! a folder that is written once and used again. With FLEET_OWN=1 each host has units that no other has, as containers are
+//! named: no two hosts have the same series then.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use mainstay_collector::query::{self, Stop, TIMEOUT};
 use mainstay_collector::services;
 use mainstay_collector::store::keys::{FindingByTimeKey, FindingKey, HostKey, ended};
 use mainstay_collector::store::read::Read;
+use mainstay_collector::store::schema::Schema;
 use mainstay_collector::store::{Batch, Store};
 use mainstay_core::id::{FindingId, HostId};
 use mainstay_fleet::block::Row;
@@ -48,6 +50,7 @@ fn main() -> Result<()> {
     let plan = Plan {
         hosts: number("FLEET_HOSTS", 10_000)?,
         series: number("FLEET_SERIES", 300)? as usize,
+        own_units: number("FLEET_OWN", 0)? != 0,
         from_ms: WALL,
         to_ms: WALL + i64::from(number("FLEET_MINUTES", 85)?) * 60_000,
     };
@@ -66,14 +69,15 @@ async fn measure(plan: Plan, rounds: u32, folder: PathBuf) -> Result<()> {
     let store = Arc::new(Store::open(&path, settings.cache_bytes, 0)?);
     let hosts = store.scan::<HostKey>(&HostKey::all(), &HostKey::all()).count();
     let started = Instant::now();
-    let rows = if hosts == 0 { fleet::write(&store, plan).await? } else { last_rows(&store, plan)? };
     let stored = i64::from(plan.hosts) * (plan.to_ms - plan.from_ms) / STEP_MS * i64::try_from(plan.series)?;
     if hosts == 0 {
+        fleet::write(&store, plan).await?;
         let took = started.elapsed().as_secs_f64();
         println!(
-            "{} hosts, {} series each, {} minutes: {:.1} million points written in {took:.0} s ({:.0} a second)",
+            "{} hosts, {} series each{}, {} minutes: {:.1} million points written in {took:.0} s ({:.0} a second)",
             plan.hosts,
             plan.series,
+            if plan.own_units { ", those of units under names that no other host has" } else { "" },
             (plan.to_ms - plan.from_ms) / 60_000,
             stored as f64 / 1e6,
             stored as f64 / took,
@@ -91,7 +95,8 @@ async fn measure(plan: Plan, rounds: u32, folder: PathBuf) -> Result<()> {
     let hub = Hub::start(store, authority, Arc::new(settings), notices, ([127, 0, 0, 1], 1).into()).await?;
     let sending = Arc::new(AtomicBool::new(true));
     let sent = Arc::new(AtomicU64::new(0));
-    let sender = tokio::spawn(send(hub.clone(), plan, rows, sending.clone(), sent.clone()));
+    let rows = last_rows(&hub.store, plan)?;
+    let sender = tokio::spawn(send(hub.clone(), rows, sending.clone(), sent.clone()));
     let asked = {
         let hub = hub.clone();
         // As a collector does in its first minutes.
@@ -120,33 +125,29 @@ fn while_any<E>(mut work: impl FnMut() -> Result<bool, E>) -> Result<(), E> {
     Ok(())
 }
 
-/// The last rows of hosts that were written before.
-fn last_rows(store: &Store, plan: Plan) -> Result<Vec<(u32, Row)>> {
+/// A host that goes on sending: its number, what it has named, and its last row.
+type Sending = (u32, Arc<Schema>, Row);
+
+/// All hosts where they were when they were written, with their names in memory as those of sessions are.
+fn last_rows(store: &Store, plan: Plan) -> Result<Vec<Sending>> {
     let mut rows = Vec::new();
     for host in 1..=plan.hosts {
-        rows.extend(store.last_row(host)?.map(|(_, row)| (host, row)));
+        rows.extend(store.last_row(host)?.map(|(schema, row)| (host, schema, row)));
     }
     Ok(rows)
 }
 
 /// Goes on sending: every host a summary each ten seconds.
-async fn send(
-    hub: Arc<Hub>,
-    plan: Plan,
-    mut rows: Vec<(u32, Row)>,
-    sending: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-) -> Result<()> {
-    let schema = fleet::schema(plan);
+async fn send(hub: Arc<Hub>, mut rows: Vec<Sending>, sending: Arc<AtomicBool>, sent: Arc<AtomicU64>) -> Result<()> {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let each = rows.len().div_ceil(100).max(1);
     while sending.load(Ordering::Relaxed) {
         for rows in rows.chunks_mut(each) {
             ticks.tick().await;
             let mut batch = Batch::default();
-            for (host, row) in rows.iter_mut() {
+            for (host, schema, row) in rows.iter_mut() {
                 row.at_ms += STEP_MS;
-                hub.store.put_row(&mut batch, *host, &schema, row);
+                hub.store.put_row(&mut batch, *host, schema, row);
                 sent.fetch_add(1, Ordering::Relaxed);
             }
             hub.store.commit(batch).await?;

@@ -21,7 +21,7 @@ use plan::{Plan, STEP_MS};
 /// The beginning of an hour.
 const WALL: i64 = 1_800_000_000_000;
 /// A joined hour, two sealed slots and five minutes of open rows.
-const PLAN: Plan = Plan { hosts: 24, series: 300, from_ms: WALL, to_ms: WALL + 85 * 60_000 };
+const PLAN: Plan = Plan { hosts: 24, series: 300, own_units: false, from_ms: WALL, to_ms: WALL + 85 * 60_000 };
 
 fn ask(hub: &Hub, text: &str) -> Outcome {
     query::run(hub, text, Span::Instant { at_ms: PLAN.to_ms }, &Stop::after(TIMEOUT)).unwrap()
@@ -98,7 +98,7 @@ async fn a_question_about_the_fleet_reads_one_part_of_a_host_and_is_right() {
 }
 
 /// More hosts than are read by the thread that evaluates: a joined hour, a sealed slot and some open rows of each.
-const MANY: Plan = Plan { hosts: 80, series: 300, from_ms: WALL, to_ms: WALL + 72 * 60_000 };
+const MANY: Plan = Plan { hosts: 80, series: 300, own_units: false, from_ms: WALL, to_ms: WALL + 72 * 60_000 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_the_same_however_many_threads_read() {

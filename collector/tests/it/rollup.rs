@@ -20,7 +20,8 @@ const HOUR_MS: i64 = 3_600_000;
 /// Nine in the evening, so that there are two days.
 const WALL: i64 = 1_800_000_000_000 + 13 * HOUR_MS;
 /// Seven joined hours, two sealed slots and five minutes of open rows, some of them right on the boundaries.
-const PLAN: Plan = Plan { hosts: 3, series: 300, from_ms: WALL, to_ms: WALL + 7 * HOUR_MS + 25 * 60_000 };
+const PLAN: Plan =
+    Plan { hosts: 3, series: 300, own_units: false, from_ms: WALL, to_ms: WALL + 7 * HOUR_MS + 25 * 60_000 };
 
 /// By labels: moments and values.
 type Answers = Vec<(String, Vec<(i64, f64)>)>;
