@@ -63,6 +63,46 @@ impl Peer {
         })
     }
 
+    /// VictoriaMetrics' agent, which watches itself every second under the job `vmagent` and sends what it finds.
+    #[allow(dead_code)] // the tests do
+    pub(crate) fn vmagent(program: &Path, write_to: &[String], token: &str) -> std::io::Result<Self> {
+        Self::spawn(program, |data, at| {
+            let file = data.join("scrape.yml");
+            let watch = format!(
+                "scrape_configs:\n- job_name: vmagent\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs:\n  - targets: ['{at}']\n"
+            );
+            // Without it the agent ends at once, which is told when it does not become ready.
+            let _ = std::fs::write(&file, watch);
+            let mut arguments = vec![
+                format!("-promscrape.config={}", file.display()),
+                format!("-remoteWrite.tmpDataPath={}", data.join("data").display()),
+                format!("-httpListenAddr={at}"),
+            ];
+            for url in write_to {
+                arguments.extend([format!("-remoteWrite.url={url}"), format!("-remoteWrite.bearerToken={token}")]);
+            }
+            arguments
+        })
+    }
+
+    /// VictoriaMetrics' rules, asked of one server every second and written to it.
+    #[allow(dead_code)] // the tests do
+    pub(crate) fn vmalert(program: &Path, of: SocketAddr, token: &str, rules: &str) -> std::io::Result<Self> {
+        Self::spawn(program, |data, at| {
+            let file = data.join("rules.yml");
+            // Without it the program ends at once, which is told when it does not become ready.
+            let _ = std::fs::write(&file, rules);
+            vec![
+                format!("-rule={}", file.display()),
+                format!("-datasource.url=http://{of}"),
+                format!("-remoteWrite.url=http://{of}"),
+                format!("-remoteWrite.bearerToken={token}"),
+                format!("-httpListenAddr={at}"),
+                "-notifier.blackhole".to_owned(),
+            ]
+        })
+    }
+
     /// VictoriaMetrics, a single node.
     pub(crate) fn victoria(program: &Path) -> std::io::Result<Self> {
         Self::spawn(program, |data, at| {

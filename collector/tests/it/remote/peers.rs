@@ -1,5 +1,6 @@
 //! Beside Debian's own programs: what they are told and what we are told has to be the same.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use mainstay_collector::clock::wall_ms;
 use serde_json::Value;
 
 use super::send::{push, start, to};
-use super::{TOKEN, call, http, ms, points, with_token};
+use super::{TOKEN, call, escaped, http, ms, points, with_token};
 use crate::agent::{Agent, hello};
 use crate::world::until;
 
@@ -102,19 +103,25 @@ async fn stored(at: SocketAddr, name: &str, end_ms: i64) -> Vec<(i64, f64)> {
     pairs.map(|pair| (ms(pair[0].as_f64().unwrap()), pair[1].as_str().unwrap().parse().unwrap())).collect()
 }
 
-/// The same as victoria-metrics exports it.
-async fn exported(at: SocketAddr, name: &str) -> Vec<(i64, f64)> {
-    let (status, text) =
-        call(at, "GET", &format!("/api/v1/export?match%5B%5D={name}&end=9999999999"), &[], Vec::new()).await;
+/// What victoria-metrics exports of a selector: the labels and the samples of each series.
+async fn exported(at: SocketAddr, selector: &str) -> Vec<(Value, Vec<(i64, f64)>)> {
+    let path = format!("/api/v1/export?match%5B%5D={}&end=9999999999", escaped(selector));
+    let (status, text) = call(at, "GET", &path, &[], Vec::new()).await;
     assert_eq!(status, 200, "{text}");
-    let Some(line) = text.lines().next() else { return Vec::new() };
-    let document: Value = serde_json::from_str(line).unwrap();
-    assert_eq!(
-        (document["metric"]["host"].as_str(), document["metric"]["role"].as_str()),
-        (Some("web-1"), Some("web"))
-    );
-    let times = document["timestamps"].as_array().unwrap().iter().map(|at| at.as_i64().unwrap());
-    times.zip(document["values"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap())).collect()
+    let of = |line: &str| {
+        let document: Value = serde_json::from_str(line).unwrap();
+        let times = document["timestamps"].as_array().unwrap().iter().map(|at| at.as_i64().unwrap());
+        let values = document["values"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap());
+        (document["metric"].clone(), times.zip(values).collect())
+    };
+    text.lines().map(of).collect()
+}
+
+/// The samples of the one series of ours that victoria-metrics has under a name.
+async fn exported_of_web_1(at: SocketAddr, name: &str) -> Vec<(i64, f64)> {
+    let Some((labels, samples)) = exported(at, name).await.into_iter().next() else { return Vec::new() };
+    assert_eq!((labels["host"].as_str(), labels["role"].as_str()), (Some("web-1"), Some("web")));
+    samples
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,11 +145,73 @@ async fn what_agents_report_is_held_by_prometheus_and_victoria_metrics_as_it_is_
         })
         .await;
         until("the same samples in victoria-metrics", async || {
-            (exported(victoria.at, name).await == here).then_some(())
+            (exported_of_web_1(victoria.at, name).await == here).then_some(())
         })
         .await;
     }
     world.stop().await;
+}
+
+/// Every sample of a selector up to a moment, by the labels of its series.
+async fn samples(at: SocketAddr, selector: &str, end_ms: i64) -> BTreeMap<String, Vec<(i64, f64)>> {
+    let query = escaped(&format!("{selector}[10m]"));
+    let path = format!("/api/v1/query?query={query}&time={}.{:03}", end_ms / 1000, end_ms % 1000);
+    let (status, text) = call(at, "GET", &path, &[], Vec::new()).await;
+    assert_eq!(status, 200, "{text}");
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let of = |series: &Value| {
+        let pairs = series["values"].as_array().unwrap().iter();
+        let samples = pairs.map(|pair| (ms(pair[0].as_f64().unwrap()), pair[1].as_str().unwrap().parse().unwrap()));
+        (series["metric"].to_string(), samples.collect())
+    };
+    document["data"]["result"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_victoria_metrics_agent_sends_is_here_as_it_is_there_and_its_rules_are_answered() {
+    let Some(program) = program("victoria-metrics") else { return };
+    let world = with_token(|_| {}).await;
+    let ours = http(&world);
+    let victoria = ready(Peer::victoria(&program).unwrap(), "/health").await;
+    let urls = [ours, victoria.at].map(|at| format!("http://{at}/api/v1/write"));
+    let agent = Peer::vmagent(&program.with_file_name("vmagent"), &urls, TOKEN).unwrap();
+    let agent = ready(agent, "/health").await;
+    let rules =
+        "groups:\n- name: a\n  interval: 1s\n  rules:\n  - record: job:up:count\n    expr: count by (job) (up == 1)\n";
+    let rules = ready(Peer::vmalert(&program.with_file_name("vmalert"), ours, TOKEN, rules).unwrap(), "/health").await;
+    let selector = "{job=\"vmagent\",__name__!=\"job:up:count\"}";
+    until("the same eight scrapes of the agent here and there", async || {
+        let there: BTreeMap<String, Vec<(i64, f64)>> =
+            exported(victoria.at, selector).await.into_iter().map(|(labels, of)| (labels.to_string(), of)).collect();
+        // What was scraped last is not everywhere yet.
+        let scraped = there.values().map(|of| of.len()).max().filter(|most| *most > 8)?;
+        let until_ms = there.values().filter_map(|of| Some(of.get(scraped.checked_sub(3)?)?.0)).min()?;
+        let before = |all: BTreeMap<String, Vec<(i64, f64)>>| {
+            let all =
+                all.into_iter().map(|(labels, of)| (labels, of.into_iter().filter(|at| at.0 <= until_ms).collect()));
+            all.filter(|(_, of): &(_, Vec<_>)| !of.is_empty()).collect::<Vec<_>>()
+        };
+        let (here, there) = (before(samples(ours, selector, wall_ms()).await), before(there));
+        (there.len() > 100 && close(&here, &there)).then_some(())
+    })
+    .await;
+    until("what its rule says every second", async || {
+        let said = samples(ours, "job:up:count", wall_ms()).await;
+        let (labels, said) = said.first_key_value().filter(|(_, said)| said.len() > 3)?;
+        assert!(labels.contains("\"job\":\"vmagent\""), "{labels}");
+        said.iter().all(|(_, value)| *value == 1.0).then_some(())
+    })
+    .await;
+    drop((agent, rules, victoria));
+    world.stop().await;
+}
+
+/// Whether series are the same, and values but for the last of their digits: victoria-metrics keeps them in decimals.
+fn close(here: &[(String, Vec<(i64, f64)>)], there: &[(String, Vec<(i64, f64)>)]) -> bool {
+    let is_close = |a: &(i64, f64), b: &(i64, f64)| a.0 == b.0 && (a.1 - b.1).abs() <= 1e-9 * a.1.abs();
+    let are_close =
+        |a: &[(i64, f64)], b: &[(i64, f64)]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_close(a, b));
+    here.len() == there.len() && here.iter().zip(there).all(|(a, b)| a.0 == b.0 && are_close(&a.1, &b.1))
 }
 
 /// Whether series and values are the same, bit by bit.
