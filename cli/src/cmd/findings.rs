@@ -1,10 +1,8 @@
 //! `mainstay findings`: what is wrong.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use mainstay_core::id::{FindingId, IncidentId};
-use mainstay_proto::v1::{FindingView, ListFindingsRequest, Search};
+use mainstay_proto::v1::{FindingView, ListFindingsRequest};
 use serde::Serialize;
 
 use super::HostSelector;
@@ -101,6 +99,7 @@ pub(crate) async fn run(args: &FindingsArgs, context: &Context) -> Result<Exit, 
         all,
         limit: args.limit,
         search: Some(if all { args.search.to_wire() } else { args.search.since_ever() }),
+        id: String::new(),
     };
     let answer = connect::queries(context).await?.list_findings(request).await?.into_inner();
     let rows: Vec<_> = answer.findings.iter().map(|member| FindingRow::new(member, answer.now_ms)).collect();
@@ -111,9 +110,8 @@ pub(crate) async fn run(args: &FindingsArgs, context: &Context) -> Result<Exit, 
     Ok(Exit::Success)
 }
 
-/// How far back a finding is looked for by its id, and among how many.
-const LOOKED_BACK: Duration = Duration::from_secs(30 * 86_400);
-const LOOKED_AT: u32 = 10_000;
+/// One more than is meant, to see that it is not the only one.
+const LOOKED_AT: u32 = 2;
 
 /// A finding with what was changed shortly before it.
 #[derive(Debug, Serialize)]
@@ -124,8 +122,8 @@ struct FindingWhole {
 }
 
 async fn show(asked: &str, context: &Context) -> Result<Exit, Failure> {
-    let search = Search { since_ms: super::since(LOOKED_BACK), ..Search::default() };
-    let request = ListFindingsRequest { all: true, search: Some(search), limit: LOOKED_AT, selector: None };
+    let request =
+        ListFindingsRequest { all: true, limit: LOOKED_AT, id: asked.to_owned(), ..ListFindingsRequest::default() };
     let answer = connect::queries(context).await?.list_findings(request).await?.into_inner();
     let member = meant(&answer.findings, asked)?;
     let finding = member.finding.clone().unwrap_or_default();
@@ -165,8 +163,9 @@ async fn show(asked: &str, context: &Context) -> Result<Exit, Failure> {
 /// The one finding whose id begins so.
 fn meant<'a>(findings: &'a [FindingView], asked: &str) -> Result<&'a FindingView, Failure> {
     let id = |member: &FindingView| member.finding.as_ref().map_or(String::new(), |f| FindingId(f.id).to_string());
+    let asked_of = asked.to_lowercase();
     let begins = |member: &&FindingView| {
-        let id = id(member);
+        let (id, asked) = (id(member), asked_of.as_str());
         id.starts_with(asked) || id.split_once('-').is_some_and(|(_, hex)| hex.starts_with(asked))
     };
     let mut found = findings.iter().filter(begins).filter(|_| !asked.is_empty());
@@ -175,7 +174,7 @@ fn meant<'a>(findings: &'a [FindingView], asked: &str) -> Result<&'a FindingView
         (Some(_), Some(_)) => Err(Failure::usage(format!("several findings begin with {asked}; give more of the id"))),
         _ => Err(Failure::new(
             Exit::NotFound,
-            format!("no finding of the last 30 days begins with {asked}; `mainstay findings --all -o wide` lists them"),
+            format!("no finding begins with {asked}; `mainstay findings --all -o wide` lists them"),
         )),
     }
 }
@@ -192,7 +191,7 @@ mod tests {
         let all = [member(0x3f9a_0000_0000_0000), member(0x3f9b_0000_0000_0000)];
         let id = |asked: &str| meant(&all, asked).map(|member| member.finding.clone().unwrap_or_default().id);
         assert_eq!(id("f-3f9b").unwrap(), 0x3f9b_0000_0000_0000);
-        assert_eq!(id("3f9a").unwrap(), 0x3f9a_0000_0000_0000);
+        assert_eq!(id("3F9A").unwrap(), 0x3f9a_0000_0000_0000);
         assert!(id("3f9").unwrap_err().to_string().contains("several findings begin with 3f9"));
         assert_eq!(id("77").unwrap_err().exit, Exit::NotFound);
         assert_eq!(id("").unwrap_err().exit, Exit::NotFound);

@@ -193,7 +193,8 @@ async fn ask(
     let (mut entries, mut cut) = (Vec::new(), Vec::new());
 
     let (of, within) = (selector.clone(), search.clone());
-    let request = ListFindingsRequest { selector: of, all: true, limit: FINDINGS_MAX, search: within };
+    let request =
+        ListFindingsRequest { selector: of, all: true, limit: FINDINGS_MAX, search: within, id: String::new() };
     let ListFindingsResponse { findings, truncated, .. } = queries.list_findings(request).await?.into_inner();
     entries.extend(told::findings(&findings));
     cut.extend(truncated.then_some("findings")); // one host's are all looked through

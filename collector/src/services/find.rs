@@ -1,6 +1,6 @@
 //! Finding what an operator means: a name, an id, or the beginning of one.
 
-use mainstay_core::id::{DecisionId, HostId, IncidentId};
+use mainstay_core::id::{DecisionId, FindingId, HostId, IncidentId};
 use mainstay_proto::v1;
 use tonic::Status;
 
@@ -113,6 +113,19 @@ pub fn incident(store: &Store, asked: &str) -> Result<IncidentId, Status> {
         }
     }
     one(keys, "incident", asked, "`mainstay incidents` lists them")
+}
+
+/// The ids of findings that begin so: from this one to that, both included.
+///
+/// # Errors
+/// If it is no beginning of an id.
+pub fn findings(asked: &str) -> Result<(FindingId, FindingId), Status> {
+    let Some((low, high)) = range('f', asked) else {
+        return Err(Status::invalid_argument(format!(
+            "`{asked}` is not a finding id such as f-3f9a; `mainstay findings --all -o wide` lists them"
+        )));
+    };
+    Ok((FindingId(low), FindingId(high)))
 }
 
 fn one<T>(mut found: Vec<T>, what: &str, asked: &str, next: &str) -> Result<T, Status> {

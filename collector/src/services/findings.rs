@@ -14,7 +14,7 @@ use crate::clock;
 use crate::hub::{HostState, Hub};
 use crate::query::Stop;
 use crate::store::StoreError;
-use crate::store::keys::{self, FindingByTimeKey, FindingKey, IncidentOfKey};
+use crate::store::keys::{self, FindingByTimeKey, FindingKey, IncidentOfKey, Key};
 use crate::store::values::{ended_ms, opened_ms};
 
 /// Up to so many hosts are read one by one; the findings of more are found by their time, among those of all.
@@ -30,7 +30,7 @@ fn view(hub: &Hub, host: HostId, hostname: &str, finding: v1::Finding) -> Result
     Ok(v1::FindingView { host_id: host.0.to_vec(), hostname: hostname.to_owned(), finding: Some(finding), incident })
 }
 
-/// Answers `ListFindings`: open ones, or all of a time; newest first.
+/// Answers `ListFindings`: open ones, all of a time, or those of an id; newest first.
 ///
 /// # Errors
 /// If the selector names a host that is not there, nothing can be looked for so, nobody waits any more, or the store fails.
@@ -39,7 +39,9 @@ pub fn list(hub: &Hub, request: &v1::ListFindingsRequest, stop: &Stop) -> Result
     let search = Search::read(request.search.as_ref())?;
     let hosts = find::hosts(&hub.state(), request.selector.as_ref())?;
     let mut looking = Looking::new(&hub.store, stop, limit(request.limit));
-    let found = if !request.all {
+    let found = if !request.id.is_empty() {
+        by_id(&mut looking, find::findings(&request.id)?, &search, &hosts)?
+    } else if !request.all {
         open(&mut looking, &search, &hosts)
     } else if hosts.len() <= HOSTS_ONE_BY_ONE {
         of_hosts(&mut looking, &search, &hosts)?
@@ -80,6 +82,31 @@ fn of_hosts(
         for item in looking.store.scan_values::<FindingKey, v1::Finding>(&FindingKey::of(*id)) {
             let (_, finding) = item?;
             looking.pass()?;
+            found.extend(Some((*id, finding)).filter(|(_, finding)| is_meant(search, host, finding)));
+        }
+        newest(looking, &mut found);
+    }
+    Ok(found)
+}
+
+/// Those whose ids lie between two, both included, whatever they are of.
+fn by_id(
+    looking: &mut Looking<'_>,
+    (low, high): (FindingId, FindingId),
+    search: &Search,
+    hosts: &[(HostId, HostState)],
+) -> Result<Vec<(HostId, v1::Finding)>, Status> {
+    let mut found = Vec::new();
+    for (id, host) in hosts {
+        let from = FindingKey { host: *id, finding: low }.encode();
+        looking.pass()?;
+        for item in looking.store.scan::<FindingKey>(&FindingKey::of(*id), &from) {
+            let (key, value) = item?;
+            if key.finding > high {
+                break;
+            }
+            looking.pass()?;
+            let finding: v1::Finding = crate::store::decode(&key.encode(), &value)?;
             found.extend(Some((*id, finding)).filter(|(_, finding)| is_meant(search, host, finding)));
         }
         newest(looking, &mut found);

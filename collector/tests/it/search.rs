@@ -40,7 +40,7 @@ impl Asked<'_> {
     /// Ids of findings, in the order of the answer, by host and id; and whether there are more.
     async fn findings(&self, host: &str, all: bool, limit: u32, search: &v1::Search) -> (Vec<(String, u64)>, bool) {
         let selector = Some(v1::Selector { host: host.to_owned(), labels: Vec::new() });
-        let request = v1::ListFindingsRequest { selector, all, limit, search: Some(search.clone()) };
+        let request = v1::ListFindingsRequest { selector, all, limit, search: Some(search.clone()), id: String::new() };
         let answer = self.world.queries(self.ops).await.list_findings(request).await.unwrap().into_inner();
         let row = |view: v1::FindingView| (view.hostname, view.finding.unwrap().id);
         (answer.findings.into_iter().map(row).collect(), answer.truncated)
@@ -64,6 +64,43 @@ impl Asked<'_> {
         let answer = self.world.queries(self.ops).await.list_incidents(request).await.unwrap().into_inner();
         answer.incidents.into_iter().map(|incident| incident.id).collect()
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finding_is_found_by_its_id_however_long_ago_and_among_however_many_it_is() {
+    let mut world = World::start().await;
+    let papers = [world.enrol("web-1").await, world.enrol("web-2").await];
+    let old_ms = wall_ms() - 60 * 24 * 60 * MINUTE_MS;
+    for (papers, name, ids) in
+        [(&papers[0], "web-1", [0x3f9a << 48, 0x3f9b << 48]), (&papers[1], "web-2", [0x3f9c << 48, 0x40 << 56])]
+    {
+        let (mut agent, _) = Agent::open(&world.address(), papers, hello(name)).await;
+        let told = ids.map(|id| full(id, "/var", "cleared", (old_ms, old_ms + MINUTE_MS)));
+        agent.acked((1..).zip(told).map(|(seq, finding)| item(seq, Of::Finding(finding))).collect()).await;
+    }
+    let ops = world.operator("ann", "viewer").await;
+    let mut queries = world.queries(&ops).await;
+    for (asked, limit, found) in [
+        ("f-3f9a", 2, &[0x3f9a << 48][..]),
+        ("3F9B", 2, &[0x3f9b << 48]),
+        ("4", 2, &[0x40 << 56]),
+        ("f-4000000000000000", 2, &[0x40 << 56]),
+        ("f-41", 2, &[]),
+        ("3f", 10, &[0x3f9a << 48, 0x3f9b << 48, 0x3f9c << 48]),
+    ] {
+        let request = v1::ListFindingsRequest { id: asked.to_owned(), limit, ..v1::ListFindingsRequest::default() };
+        let answer = queries.list_findings(request).await.unwrap().into_inner();
+        let mut ids: Vec<u64> = answer.findings.into_iter().map(|view| view.finding.unwrap().id).collect();
+        ids.sort_unstable();
+        assert_eq!((&ids[..], answer.truncated), (found, false), "{asked}");
+    }
+    let request = v1::ListFindingsRequest { id: "3f".to_owned(), limit: 2, ..v1::ListFindingsRequest::default() };
+    assert!(queries.list_findings(request).await.unwrap().into_inner().truncated);
+    let request = v1::ListFindingsRequest { id: "nginx".to_owned(), ..v1::ListFindingsRequest::default() };
+    let refused = queries.list_findings(request).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert!(refused.message().contains("`nginx` is not a finding id such as f-3f9a"), "{}", refused.message());
+    world.stop().await;
 }
 
 fn ids(found: &(Vec<(String, u64)>, bool)) -> Vec<u64> {
