@@ -49,12 +49,14 @@ impl Fleet<'_> {
         choice.unread.keep(&meant);
         let mut known = meant;
         known.without(&choice.unread);
+        let mut groups: BTreeMap<Vec<usize>, HostSet> = BTreeMap::new();
         for (id, mut hosts) in present.sure {
             hosts.keep(&known);
-            // Of what has no names there are no series.
-            let Some(schema) = self.schema(id).map_err(|error| failed(&error))?.filter(|_| !hosts.is_empty()) else {
+            if hosts.is_empty() {
                 continue;
-            };
+            }
+            // Of what has no names there are no series.
+            let Some(schema) = self.schema(id).map_err(|error| failed(&error))? else { continue };
             let candidates = question.candidates(&schema);
             let mut slots: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
             for candidate in candidates.iter() {
@@ -63,11 +65,11 @@ impl Fleet<'_> {
             for (open, slots) in slots {
                 let mut hosts = hosts.clone();
                 open.iter().for_each(|matcher| hosts.keep(&holding[*matcher]));
-                if !hosts.is_empty() {
-                    choice.groups.push(Group { hosts, slots });
-                }
+                groups.entry(slots).or_default().add(&hosts);
             }
         }
+        let groups = groups.into_iter().filter(|(_, hosts)| !hosts.is_empty());
+        choice.groups = groups.map(|(slots, hosts)| Group { hosts, slots }).collect();
         Ok(Some(choice))
     }
 }

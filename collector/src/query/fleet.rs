@@ -171,6 +171,11 @@ impl<'h> Fleet<'h> {
         &self.roster
     }
 
+    /// The one of a number.
+    pub(super) fn host(&self, short: u32) -> Option<&Host> {
+        self.hosts.binary_search_by_key(&short, |host| host.short).ok().map(|at| &self.hosts[at])
+    }
+
     /// In the order of their numbers.
     pub(super) fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter()

@@ -16,7 +16,6 @@ use super::choice::Group;
 use super::fleet::Fleet;
 use super::question::Question;
 use crate::hub::Hub;
-use crate::store::schema::Schema;
 
 /// What is asked of the series' labels.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub fn series(hub: &Hub, names: &Names, stop: &Stop) -> Result<Vec<Labels>, Eval
     let fleet = Fleet::of(hub, stop);
     let mut found = BTreeSet::new();
     each(&fleet, names, |question, group| {
-        for host in fleet.hosts().filter(|host| group.hosts.contains(host.short)) {
+        for host in group.hosts.iter().filter_map(|short| fleet.host(short)) {
             found.extend(group.slots.iter().map(|slot| question.labels(*slot, host, None)));
         }
     })?;
@@ -83,7 +82,7 @@ pub fn labels(hub: &Hub, names: &Names, stop: &Stop) -> Result<Vec<String>, Eval
 /// If the store cannot be read, or the query is stopped.
 pub fn values(hub: &Hub, label: &str, names: &Names, stop: &Stop) -> Result<Vec<String>, EvalError> {
     let fleet = Fleet::of(hub, stop);
-    let mut found: BTreeSet<String> = BTreeSet::new();
+    let mut found: HashSet<String> = HashSet::new();
     let mut see = |value: &str| {
         if !found.contains(value) {
             found.insert(value.to_owned());
@@ -112,7 +111,10 @@ pub fn values(hub: &Hub, label: &str, names: &Names, stop: &Stop) -> Result<Vec<
     })?;
     let of_hosts = fleet.roster().values(label);
     of_hosts.filter(|(_, hosts)| hosts.iter().any(|host| lacking.contains(*host))).for_each(|(value, _)| see(value));
-    Ok(found.into_iter().filter(|value| !value.is_empty()).take(names.limit).collect())
+    let mut found: Vec<String> = found.into_iter().filter(|value| !value.is_empty()).collect();
+    found.sort_unstable();
+    found.truncate(names.limit);
+    Ok(found)
 }
 
 /// Of each metric, whether it is a gauge; otherwise it is a counter.
@@ -121,22 +123,26 @@ pub fn values(hub: &Hub, label: &str, names: &Names, stop: &Stop) -> Result<Vec<
 /// If the store cannot be read.
 pub fn metrics(hub: &Hub) -> Result<BTreeMap<String, bool>, EvalError> {
     let mut found = BTreeMap::new();
-    for schema in schemas(hub)? {
-        found.extend(schema.keys.iter().zip(&schema.gauge).map(|(key, gauge)| (key.name.clone(), *gauge)));
-    }
+    each_family(hub, |keys, gauge| {
+        found.insert(keys[0].name.clone(), gauge);
+    })?;
     Ok(found)
 }
 
-fn schemas(hub: &Hub) -> Result<Vec<Arc<Schema>>, EvalError> {
-    hub.store.schemas().map_err(|error| EvalError::Source(error.to_string()))
+/// Each series that any schema names.
+fn each_key(hub: &Hub, mut see: impl FnMut(&SeriesKey)) -> Result<(), EvalError> {
+    each_family(hub, |keys, _| keys.iter().for_each(|key| see(key)))
 }
 
-/// Each series that any schema names: once where it is one key in memory, as it mostly is.
-fn each_key(hub: &Hub, mut see: impl FnMut(&SeriesKey)) -> Result<(), EvalError> {
-    let schemas = schemas(hub)?;
-    let mut seen: HashSet<*const SeriesKey> = HashSet::new();
-    let keys = schemas.iter().flat_map(|schema| &schema.keys);
-    keys.filter(|key| seen.insert(Arc::as_ptr(key))).for_each(|key| see(key));
+/// The series of each family that any schema has, once, and whether they are gauges.
+fn each_family(hub: &Hub, mut see: impl FnMut(&[Arc<SeriesKey>], bool)) -> Result<(), EvalError> {
+    let schemas = hub.store.schemas().map_err(|error| EvalError::Source(error.to_string()))?;
+    let mut seen: HashSet<[u8; 16]> = HashSet::new();
+    for schema in &schemas {
+        for family in schema.families().iter().filter(|family| seen.insert(family.id)) {
+            see(&schema.keys[family.from..family.to], schema.gauge[family.from]);
+        }
+    }
     Ok(())
 }
 

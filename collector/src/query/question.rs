@@ -1,7 +1,6 @@
 //! A selector, asked of schemas: which of their series are meant, worked out once for all hosts that share them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 
 use mainstay_core::series::SeriesKey;
@@ -9,12 +8,13 @@ use mainstay_fleet::block::Which;
 use mainstay_promql::{Label, Labels, Matcher, NAME, Test};
 
 use super::hosts::Host;
-use crate::store::schema::Schema;
+use crate::store::schema::{Family, Schema};
 use crate::store::series::which;
 
 /// A series of a schema that may be meant, if its host is.
+#[derive(Clone)]
 pub(super) struct Candidate {
-    /// Its place in the schema.
+    /// Its place in the schema, or in its family.
     pub(super) at: usize,
     /// What of it is asked for.
     pub(super) which: Which,
@@ -51,7 +51,8 @@ pub(super) struct Question<'q> {
     rest: Vec<&'q Matcher>,
     /// By matcher of the rest: what its pattern said of values.
     held: Vec<HashMap<String, bool>>,
-    schemas: BTreeMap<[u8; 16], Arc<Vec<Candidate>>>,
+    schemas: HashMap<[u8; 16], Arc<Vec<Candidate>>>,
+    families: HashMap<[u8; 16], Arc<Vec<Candidate>>>,
     slots: BTreeMap<(Arc<SeriesKey>, &'q str), usize>,
     /// By slot: the labels that a series has by itself, and what of a gauge is asked for.
     keys: Vec<(Vec<Label>, &'q str)>,
@@ -65,7 +66,8 @@ impl<'q> Question<'q> {
             _ => None,
         });
         let held = vec![HashMap::new(); rest.len()];
-        Self { names, of_gauge, rest, held, schemas: BTreeMap::new(), slots: BTreeMap::new(), keys: Vec::new() }
+        let (schemas, families) = (HashMap::new(), HashMap::new());
+        Self { names, of_gauge, rest, held, schemas, families, slots: BTreeMap::new(), keys: Vec::new() }
     }
 
     /// What of a series of a schema is asked for, by its name alone: what the name means, or, where it ends so, the least,
@@ -98,22 +100,15 @@ impl<'q> Question<'q> {
         holds
     }
 
-    /// The places in a schema, which is sorted, of series that may have the name.
-    fn places(&self, schema: &Schema) -> Vec<Range<usize>> {
+    /// The families of a schema that may have the name, in their order.
+    fn families_of<'s>(&self, schema: &'s Schema) -> impl Iterator<Item = &'s Family> + use<'s> {
         let exact = self.names.iter().find_map(|matcher| match &matcher.test {
             Test::Is(name) => Some(name.as_str()),
             _ => None,
         });
-        let Some(exact) = exact else { return std::iter::once(0..schema.keys.len()).collect() };
-        let mut names = vec![exact];
-        names.extend(self.of_gauge.map(|(base, _)| base));
-        let of = |name: &str| {
-            let from = schema.keys.partition_point(|key| key.name.as_str() < name);
-            from..from + schema.keys[from..].partition_point(|key| key.name == name)
-        };
-        let mut places: Vec<Range<usize>> = names.into_iter().map(of).collect();
-        places.sort_by_key(|places| places.start);
-        places
+        // What a name without its suffix begins with stands before it.
+        let base = exact.and(self.of_gauge).map_or(&[][..], |(base, _)| schema.families_of(base));
+        base.iter().chain(exact.map_or_else(|| schema.families(), |exact| schema.families_of(exact)))
     }
 
     /// Which matchers hold by a host's labels.
@@ -121,22 +116,37 @@ impl<'q> Question<'q> {
         self.rest.iter().map(|matcher| matcher.holds(host.label(&matcher.label))).collect()
     }
 
-    /// The series of a schema that may be meant; worked out once for all hosts that share it.
+    /// The series of a schema that may be meant; worked out once for all hosts that share it, and of a family once for all
+    /// schemas.
     pub(super) fn candidates(&mut self, schema: &Schema) -> Arc<Vec<Candidate>> {
         if let Some(known) = self.schemas.get(&schema.id) {
             return known.clone();
         }
         let mut candidates = Vec::new();
-        // Series of one name stand together.
-        let mut named: Option<(&str, bool, Option<&'q str>)> = None;
-        for at in self.places(schema).into_iter().flatten() {
-            let (key, gauge) = (&schema.keys[at], &schema.gauge[at]);
-            let suffix = match named.filter(|(name, of_gauge, _)| *name == key.name && of_gauge == gauge) {
-                Some((_, _, suffix)) => suffix,
-                None => self.suffix(&key.name, *gauge),
-            };
-            named = Some((&key.name, *gauge, suffix));
-            let Some(suffix) = suffix else { continue };
+        for family in self.families_of(schema) {
+            for candidate in self.of_family(schema, family).iter() {
+                let at = family.from + candidate.at;
+                if !is_itself(schema, &schema.keys[at], self.suffix_of(candidate.slot)) {
+                    candidates.push(Candidate { at, ..candidate.clone() });
+                }
+            }
+        }
+        let candidates = Arc::new(candidates);
+        self.schemas.insert(schema.id, candidates.clone());
+        candidates
+    }
+
+    /// The series of a family that may be meant, by their places in it.
+    fn of_family(&mut self, schema: &Schema, family: &Family) -> Arc<Vec<Candidate>> {
+        if let Some(known) = self.families.get(&family.id) {
+            return known.clone();
+        }
+        let gauge = schema.gauge[family.from];
+        let asked = self.suffix(&schema.keys[family.from].name, gauge);
+        let asked = asked.and_then(|suffix| Some((suffix, which(suffix, gauge)?)));
+        let mut candidates = Vec::new();
+        for (at, key) in schema.keys[family.from..family.to].iter().enumerate() {
+            let Some((suffix, which)) = asked else { break };
             let own = |label: &str| key.labels.iter().find(|(name, _)| name == label).map(|(_, value)| value.as_str());
             let mut open = Vec::new();
             let is_refused = (0..self.rest.len()).any(|n| match own(&self.rest[n].label) {
@@ -146,8 +156,9 @@ impl<'q> Question<'q> {
                     false
                 }
             });
-            let which = which(suffix, *gauge).filter(|_| !is_refused && !is_itself(schema, key, suffix));
-            let Some(which) = which else { continue };
+            if is_refused {
+                continue;
+            }
             let slot = *self.slots.entry((key.clone(), suffix)).or_insert_with(|| {
                 let name = if suffix.is_empty() { key.name.clone() } else { format!("{}:{suffix}", key.name) };
                 let labels =
@@ -158,7 +169,7 @@ impl<'q> Question<'q> {
             candidates.push(Candidate { at, which, slot, open });
         }
         let candidates = Arc::new(candidates);
-        self.schemas.insert(schema.id, candidates.clone());
+        self.families.insert(family.id, candidates.clone());
         candidates
     }
 
@@ -186,5 +197,23 @@ impl<'q> Question<'q> {
     /// What of the gauge in a slot is asked for.
     pub(super) fn suffix_of(&self, slot: usize) -> &'q str {
         self.keys[slot].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_that_many_schemas_have_is_asked_once() {
+        let key = |name: &str, unit: &str| (Arc::new(SeriesKey::new(name, &[("unit", unit)])), true);
+        let of_host = |host: u32| Schema::of(&[key("shared", "nginx"), key("tasks", &host.to_string())].into());
+        let matchers = mainstay_promql::parse_selector("{__name__=~\"shared|tasks\",unit!=\"7\",rack=\"r1\"}").unwrap();
+        let mut question = Question::of(&matchers);
+        let slots = |meant: &[Candidate]| meant.iter().map(|of| (of.at, of.slot, of.open.clone())).collect::<Vec<_>>();
+        assert_eq!(slots(&question.candidates(&of_host(5))), [(0, 0, vec![1]), (1, 1, vec![1])]);
+        assert_eq!(slots(&question.candidates(&of_host(6))), [(0, 0, vec![1]), (1, 2, vec![1])]);
+        assert_eq!(slots(&question.candidates(&of_host(7))), [(0, 0, vec![1])]);
+        assert_eq!(question.families.len(), 4, "one that is shared, and one of each host");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use mainstay_core::series::{Point, SeriesKey};
 use mainstay_fleet::cardinality::SeriesSet;
@@ -19,9 +19,9 @@ use super::retention::Retention;
 use super::values::SchemaRow;
 use super::{Batch, Store, StoreError};
 
-/// Most series of all schemas that are remembered, nine bytes each; beyond it all are forgotten and read again. Keys are in
-/// memory once whatever schemas have them.
-const SERIES_MAX: usize = 4_000_000;
+/// Most series of all schemas that are remembered, nine bytes each: 10,000 hosts of 800 that are not alike. Beyond it half of
+/// them are forgotten, and read again where nobody holds them. Keys are in memory once whatever schemas have them.
+const SERIES_MAX: usize = 8_000_000;
 const DAY_MS: i64 = 86_400_000;
 /// Days that a schema is kept for beyond the series: hosts' clocks differ, and hours of rollups lie in blocks of days.
 const DAYS_SPARE: u32 = 3;
@@ -40,6 +40,19 @@ pub struct Schema {
     pub keys: Vec<Arc<SeriesKey>>,
     /// Of each, whether it is a gauge.
     pub gauge: Vec<bool>,
+    families: OnceLock<Vec<Family>>,
+}
+
+/// Series of a schema that have one name and are of one kind, and stand together. Most families of hosts are the same, though
+/// few hosts have all series alike where each has containers of its own: what is worked out of one is worked out once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    /// The hash of its series: the same in any schema.
+    pub id: [u8; 16],
+    /// Its first place in the schema.
+    pub from: usize,
+    /// The place behind its last.
+    pub to: usize,
 }
 
 impl Schema {
@@ -51,7 +64,7 @@ impl Schema {
 
     fn of_set(series: SeriesSet) -> Self {
         let (keys, gauge) = series.into_parts();
-        let mut schema = Self { id: [0; 16], keys, gauge };
+        let mut schema = Self { id: [0; 16], keys, gauge, families: OnceLock::new() };
         let hash = Sha256::digest(schema.row().encode_to_vec());
         schema.id.copy_from_slice(&hash[..16]);
         schema
@@ -86,7 +99,47 @@ impl Schema {
         let key = |key: v1::SeriesKey| {
             keys.one(SeriesKey { name: key.name, labels: key.labels.into_iter().map(|l| (l.name, l.value)).collect() })
         };
-        Self { id, keys: row.series.into_iter().map(key).collect(), gauge: row.gauge }
+        let keys = row.series.into_iter().map(key).collect();
+        Self { id, keys, gauge: row.gauge, families: OnceLock::new() }
+    }
+
+    /// Its families, in their order; worked out when it is first asked for them.
+    #[must_use]
+    pub fn families(&self) -> &[Family] {
+        self.families.get_or_init(|| {
+            let (mut families, mut text) = (Vec::new(), Vec::new());
+            let mut from = 0;
+            while let (Some(first), Some(gauge)) = (self.keys.get(from), self.gauge.get(from)) {
+                let rest = self.keys[from..].iter().zip(&self.gauge[from..]);
+                let to = from + rest.take_while(|(key, of)| key.name == first.name && *of == gauge).count();
+                let part = |text: &mut Vec<u8>, part: &str| {
+                    text.extend((part.len() as u64).to_le_bytes());
+                    text.extend(part.as_bytes());
+                };
+                text.clear();
+                text.push(u8::from(*gauge));
+                part(&mut text, &first.name);
+                for key in &self.keys[from..to] {
+                    text.extend((key.labels.len() as u64).to_le_bytes());
+                    key.labels.iter().flat_map(|(name, value)| [name, value]).for_each(|of| part(&mut text, of));
+                }
+                let mut id = [0; 16];
+                id.copy_from_slice(&Sha256::digest(&text)[..16]);
+                families.push(Family { id, from, to });
+                from = to;
+            }
+            families
+        })
+    }
+
+    /// The families of a name, of which there are several where series of one name are of two kinds.
+    #[must_use]
+    pub fn families_of(&self, name: &str) -> &[Family] {
+        let families = self.families();
+        let name_of = |family: &Family| self.keys[family.from].name.as_str();
+        let from = families.partition_point(|family| name_of(family) < name);
+        let count = families[from..].iter().take_while(|family| name_of(family) == name).count();
+        &families[from..from + count]
     }
 }
 
@@ -102,6 +155,19 @@ struct Remembered {
     by_id: HashMap<[u8; 16], Known>,
     /// Series of all of them.
     series: usize,
+}
+
+impl Remembered {
+    /// Any of them.
+    fn forget_half(&mut self) {
+        let (mut left, most) = (self.series, self.series / 2);
+        self.by_id.retain(|_, known| {
+            let is_kept = left <= most;
+            left -= if is_kept { 0 } else { known.schema.keys.len() };
+            is_kept
+        });
+        self.series = left;
+    }
 }
 
 /// Which schemas are stored, or will be: with those that were stored before, once they were looked for.
@@ -141,10 +207,16 @@ impl SchemaCache {
         lock(&self.known).by_id.get(&id).cloned()
     }
 
+    /// One that is stored, and that somebody holds, such as a session.
+    fn held(&self, id: [u8; 16]) -> Option<Arc<Schema>> {
+        let is_stored = lock(&self.ids).ids.contains(&id);
+        lock(&self.held).get(&id).filter(|_| is_stored).and_then(Weak::upgrade)
+    }
+
     fn insert(&self, one: Known) {
         let mut known = lock(&self.known);
         if known.series >= SERIES_MAX {
-            *known = Remembered::default();
+            known.forget_half();
         }
         let series = one.schema.keys.len();
         let before = known.by_id.insert(one.schema.id, one).map_or(0, |before| before.schema.keys.len());
@@ -186,6 +258,11 @@ impl Store {
     /// # Errors
     /// If it cannot be read; `None` if it is not there.
     pub fn schema(&self, id: [u8; 16]) -> Result<Option<Arc<Schema>>, StoreError> {
+        // Whoever goes through all of them does not read again those that sessions hold.
+        let known = self.schemas.get(id).map(|known| known.schema);
+        if let Some(held) = known.or_else(|| self.schemas.held(id)) {
+            return Ok(Some(held));
+        }
         Ok(self.known_schema(id)?.map(|known| known.schema))
     }
 
@@ -266,5 +343,55 @@ impl Store {
             }
         }
         Ok(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(series: &[(&str, &[(&str, &str)], bool)]) -> Schema {
+        let of =
+            |(name, labels, gauge): &(&str, &[(&str, &str)], bool)| (Arc::new(SeriesKey::new(name, labels)), *gauge);
+        Schema::of(&series.iter().map(of).collect())
+    }
+
+    #[test]
+    fn families_are_the_series_of_one_name_and_kind_and_are_known_again_in_another_schema() {
+        let of_unit = |unit: &'static str| -> (&str, Vec<(&str, &str)>) { ("tasks", vec![("unit", unit)]) };
+        let (nginx, redis) = (of_unit("nginx"), of_unit("redis"));
+        let one = schema(&[
+            ("load1", &[], true),
+            (nginx.0, &nginx.1, true),
+            (redis.0, &redis.1, true),
+            // A name that is of two kinds is told apart by its labels.
+            ("z", &[("n", "1")], true),
+            ("z", &[("n", "2")], false),
+            ("z", &[("n", "3")], true),
+        ]);
+        let places: Vec<_> = one.families().iter().map(|family| (family.from, family.to)).collect();
+        assert_eq!(places, [(0, 1), (1, 3), (3, 4), (4, 5), (5, 6)]);
+        let names = ["load1", "tasks", "z", "a", "tasksandmore"];
+        assert_eq!(names.map(|name| one.families_of(name).len()), [1, 1, 3, 0, 0]);
+        let id = |schema: &Schema, name: &str| schema.families_of(name)[0].id;
+        let other = schema(&[("load1", &[], true), (nginx.0, &nginx.1, true), ("z", &[("n", "1")], false)]);
+        assert_eq!(id(&one, "load1"), id(&other, "load1"));
+        assert_ne!(id(&one, "tasks"), id(&other, "tasks"), "one unit more");
+        assert_ne!(id(&one, "z"), id(&other, "z"), "another kind");
+        let [a, b] = [[("a", "bc")], [("ab", "c")]].map(|labels| id(&schema(&[("x", &labels, true)]), "x"));
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn when_there_are_too_many_half_of_them_are_forgotten() {
+        let mut remembered = Remembered::default();
+        for n in 0..100u8 {
+            let text = n.to_string();
+            let schema = Arc::new(schema(&[("a", &[("n", &text)], true), ("b", &[], true)]));
+            remembered.by_id.insert(schema.id, Known { schema, used_day: 0 });
+            remembered.series += 2;
+        }
+        remembered.forget_half();
+        assert_eq!((remembered.by_id.len(), remembered.series), (50, 100));
     }
 }

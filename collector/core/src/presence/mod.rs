@@ -87,10 +87,18 @@ impl Hour {
         self.unknown.add(&read.unknown);
     }
 
-    /// Makes it as small as it can be: when the hour is over.
+    /// Makes it as small as it can be: when the hour is over. A set of few hosts takes more than an entry for each.
     pub fn settle(&mut self) {
-        for (host, schema) in self.runs.extract_if(.., |_, run| run.is_whole(HOUR_MS, WHOLE_GAP_MS)).map(|(of, _)| of) {
-            self.whole.entry(schema).or_default().insert(host);
+        let is_whole = |run: &Run| run.is_whole(HOUR_MS, WHOLE_GAP_MS);
+        let mut sets: BTreeMap<u32, HostSet> = BTreeMap::new();
+        for ((host, schema), _) in self.runs.iter().filter(|(_, run)| is_whole(run)) {
+            sets.entry(*schema).or_default().insert(*host);
+        }
+        sets.retain(|schema, hosts| self.whole.contains_key(schema) || hosts.bytes() < hosts.len() * ENTRY_BYTES);
+        self.runs
+            .retain(|(host, schema), run| !is_whole(run) || !sets.get(schema).is_some_and(|of| of.contains(*host)));
+        for (schema, hosts) in sets {
+            self.whole.entry(schema).or_default().add(&hosts);
         }
     }
 
@@ -244,6 +252,13 @@ mod tests {
         let before = hour.bytes();
         hour.settle();
         assert!(hour.bytes() < 3_000 && before > 100 * hour.bytes(), "{before} and {} bytes", hour.bytes());
+        let mut unlike = Hour::default();
+        for host in 1..=10_000 {
+            unlike.add(host, host, Run::of((0..360).map(|n| n * 10_000)).unwrap());
+        }
+        let before = unlike.bytes();
+        unlike.settle();
+        assert_eq!(unlike.bytes(), before, "a set for each host would take more");
         // What comes late changes nothing, and an upgrade at the end of the hour is followed.
         hour.wrote(5, 7, 1_234);
         (300..360).for_each(|n| hour.wrote(10_001, 8, n * 10_000));
