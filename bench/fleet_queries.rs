@@ -38,6 +38,8 @@ use fleet::{Plan, STEP_MS};
 /// Findings that are looked through for a word, and how often.
 const FINDINGS: u64 = 200_000;
 const FINDINGS_ROUNDS: u32 = 10;
+/// How often a question about all units of all hosts is asked.
+const MANY_SERIES_ROUNDS: u32 = 20;
 /// The beginning of an hour: questions say when they are of, so that the figures do not hang on the time of day.
 const WALL: i64 = 1_800_000_000_000;
 
@@ -194,14 +196,16 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
     let mut cold = Vec::new();
     let at = Span::Instant { at_ms: plan.to_ms };
     let hour = Span::Range { start_ms: plan.to_ms - 3_600_000, end_ms: plan.to_ms, step_ms: 15_000 };
-    for query in [
-        "topk(10, avg_over_time(node_load1[1h]))",
-        "sum by (role) (rate(node_network_receive_bytes_total{device=\"00\"}[5m]))",
+    for (query, goal, rounds) in [
+        ("topk(10, avg_over_time(node_load1[1h]))", "500", rounds),
+        ("sum by (role) (rate(node_network_receive_bytes_total{device=\"00\"}[5m]))", "500", rounds),
+        // Two dozen series of each host.
+        ("topk(10, mainstay_unit_memory_current_bytes)", "", rounds.min(MANY_SERIES_ROUNDS)),
     ] {
         for lanes in [1, 2] {
             hub.store.warm.forget();
             let name = format!("{query}` read by `{lanes}");
-            cold.push(ask(&name, "500", rounds, |_| {
+            cold.push(ask(&name, goal, rounds, |_| {
                 let stop = Stop::after(TIMEOUT);
                 let fleet = Fleet::of(hub, &stop).in_lanes(lanes);
                 evaluate(&parse(query)?, at, &fleet, Limits::default(), &|| stop.now())?;

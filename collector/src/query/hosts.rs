@@ -133,7 +133,7 @@ pub(super) struct Lane<'v, 'q> {
     question: Question<'q>,
     wanted: &'q Wanted<'q>,
     tier: Option<Tier>,
-    columns: Vec<Column>,
+    columns: Columns,
     windows: Windows,
 }
 
@@ -141,7 +141,7 @@ impl<'v, 'q> Lane<'v, 'q> {
     pub(super) fn of(view: &'v View<'_>, wanted: &'q Wanted<'q>) -> Self {
         let question = Question::of(wanted.matchers);
         let tier = Tier::ALL.into_iter().find(|tier| tier.ms() == wanted.resolution_ms);
-        Self { reader: view.reader(), question, wanted, tier, columns: Vec::new(), windows: Windows::default() }
+        Self { reader: view.reader(), question, wanted, tier, columns: Columns::default(), windows: Windows::default() }
     }
 
     pub(super) fn hosts<'h>(&mut self, hosts: &[&'h Host], stop: &Stop) -> Result<Held<'h>, EvalError> {
@@ -169,12 +169,11 @@ impl<'v, 'q> Lane<'v, 'q> {
         let mut take_piece = |piece: &mut Piece<'_, '_>| {
             let mut question = asking.borrow_mut();
             let meant = question.candidates(&piece.schema);
-            columns.resize_with(question.slots(), Column::default);
             let before = windows.len();
             let rows = rows_of(piece, &span);
             windows.add(&piece.times[rows.clone()], &piece.windows[rows]);
             for candidate in meant.iter().filter(|candidate| candidate.is_of(&holds)) {
-                let column = &mut columns[candidate.slot];
+                let column = columns.of(candidate.slot);
                 if piece.tier.is_some() {
                     let asked = Asked::of(question.suffix_of(candidate.slot), candidate.which, wanted.fold);
                     column.add_rolled(piece, candidate.at, asked, &span)?;
@@ -201,15 +200,14 @@ impl<'v, 'q> Lane<'v, 'q> {
         };
         read.map_err(|error| failed(&error))?;
         let mut any = false;
-        for (slot, column) in columns.iter_mut().enumerate().filter(|(_, column)| !column.at.is_empty()) {
+        columns.each(|slot, column| {
             any = true;
             if let Some(tier) = *tier {
                 column.roll(tier, question.suffix_of(slot), wanted.fold);
             }
             column.sort();
-            take(question.labels(slot, host, wanted.only), &column.at, &column.values)?;
-            column.clear();
-        }
+            take(question.labels(slot, host, wanted.only), &column.at, &column.values)
+        })?;
         let last_ms = windows.last_ms();
         let damaged = reader.damaged();
         // What is damaged may have been all that it had.
@@ -224,6 +222,48 @@ impl<'v, 'q> Lane<'v, 'q> {
 fn rows_of(piece: &Piece<'_, '_>, span: &RangeInclusive<i64>) -> Range<usize> {
     let from = piece.times.partition_point(|at| at < span.start());
     from..piece.times.partition_point(|at| at <= span.end()).max(from)
+}
+
+/// Points of the series of one host, by their slots. Most slots may be of others: where each host has series that no other has,
+/// there are as many as in the whole fleet.
+#[derive(Default)]
+struct Columns {
+    /// By slot: one more than its place among the columns, or 0.
+    places: Vec<usize>,
+    /// Which have a place.
+    slots: Vec<usize>,
+    columns: Vec<Column>,
+}
+
+impl Columns {
+    /// The one of a slot.
+    fn of(&mut self, slot: usize) -> &mut Column {
+        if slot >= self.places.len() {
+            self.places.resize(slot + 1, 0);
+        }
+        if self.places[slot] == 0 {
+            self.slots.push(slot);
+            self.places[slot] = self.slots.len();
+            if self.columns.len() < self.slots.len() {
+                self.columns.push(Column::default());
+            }
+        }
+        &mut self.columns[self.places[slot] - 1]
+    }
+
+    /// Goes through those that have points, in the order of their slots, and empties all, until one fails.
+    fn each<E>(&mut self, mut see: impl FnMut(usize, &mut Column) -> Result<(), E>) -> Result<(), E> {
+        let mut seen = Ok(());
+        self.slots.sort_unstable();
+        for slot in self.slots.drain(..) {
+            let column = &mut self.columns[std::mem::take(&mut self.places[slot]) - 1];
+            if seen.is_ok() && !column.at.is_empty() {
+                seen = see(slot, column);
+            }
+            column.clear();
+        }
+        seen
+    }
 }
 
 /// Points of one series of one host.
@@ -362,6 +402,28 @@ pub(super) fn check(stop: &Stop) -> Result<(), EvalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_of_the_slots_of_one_host_whatever_others_have() {
+        let mut columns = Columns::default();
+        for host in 0..1_000usize {
+            // One slot that all have, and two of its own.
+            for slot in [host * 2 + 2, 0, host * 2 + 1, 0] {
+                columns.of(slot).at.push(i64::try_from(slot).unwrap());
+                columns.of(slot).values.push(1.0);
+            }
+            columns.of(5_000);
+            let mut seen = Vec::new();
+            let see = |slot, column: &mut Column| {
+                seen.push((slot, column.at.len()));
+                if host == 7 { Err(()) } else { Ok(()) }
+            };
+            assert_eq!(columns.each(see).is_err(), host == 7);
+            let all = [(0, 2), (host * 2 + 1, 1), (host * 2 + 2, 1)];
+            assert_eq!(seen, all[..if host == 7 { 1 } else { 3 }], "of the host {host}");
+        }
+        assert_eq!(columns.columns.len(), 4, "room of a host, not of the fleet");
+    }
 
     #[test]
     fn hosts_are_read_ahead_as_far_as_there_is_room_for_what_they_have() {

@@ -173,11 +173,6 @@ impl<'q> Question<'q> {
         candidates
     }
 
-    /// How many series there are in all schemas that were asked.
-    pub(super) fn slots(&self) -> usize {
-        self.keys.len()
-    }
-
     /// The labels of a series on a host, or only some of them: the host's, and its own, which win.
     pub(super) fn labels(&self, slot: usize, host: &Host, only: Option<&[Arc<str>]>) -> Labels {
         let is_wanted = |name: &Arc<str>| only.is_none_or(|only| only.contains(name));
