@@ -138,13 +138,14 @@ impl Collector {
         hub.store.arrived.follow(hub.settings().remote_write.iter().map(|to| to.name.clone()).collect());
         let admin = hub.settings().admin_socket.clone();
         let listen = |source| StartError::Listen { at: admin.display().to_string(), source };
+        let untold = notify::untold(&hub.store);
         let serving = vec![
             serve_admin(hub.clone(), &admin).map_err(listen)?,
             serve_tls(hub.clone(), listener, tls.clone()),
             web::serve(hub.clone(), http_listener),
         ];
         let tickers = vec![
-            tokio::spawn(notify::send_notices(hub.clone(), waiting)),
+            tokio::spawn(notify::send_notices(hub.clone(), untold, waiting)),
             tokio::spawn(notify::beat(hub.clone())),
             tokio::spawn(send::to_all(hub.clone())),
             tokio::spawn(watch_silence(hub.clone())),

@@ -39,8 +39,12 @@ pub fn symptom(host: HostId, state: &HostState, finding: &v1::Finding) -> Option
     })
 }
 
-/// What is told of a new incident.
-const OPENED: &str = "opened";
+/// What is told of an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Opened,
+    Cleared,
+}
 
 /// What of the incidents is to be written, and what is to be told when it is.
 #[derive(Debug, Default)]
@@ -50,22 +54,22 @@ pub struct Due {
     opened: BTreeSet<IncidentId>,
     /// Those that are part of another.
     merged: BTreeMap<IncidentId, IncidentId>,
-    events: Vec<(IncidentId, &'static str)>,
+    events: Vec<(IncidentId, Event)>,
 }
 
 impl Due {
     fn note(&mut self, change: &Change) {
         let (id, event) = match change {
-            Change::Opened(id) => (*id, Some(OPENED)),
+            Change::Opened(id) => (*id, Some(Event::Opened)),
             Change::Changed(id) => (*id, None),
-            Change::Cleared(id) => (*id, Some("cleared")),
+            Change::Cleared(id) => (*id, Some(Event::Cleared)),
             Change::Merged { gone, into } => {
                 self.incidents.remove(gone);
                 self.merged.insert(*gone, *into);
                 (*into, None)
             }
         };
-        if event == Some(OPENED) {
+        if event == Some(Event::Opened) {
             self.opened.insert(id);
         }
         self.incidents.insert(id);
@@ -139,7 +143,8 @@ pub async fn write_due(hub: &Hub) -> Result<bool, StoreError> {
     // What was put together later is written later.
     let _one_at_a_time = hub.writing_incidents.lock().await;
     // Those who are told outside take so much now.
-    let told_max = if hub.settings().webhook.is_some() { hub.notices.capacity() } else { usize::MAX };
+    let is_told = hub.settings().webhook.is_some();
+    let told_max = if is_told { hub.notices.capacity() } else { usize::MAX };
     let mut batch = Batch::default();
     let (mut due, joined, notices) = {
         let mut state = hub.state();
@@ -161,8 +166,9 @@ pub async fn write_due(hub: &Hub) -> Result<bool, StoreError> {
             let key = IncidentOfKey { host: member.host, finding: member.finding };
             batch.put_raw(&key, incident.0.to_be_bytes().to_vec());
         }
-        let told = due.events.iter().take(told_max);
-        let notices: Vec<Notice> = told.filter_map(|(id, event)| notice(correlator, *id, event)).collect();
+        let told = due.events.iter().take(told_max).filter(|_| is_told);
+        let notices: Vec<Notice> = told.filter_map(|(id, event)| notice(correlator, *id, *event)).collect();
+        notices.iter().for_each(|notice| notice.put(&mut batch));
         (due, joined, notices)
     };
     if let Err(error) = hub.store.commit(batch).await {
@@ -207,11 +213,11 @@ fn row(incident: &Incident) -> IncidentRow {
     }
 }
 
-fn notice(correlator: &Correlator, id: IncidentId, event: &'static str) -> Option<Notice> {
+fn notice(correlator: &Correlator, id: IncidentId, event: Event) -> Option<Notice> {
     let incident = correlator.incident(id)?;
     let cause = correlator.symptom(incident.cause).map(Symptom::said).unwrap_or_default();
     Some(Notice {
-        event,
+        is_cleared: event == Event::Cleared,
         incident: id,
         at_ms: incident.changed_ms,
         members: incident.members.len(),
@@ -385,10 +391,10 @@ mod tests {
         later.note(&merged(3, 1));
         later.again(due);
         assert_eq!(later.incidents, BTreeSet::from([id(1)]), "what is part of another now is not written");
-        assert_eq!(later.events, [(id(2), OPENED), (id(3), OPENED)]);
+        assert_eq!(later.events, [(id(2), Event::Opened), (id(3), Event::Opened)]);
         assert_eq!(later.known_merged().collect::<Vec<_>>(), [(id(4), id(1))]);
         // What is written and not told yet is known.
-        let mut told_later = Due { events: vec![(id(5), OPENED)], ..Due::default() };
+        let mut told_later = Due { events: vec![(id(5), Event::Opened)], ..Due::default() };
         told_later.note(&merged(5, 1));
         assert_eq!(told_later.known_merged().collect::<Vec<_>>(), [(id(5), id(1))]);
     }

@@ -1,7 +1,7 @@
 //! Notices: incidents told to a webhook, and the heartbeat that proves the collector alive.
 //!
-//! A webhook that is down is tried again with growing pauses and then given up, counted and logged:
-//! incidents are in the store anyway. Bodies are JSON, secrets stand in no log.
+//! A notice is stored with what it tells of until it is told, so that it outlives the collector; it may come twice. A webhook
+//! that is down is tried again with growing pauses and then given up, counted and logged. Bodies are JSON, secrets stand in no log.
 
 mod post;
 
@@ -16,8 +16,11 @@ pub use post::{PostError, Target, connect, post};
 use crate::clock;
 use crate::hub::Hub;
 use crate::metrics::count;
+use crate::store::keys::NoticeKey;
+use crate::store::values::NoticeRow;
+use crate::store::{Batch, Store};
 
-/// Most notices that wait; beyond it the newest is dropped and counted.
+/// Most notices that wait.
 pub const QUEUE_MAX: usize = 1_000;
 /// Pauses between tries.
 const PAUSES: [Duration; 4] =
@@ -26,8 +29,8 @@ const PAUSES: [Duration; 4] =
 /// What is told about an incident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
-    /// `opened` or `cleared`.
-    pub event: &'static str,
+    /// Whether it cleared; else it opened.
+    pub is_cleared: bool,
     /// Which.
     pub incident: IncidentId,
     /// When.
@@ -41,56 +44,87 @@ pub struct Notice {
 }
 
 impl Notice {
+    fn key(&self) -> NoticeKey {
+        NoticeKey { at_ms: self.at_ms, incident: self.incident, cleared: u8::from(self.is_cleared) }
+    }
+
+    /// Stores it, to be told after the next start if it is not before.
+    pub fn put(&self, batch: &mut Batch) {
+        let row =
+            NoticeRow { members: self.members as u64, cause: self.cause.clone(), evidence: self.evidence.clone() };
+        batch.put(&self.key(), &row);
+    }
+
     fn body(&self) -> String {
+        let event = if self.is_cleared { "cleared" } else { "opened" };
         serde_json::json!({
-            "event": self.event,
+            "event": event,
             "incident": self.incident.to_string(),
             "at_ms": self.at_ms,
             "findings": self.members,
             "cause": self.cause,
             "evidence": self.evidence,
-            "text": format!("incident {} {}: {} ({} findings)", self.incident, self.event, self.cause, self.members),
+            "text": format!("incident {} {event}: {} ({} findings)", self.incident, self.cause, self.members),
         })
         .to_string()
     }
 }
 
-/// Hands a notice to the sender, if there is a webhook.
+/// Those that were not told before the collector ended, oldest first. One that cannot be read is logged.
+#[must_use]
+pub fn untold(store: &Store) -> Vec<Notice> {
+    let told = |(key, row): (NoticeKey, NoticeRow)| Notice {
+        is_cleared: key.cleared != 0,
+        incident: key.incident,
+        at_ms: key.at_ms,
+        members: usize::try_from(row.members).unwrap_or(usize::MAX),
+        cause: row.cause,
+        evidence: row.evidence,
+    };
+    let log = |error: &_| tracing::error!(%error, "a notice that waits for the webhook cannot be read");
+    let rows = store.scan_values::<NoticeKey, NoticeRow>(&NoticeKey::all());
+    rows.filter_map(|row| row.inspect_err(log).ok().map(told)).collect()
+}
+
+/// Hands a stored notice to the sender.
 pub fn tell(hub: &Hub, notice: Notice) {
-    if hub.settings().webhook.is_none() {
-        return;
-    }
     if let Err(error) = hub.notices.try_send(notice) {
-        count(&hub.metrics.notices_dropped);
-        tracing::error!(%error, "a notice is dropped: too many wait for the webhook");
+        tracing::error!(%error, "a notice is told after the next start: too many wait for the webhook");
     }
 }
 
-/// Sends notices until the collector ends.
-pub async fn send_notices(hub: Arc<Hub>, mut notices: mpsc::Receiver<Notice>) {
+/// Sends notices until the collector ends: those that were left, and those that come.
+pub async fn send_notices(hub: Arc<Hub>, untold: Vec<Notice>, mut notices: mpsc::Receiver<Notice>) {
+    for notice in untold {
+        send(&hub, &notice).await;
+    }
     while let Some(notice) = notices.recv().await {
-        let Some(url) = hub.settings().webhook.clone() else { continue };
-        let body = notice.body();
-        let mut pauses = PAUSES.iter();
-        loop {
-            match post(&url, "application/json", body.clone()).await {
-                Ok(()) => {
-                    count(&hub.metrics.notices_sent);
-                    break;
-                }
-                Err(error) => match pauses.next() {
-                    Some(pause) => {
-                        tracing::warn!(%error, incident = %notice.incident, "the webhook did not take a notice, trying again");
-                        tokio::time::sleep(*pause).await;
-                    }
-                    None => {
-                        count(&hub.metrics.notices_dropped);
-                        tracing::error!(%error, incident = %notice.incident, "the webhook did not take a notice, given up");
-                        break;
-                    }
-                },
-            }
-        }
+        send(&hub, &notice).await;
+    }
+}
+
+/// Sends a notice, or gives it up, and forgets it.
+async fn send(hub: &Hub, notice: &Notice) {
+    let incident = notice.incident;
+    let mut pauses = PAUSES.iter();
+    // Without a webhook nobody wants to be told any more.
+    while let Some(url) = hub.settings().webhook.clone() {
+        let Err(error) = post(&url, "application/json", notice.body()).await else {
+            count(&hub.metrics.notices_sent);
+            break;
+        };
+        let Some(pause) = pauses.next() else {
+            count(&hub.metrics.notices_dropped);
+            tracing::error!(%error, %incident, "the webhook did not take a notice, given up");
+            break;
+        };
+        tracing::warn!(%error, %incident, "the webhook did not take a notice, trying again");
+        tokio::time::sleep(*pause).await;
+    }
+    let mut batch = Batch::default();
+    batch.delete(&notice.key());
+    if let Err(error) = hub.store.commit(batch).await {
+        tracing::warn!(%error, %incident, "a notice that was told may be told again after the next start");
     }
 }
 

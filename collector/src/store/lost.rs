@@ -52,6 +52,7 @@ const KINDS: &[(Column, Kind)] = &[
     (Column::Incidents, (&[56], "incidents", &[])),
     (Column::Incidents, (&[57], "the list of incidents", &[Millis])),
     (Column::Incidents, (&[58], "which incidents findings are of", &[Host])),
+    (Column::Incidents, (&[59], "notices that wait for the webhook", &[Millis])),
 ];
 
 /// Whose data is lost.

@@ -290,6 +290,20 @@ pub struct IncidentRow {
     pub merged_into: u64,
 }
 
+/// What is to be told outside of an incident.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct NoticeRow {
+    /// How many findings it has.
+    #[prost(uint64, tag = "1")]
+    pub members: u64,
+    /// The likely cause, in words.
+    #[prost(string, tag = "2")]
+    pub cause: String,
+    /// Why.
+    #[prost(string, repeated, tag = "3")]
+    pub evidence: Vec<String>,
+}
+
 /// A member of an incident.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct MemberRow {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use mainstay_collector::config::Heartbeat;
+use mainstay_collector::store::keys::NoticeKey;
 use mainstay_proto::v1;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::agent::{Agent, finding, hello, item};
-use crate::world::{SOON, World};
+use crate::world::{SOON, World, until};
 
 /// Takes POSTs, refuses the first `refusals` of them, and hands their bodies on.
 async fn listener(mut refusals: u32) -> (String, mpsc::Receiver<String>) {
@@ -57,6 +58,36 @@ async fn an_incident_is_told_to_the_webhook_even_if_it_was_down_at_first() {
     {
         assert!(body.contains(part), "{part}: {body}");
     }
+    world.stop().await;
+}
+
+fn waiting(world: &World) -> usize {
+    let store = &world.collector.as_ref().unwrap().hub.store;
+    store.scan::<NoticeKey>(&NoticeKey::all(), &NoticeKey::all()).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_told_before_the_collector_ended_is_told_after_its_next_start() {
+    // Nobody listens there.
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut world = World::start_with(|settings| settings.webhook = Some(format!("http://{free}/"))).await;
+    let papers = world.enrol("web-1").await;
+    let now = mainstay_collector::clock::wall_ms();
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    agent.acked(vec![item(1, v1::item::Of::Finding(finding(5, "app.service", "open", now)))]).await;
+    until("a notice that waits", async || (waiting(&world) == 1).then_some(())).await;
+    drop(agent);
+    let (url, mut taken) = listener(0).await;
+    world.restart_with(|settings| settings.webhook = Some(url.clone())).await;
+    let body = next(&mut taken).await;
+    assert!(body.contains("\"event\":\"opened\"") && body.contains("service.failed app.service on web-1"), "{body}");
+    until("nothing that waits", async || (waiting(&world) == 0).then_some(())).await;
+    // It is not told again: what comes next is what happens next.
+    world.restart_with(|settings| settings.webhook = Some(url)).await;
+    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
+    agent.acked(vec![item(2, v1::item::Of::Finding(finding(5, "app.service", "cleared", now + 1_000)))]).await;
+    let body = next(&mut taken).await;
+    assert!(body.contains("\"event\":\"cleared\""), "{body}");
     world.stop().await;
 }
 

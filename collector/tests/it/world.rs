@@ -56,8 +56,15 @@ impl World {
 
     /// Stops and starts again on the same folder.
     pub(crate) async fn restart(&mut self) {
+        self.restart_with(|_| {}).await;
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Settings)) {
         self.collector.take().unwrap().stop().await;
-        self.collector = Some(Collector::start(Settings::for_tests(self.folder.path())).await.unwrap());
+        let mut settings = Settings::for_tests(self.folder.path());
+        change(&mut settings);
+        self.collector = Some(Collector::start(settings).await.unwrap());
     }
 
     pub(crate) async fn stop(mut self) {

@@ -1,4 +1,4 @@
-//! An incident, the index of incidents by time, and which incident a finding belongs to.
+//! An incident, the index of incidents by time, which incident a finding belongs to, and what is to be told of incidents.
 
 use mainstay_core::id::{FindingId, HostId, IncidentId};
 
@@ -27,6 +27,26 @@ super::key! {
         host: HostId,
         /// Which finding.
         finding: FindingId,
+    }
+}
+
+super::key! {
+    /// What is to be told outside of an incident, until it is told.
+    NoticeKey in Incidents as 59 {
+        /// When it came about.
+        at_ms: i64,
+        /// Of which.
+        incident: IncidentId,
+        /// Whether it cleared (1), or opened (0).
+        cleared: u8,
+    }
+}
+
+impl NoticeKey {
+    /// All of them, oldest first.
+    #[must_use]
+    pub fn all() -> Vec<u8> {
+        super::prefix!(NoticeKey)
     }
 }
 

@@ -45,7 +45,7 @@ pub use decision::{DecisionByHostKey, DecisionByTimeKey, DecisionKey, SceneKey};
 pub use finding::{FindingByTimeKey, FindingKey, RecordingKey};
 pub use hold::HoldKey;
 pub use host::HostKey;
-pub use incident::{IncidentByTimeKey, IncidentKey, IncidentOfKey};
+pub use incident::{IncidentByTimeKey, IncidentKey, IncidentOfKey, NoticeKey};
 pub use lease::LeaseKey;
 pub use ledger::LedgerKey;
 pub use mark::MarkKey;

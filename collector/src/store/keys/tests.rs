@@ -79,5 +79,6 @@ kinds! {
     action_keys: ActionKey(action: any::<u64>().prop_map(ActionId), host: host());
     incident_keys: IncidentKey(incident: any::<u64>().prop_map(IncidentId));
     incident_by_time_keys: IncidentByTimeKey(opened_ms: any::<i64>(), incident: any::<u64>().prop_map(IncidentId));
+    notice_keys: NoticeKey(at_ms: any::<i64>(), incident: any::<u64>().prop_map(IncidentId), cleared: any::<u8>());
     incident_of_keys: IncidentOfKey(host: host(), finding: any::<u64>().prop_map(FindingId));
 }
