@@ -92,9 +92,8 @@ async fn measure(plan: Plan, rounds: u32, folder: PathBuf) -> Result<()> {
         store.live_bytes() as f64 / 1e6,
         store.live_bytes() as f64 / stored as f64
     );
-    let (notices, _waiting) = tokio::sync::mpsc::channel(1);
     let authority = Authority::open_or_make(&settings.data.join("ca"), WALL)?;
-    let hub = Hub::start(store, authority, Arc::new(settings), notices, ([127, 0, 0, 1], 1).into()).await?;
+    let hub = Hub::start(store, authority, Arc::new(settings), ([127, 0, 0, 1], 1).into()).await?;
     let sending = Arc::new(AtomicBool::new(true));
     let sent = Arc::new(AtomicU64::new(0));
     let rows = last_rows(&hub.store, plan)?;

@@ -10,7 +10,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::backup;
@@ -127,25 +126,23 @@ impl Collector {
         let db = data.join("db");
         let failed = |error| StartError::of_store(&db, error);
         let store = Store::open(&db, settings.cache_bytes, settings.min_free).map_err(failed)?;
-        let (notices, waiting) = mpsc::channel(notify::QUEUE_MAX);
         let listener = bind(settings.listen).await?;
         let http_listener = bind(settings.http).await?;
         let (address, http) = (local(&listener)?, local(&http_listener)?);
         let config = authority.server_config(&names(&settings), clock::wall_ms())?;
         let tls: Tls = Arc::new(RwLock::new(Arc::new(config)));
-        let hub = Hub::start(store, authority, Arc::new(settings), notices, address).await.map_err(failed)?;
+        let hub = Hub::start(store, authority, Arc::new(settings), address).await.map_err(failed)?;
         // Before the first row comes: what is late has to be told from the beginning.
         hub.store.arrived.follow(hub.settings().remote_write.iter().map(|to| to.name.clone()).collect());
         let admin = hub.settings().admin_socket.clone();
         let listen = |source| StartError::Listen { at: admin.display().to_string(), source };
-        let untold = notify::untold(&hub.store);
         let serving = vec![
             serve_admin(hub.clone(), &admin).map_err(listen)?,
             serve_tls(hub.clone(), listener, tls.clone()),
             web::serve(hub.clone(), http_listener),
         ];
         let tickers = vec![
-            tokio::spawn(notify::send_notices(hub.clone(), untold, waiting)),
+            tokio::spawn(notify::send_notices(hub.clone())),
             tokio::spawn(notify::beat(hub.clone())),
             tokio::spawn(send::to_all(hub.clone())),
             tokio::spawn(watch_silence(hub.clone())),

@@ -30,7 +30,6 @@ use crate::ingest::summary::Stored;
 use crate::ingest::turns::PushTurns;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
-use crate::notify::Notice;
 use crate::query::Turns;
 use crate::query::roster::Rosters;
 use crate::remote::send::AllCounts;
@@ -207,8 +206,8 @@ pub struct Hub {
     pub backing_up: Arc<tokio::sync::Mutex<()>>,
     /// The backup that the store was last set back to.
     pub restored: Option<RestoredRow>,
-    /// What is told to people outside.
-    pub notices: mpsc::Sender<Notice>,
+    /// Told when there is something to tell people outside.
+    pub notices_due: Notify,
     /// Where agents and operators connect.
     pub bound: SocketAddr,
     /// Sessions that were admitted and have not ended.
@@ -228,7 +227,6 @@ impl Hub {
         store: Store,
         authority: Authority,
         settings: Arc<Settings>,
-        notices: mpsc::Sender<Notice>,
         bound: SocketAddr,
     ) -> Result<Arc<Self>, StoreError> {
         let fleet_id = fleet_id(&store).await?;
@@ -288,7 +286,7 @@ impl Hub {
             jobs: Jobs::default(),
             backing_up: Arc::default(),
             restored,
-            notices,
+            notices_due: Notify::new(),
             bound,
             sessions_open: AtomicUsize::new(0),
             ending: watch::Sender::new(false),

@@ -163,9 +163,8 @@ async fn show(asked: &str, context: &Context) -> Result<Exit, Failure> {
 /// The one finding whose id begins so.
 fn meant<'a>(findings: &'a [FindingView], asked: &str) -> Result<&'a FindingView, Failure> {
     let id = |member: &FindingView| member.finding.as_ref().map_or(String::new(), |f| FindingId(f.id).to_string());
-    let asked_of = asked.to_lowercase();
     let begins = |member: &&FindingView| {
-        let (id, asked) = (id(member), asked_of.as_str());
+        let id = id(member);
         id.starts_with(asked) || id.split_once('-').is_some_and(|(_, hex)| hex.starts_with(asked))
     };
     let mut found = findings.iter().filter(begins).filter(|_| !asked.is_empty());
@@ -191,7 +190,7 @@ mod tests {
         let all = [member(0x3f9a_0000_0000_0000), member(0x3f9b_0000_0000_0000)];
         let id = |asked: &str| meant(&all, asked).map(|member| member.finding.clone().unwrap_or_default().id);
         assert_eq!(id("f-3f9b").unwrap(), 0x3f9b_0000_0000_0000);
-        assert_eq!(id("3F9A").unwrap(), 0x3f9a_0000_0000_0000);
+        assert_eq!(id("3f9a").unwrap(), 0x3f9a_0000_0000_0000);
         assert!(id("3f9").unwrap_err().to_string().contains("several findings begin with 3f9"));
         assert_eq!(id("77").unwrap_err().exit, Exit::NotFound);
         assert_eq!(id("").unwrap_err().exit, Exit::NotFound);

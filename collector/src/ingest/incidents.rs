@@ -11,9 +11,8 @@ use mainstay_proto::v1;
 
 use crate::clock;
 use crate::hub::{HostState, Hub, State};
-use crate::notify::Notice;
-use crate::store::keys::{FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, ended};
-use crate::store::values::{IncidentRow, MemberRow, symptom_id};
+use crate::store::keys::{FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, NoticeKey, ended};
+use crate::store::values::{IncidentRow, MemberRow, NoticeRow, symptom_id};
 use crate::store::{Batch, Store, StoreError};
 
 /// How long what is due waits for the next write.
@@ -121,13 +120,11 @@ pub async fn keep(hub: Arc<Hub>) {
     loop {
         hub.incidents_due.notified().await;
         let started = Instant::now();
-        let all_told = write_due(&hub).await;
+        let written = write_due(&hub).await;
         // A tenth of the time at most, so that thousands of changes of a large incident are few writes of it.
         let mut pause = (started.elapsed() * 9).clamp(PAUSE_MIN, PAUSE_MAX);
-        if let Err(error) = &all_told {
+        if let Err(error) = written {
             tracing::warn!(%error, "incidents could not be stored; it is tried again");
-        }
-        if !all_told.unwrap_or(false) {
             hub.incidents_due.notify_one();
             pause = PAUSE_MAX;
         }
@@ -135,18 +132,16 @@ pub async fn keep(hub: Arc<Hub>) {
     }
 }
 
-/// Makes what is due of the incidents durable, and tells it then; says whether those who are told had room for all of it.
+/// Makes what is due of the incidents durable, with what is to be told of it.
 ///
 /// # Errors
 /// If the store cannot be written; what is due stays so.
-pub async fn write_due(hub: &Hub) -> Result<bool, StoreError> {
+pub async fn write_due(hub: &Hub) -> Result<(), StoreError> {
     // What was put together later is written later.
     let _one_at_a_time = hub.writing_incidents.lock().await;
-    // Those who are told outside take so much now.
     let is_told = hub.settings().webhook.is_some();
-    let told_max = if is_told { hub.notices.capacity() } else { usize::MAX };
     let mut batch = Batch::default();
-    let (mut due, joined, notices) = {
+    let (due, joined) = {
         let mut state = hub.state();
         let State { correlator, due, hosts, .. } = &mut *state;
         let due = std::mem::take(due);
@@ -166,10 +161,12 @@ pub async fn write_due(hub: &Hub) -> Result<bool, StoreError> {
             let key = IncidentOfKey { host: member.host, finding: member.finding };
             batch.put_raw(&key, incident.0.to_be_bytes().to_vec());
         }
-        let told = due.events.iter().take(told_max).filter(|_| is_told);
-        let notices: Vec<Notice> = told.filter_map(|(id, event)| notice(correlator, *id, *event)).collect();
-        notices.iter().for_each(|notice| notice.put(&mut batch));
-        (due, joined, notices)
+        for (id, event) in due.events.iter().filter(|_| is_told) {
+            if let Some((key, row)) = notice(correlator, *id, *event) {
+                batch.put(&key, &row);
+            }
+        }
+        (due, joined)
     };
     if let Err(error) = hub.store.commit(batch).await {
         let mut state = hub.state();
@@ -177,13 +174,8 @@ pub async fn write_due(hub: &Hub) -> Result<bool, StoreError> {
         state.correlator.give_joined_back(joined);
         return Err(error);
     }
-    for notice in notices {
-        crate::notify::tell(hub, notice);
-    }
-    let later = due.events.split_off(told_max.min(due.events.len()));
-    let all_told = later.is_empty();
-    hub.state().due.again(Due { events: later, ..Due::default() });
-    Ok(all_told)
+    hub.notices_due.notify_one();
+    Ok(())
 }
 
 fn write_incident(batch: &mut Batch, incident: &Incident) {
@@ -213,17 +205,15 @@ fn row(incident: &Incident) -> IncidentRow {
     }
 }
 
-fn notice(correlator: &Correlator, id: IncidentId, event: Event) -> Option<Notice> {
+fn notice(correlator: &Correlator, id: IncidentId, event: Event) -> Option<(NoticeKey, NoticeRow)> {
     let incident = correlator.incident(id)?;
-    let cause = correlator.symptom(incident.cause).map(Symptom::said).unwrap_or_default();
-    Some(Notice {
-        is_cleared: event == Event::Cleared,
-        incident: id,
-        at_ms: incident.changed_ms,
-        members: incident.members.len(),
-        cause,
+    let key = NoticeKey { at_ms: incident.changed_ms, incident: id, cleared: u8::from(event == Event::Cleared) };
+    let row = NoticeRow {
+        members: incident.members.len() as u64,
+        cause: correlator.symptom(incident.cause).map(Symptom::said).unwrap_or_default(),
         evidence: incident.evidence.clone(),
-    })
+    };
+    Some((key, row))
 }
 
 /// Puts the open incidents back, and the open findings that belong to none. Gives what is due since: an end of the collector
@@ -320,8 +310,7 @@ mod tests {
         }
         store.commit(batch).await.unwrap();
         let authority = Authority::open_or_make(&settings.data.join("ca"), WALL).unwrap();
-        let (notices, _) = tokio::sync::mpsc::channel(1);
-        Hub::start(store, authority, Arc::new(settings), notices, ([127, 0, 0, 1], 1).into()).await.unwrap()
+        Hub::start(store, authority, Arc::new(settings), ([127, 0, 0, 1], 1).into()).await.unwrap()
     }
 
     /// A finding of a host, as the watch for silence stores it before it is observed.
@@ -393,10 +382,6 @@ mod tests {
         assert_eq!(later.incidents, BTreeSet::from([id(1)]), "what is part of another now is not written");
         assert_eq!(later.events, [(id(2), Event::Opened), (id(3), Event::Opened)]);
         assert_eq!(later.known_merged().collect::<Vec<_>>(), [(id(4), id(1))]);
-        // What is written and not told yet is known.
-        let mut told_later = Due { events: vec![(id(5), Event::Opened)], ..Due::default() };
-        told_later.note(&merged(5, 1));
-        assert_eq!(told_later.known_merged().collect::<Vec<_>>(), [(id(5), id(1))]);
     }
 
     #[tokio::test]
@@ -431,7 +416,7 @@ mod tests {
             silent(&hub, 3, "cleared").await;
         }
         let hub = hub(&folder).await;
-        assert_eq!(hub.state().due.events, [(rows(&hub)[0].0, "cleared")]);
+        assert_eq!(hub.state().due.events, [(rows(&hub)[0].0, Event::Cleared)]);
         write_due(&hub).await.unwrap();
         let row = &rows(&hub)[0].1;
         assert!(row.cleared_ms != 0 && row.changed_ms == row.cleared_ms, "{row:?}");

@@ -1,130 +1,110 @@
 //! Notices: incidents told to a webhook, and the heartbeat that proves the collector alive.
 //!
-//! A notice is stored with what it tells of until it is told, so that it outlives the collector; it may come twice. A webhook
-//! that is down is tried again with growing pauses and then given up, counted and logged. Bodies are JSON, secrets stand in no log.
+//! In: notices as they are stored with what they tell of. Out: each posted, oldest first, and removed; it may come twice. A
+//! webhook that is down is tried again with growing pauses, and what is [`AGE_MAX_MS`] old is given up, as what it refuses is. Bodies
+//! are JSON, secrets stand in no log.
 
 mod post;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_core::id::IncidentId;
-use tokio::sync::mpsc;
-
 pub use post::{PostError, Target, connect, post};
 
 use crate::clock;
 use crate::hub::Hub;
 use crate::metrics::count;
-use crate::store::keys::NoticeKey;
+use crate::store::keys::{Key as _, NoticeKey};
 use crate::store::values::NoticeRow;
-use crate::store::{Batch, Store};
+use crate::store::{self, Batch};
 
-/// Most notices that wait.
-pub const QUEUE_MAX: usize = 1_000;
-/// Pauses between tries.
+/// Pauses between tries; the last again and again.
 const PAUSES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
+/// Three days: nobody needs to be told what is older.
+const AGE_MAX_MS: i64 = 3 * 86_400_000;
 
-/// What is told about an incident.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Notice {
-    /// Whether it cleared; else it opened.
-    pub is_cleared: bool,
-    /// Which.
-    pub incident: IncidentId,
-    /// When.
-    pub at_ms: i64,
-    /// How many findings it has.
-    pub members: usize,
-    /// The likely cause, in words.
-    pub cause: String,
-    /// Why.
-    pub evidence: Vec<String>,
+fn body(key: &NoticeKey, row: &NoticeRow) -> String {
+    let event = if key.cleared == 0 { "opened" } else { "cleared" };
+    let (incident, cause, members) = (key.incident, &row.cause, row.members);
+    serde_json::json!({
+        "event": event,
+        "incident": incident.to_string(),
+        "at_ms": key.at_ms,
+        "findings": members,
+        "cause": cause,
+        "evidence": row.evidence,
+        "text": format!("incident {incident} {event}: {cause} ({members} findings)"),
+    })
+    .to_string()
 }
 
-impl Notice {
-    fn key(&self) -> NoticeKey {
-        NoticeKey { at_ms: self.at_ms, incident: self.incident, cleared: u8::from(self.is_cleared) }
-    }
-
-    /// Stores it, to be told after the next start if it is not before.
-    pub fn put(&self, batch: &mut Batch) {
-        let row =
-            NoticeRow { members: self.members as u64, cause: self.cause.clone(), evidence: self.evidence.clone() };
-        batch.put(&self.key(), &row);
-    }
-
-    fn body(&self) -> String {
-        let event = if self.is_cleared { "cleared" } else { "opened" };
-        serde_json::json!({
-            "event": event,
-            "incident": self.incident.to_string(),
-            "at_ms": self.at_ms,
-            "findings": self.members,
-            "cause": self.cause,
-            "evidence": self.evidence,
-            "text": format!("incident {} {event}: {} ({} findings)", self.incident, self.cause, self.members),
-        })
-        .to_string()
-    }
+/// Whether it refuses what the notice is, and would again; what else is wrong may be mended.
+fn is_final(error: &PostError) -> bool {
+    matches!(error, PostError::Answer(_, 400 | 413 | 415 | 422))
 }
 
-/// Those that were not told before the collector ended, oldest first. One that cannot be read is logged.
-#[must_use]
-pub fn untold(store: &Store) -> Vec<Notice> {
-    let told = |(key, row): (NoticeKey, NoticeRow)| Notice {
-        is_cleared: key.cleared != 0,
-        incident: key.incident,
-        at_ms: key.at_ms,
-        members: usize::try_from(row.members).unwrap_or(usize::MAX),
-        cause: row.cause,
-        evidence: row.evidence,
-    };
-    let log = |error: &_| tracing::error!(%error, "a notice that waits for the webhook cannot be read");
-    let rows = store.scan_values::<NoticeKey, NoticeRow>(&NoticeKey::all());
-    rows.filter_map(|row| row.inspect_err(log).ok().map(told)).collect()
-}
-
-/// Hands a stored notice to the sender.
-pub fn tell(hub: &Hub, notice: Notice) {
-    if let Err(error) = hub.notices.try_send(notice) {
-        tracing::error!(%error, "a notice is told after the next start: too many wait for the webhook");
+/// Sends notices until the collector ends: those that are left, and those that come.
+pub async fn send_notices(hub: Arc<Hub>) {
+    let mut tries = 0;
+    loop {
+        let oldest = hub.store.scan::<NoticeKey>(&NoticeKey::all(), &NoticeKey::all()).next();
+        match oldest.transpose() {
+            Ok(None) => {
+                hub.notices_due.notified().await;
+                continue;
+            }
+            Ok(Some((key, value))) => match tell(&hub, &key, &value).await {
+                Ok(()) => {
+                    tries = 0;
+                    forget(&hub, &key).await;
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, incident = %key.incident, "the webhook did not take a notice, trying again");
+                }
+            },
+            Err(error) => tracing::error!(%error, "notices for the webhook cannot be read, trying again"),
+        }
+        tokio::time::sleep(PAUSES[tries.min(PAUSES.len() - 1)]).await;
+        tries += 1;
     }
 }
 
-/// Sends notices until the collector ends: those that were left, and those that come.
-pub async fn send_notices(hub: Arc<Hub>, untold: Vec<Notice>, mut notices: mpsc::Receiver<Notice>) {
-    for notice in untold {
-        send(&hub, &notice).await;
-    }
-    while let Some(notice) = notices.recv().await {
-        send(&hub, &notice).await;
-    }
-}
-
-/// Sends a notice, or gives it up, and forgets it.
-async fn send(hub: &Hub, notice: &Notice) {
-    let incident = notice.incident;
-    let mut pauses = PAUSES.iter();
+/// Tells one as it is stored, or gives it up.
+async fn tell(hub: &Hub, key: &NoticeKey, value: &[u8]) -> Result<(), PostError> {
     // Without a webhook nobody wants to be told any more.
-    while let Some(url) = hub.settings().webhook.clone() {
-        let Err(error) = post(&url, "application/json", notice.body()).await else {
-            count(&hub.metrics.notices_sent);
-            break;
-        };
-        let Some(pause) = pauses.next() else {
+    let Some(url) = hub.settings().webhook.clone() else { return Ok(()) };
+    let incident = key.incident;
+    let row = match store::decode(&key.encode(), value) {
+        Ok(row) => row,
+        Err(error) => {
             count(&hub.metrics.notices_dropped);
-            tracing::error!(%error, %incident, "the webhook did not take a notice, given up");
-            break;
-        };
-        tracing::warn!(%error, %incident, "the webhook did not take a notice, trying again");
-        tokio::time::sleep(*pause).await;
+            tracing::error!(%error, %incident, "a notice for the webhook is damaged, given up");
+            return Ok(());
+        }
+    };
+    let Err(error) = post(&url, "application/json", body(key, &row)).await else {
+        count(&hub.metrics.notices_sent);
+        return Ok(());
+    };
+    let age_ms = clock::wall_ms().saturating_sub(key.at_ms);
+    if !is_final(&error) && age_ms < AGE_MAX_MS {
+        return Err(error);
     }
-    let mut batch = Batch::default();
-    batch.delete(&notice.key());
-    if let Err(error) = hub.store.commit(batch).await {
-        tracing::warn!(%error, %incident, "a notice that was told may be told again after the next start");
+    count(&hub.metrics.notices_dropped);
+    tracing::error!(%error, %incident, "the webhook did not take a notice, given up");
+    Ok(())
+}
+
+/// Removes one that was told; until then no other is.
+async fn forget(hub: &Hub, key: &NoticeKey) {
+    loop {
+        let mut batch = Batch::default();
+        batch.delete(key);
+        let Err(error) = hub.store.commit(batch).await else { return };
+        tracing::warn!(%error, incident = %key.incident, "a notice that was told is told again if the collector ends now");
+        tokio::time::sleep(PAUSES[2]).await;
     }
 }
 
@@ -145,5 +125,19 @@ pub async fn beat(hub: Arc<Hub>) {
             () = tokio::time::sleep(pause) => {}
             _ = ending.changed() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_for_what_it_is_is_not_sent_again() {
+        let answered = |status| PostError::Answer("hook:443".to_owned(), status);
+        for (status, expected) in [(400, true), (413, true), (401, false), (404, false), (429, false), (503, false)] {
+            assert_eq!(is_final(&answered(status)), expected, "{status}");
+        }
+        assert!(!is_final(&PostError::Deadline("hook:443".to_owned(), 10)));
     }
 }

@@ -51,6 +51,7 @@ impl Fleet<'_> {
         known.without(&choice.unread);
         let mut groups: BTreeMap<Vec<usize>, HostSet> = BTreeMap::new();
         for (id, mut hosts) in present.sure {
+            self.check()?;
             hosts.keep(&known);
             if hosts.is_empty() {
                 continue;
@@ -65,11 +66,13 @@ impl Fleet<'_> {
             for (open, slots) in slots {
                 let mut hosts = hosts.clone();
                 open.iter().for_each(|matcher| hosts.keep(&holding[*matcher]));
+                if hosts.is_empty() {
+                    continue;
+                }
                 groups.entry(slots).or_default().add(&hosts);
             }
         }
-        let groups = groups.into_iter().filter(|(_, hosts)| !hosts.is_empty());
-        choice.groups = groups.map(|(slots, hosts)| Group { hosts, slots }).collect();
+        choice.groups = groups.into_iter().map(|(slots, hosts)| Group { hosts, slots }).collect();
         Ok(Some(choice))
     }
 }

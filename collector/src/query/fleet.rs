@@ -270,7 +270,7 @@ impl<'h> Fleet<'h> {
         view.finest(from_ms, kept, now_ms)
     }
 
-    fn check(&self) -> Result<(), EvalError> {
+    pub(super) fn check(&self) -> Result<(), EvalError> {
         check(self.stop)
     }
 

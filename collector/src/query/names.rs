@@ -59,20 +59,24 @@ pub fn labels(hub: &Hub, names: &Names, stop: &Stop) -> Result<Vec<String>, Eval
         })?;
         found.insert(NAME.to_owned());
     }
+    // Of each label that hosts may have: whose own value is that of a series which has none itself.
+    let of_hosts: Vec<&str> = fleet.roster().labels().map(|(name, _)| name).collect();
+    let mut lacking = vec![HostSet::default(); of_hosts.len()];
     each(&fleet, names, |question, group| {
         let own = group.slots.iter().flat_map(|slot| question.own(*slot)).filter(|(_, value)| !value.is_empty());
         found.extend(own.map(|(name, _)| name.to_string()));
-        for (name, values) in fleet.roster().labels() {
-            let has = |slot: &usize| question.own_value(*slot, name).is_some();
-            let is_had = |hosts: &[u32]| hosts.iter().any(|host| group.hosts.contains(*host));
-            if !found.contains(name)
-                && !group.slots.iter().all(has)
-                && values.iter().any(|(value, hosts)| !value.is_empty() && is_had(hosts))
-            {
-                found.insert(name.to_owned());
+        for (name, lacking) in of_hosts.iter().zip(&mut lacking) {
+            if group.slots.iter().any(|slot| question.own_value(*slot, name).is_none()) {
+                lacking.add(&group.hosts);
             }
         }
     })?;
+    for ((name, values), lacking) in fleet.roster().labels().zip(&lacking) {
+        let is_had = |hosts: &[u32]| hosts.iter().any(|host| lacking.contains(*host));
+        if values.iter().any(|(value, hosts)| !value.is_empty() && is_had(hosts)) {
+            found.insert(name.to_owned());
+        }
+    }
     Ok(found.into_iter().take(names.limit).collect())
 }
 
@@ -140,7 +144,7 @@ fn each_family(hub: &Hub, mut see: impl FnMut(&[Arc<SeriesKey>], bool)) -> Resul
     let mut seen: HashSet<[u8; 16]> = HashSet::new();
     for schema in &schemas {
         for family in schema.families().iter().filter(|family| seen.insert(family.id)) {
-            see(&schema.keys[family.from..family.to], schema.gauge[family.from]);
+            see(&schema.keys[family.places()], schema.gauge[family.places().start]);
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! A selector, asked of schemas: which of their series are meant, worked out once for all hosts that share them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use mainstay_core::series::SeriesKey;
@@ -21,7 +21,7 @@ pub(super) struct Candidate {
     /// Its place among all series of the question.
     pub(super) slot: usize,
     /// Matchers that its own labels do not decide.
-    open: Vec<usize>,
+    open: Arc<[usize]>,
 }
 
 impl Candidate {
@@ -53,6 +53,8 @@ pub(super) struct Question<'q> {
     held: Vec<HashMap<String, bool>>,
     schemas: HashMap<[u8; 16], Arc<Vec<Candidate>>>,
     families: HashMap<[u8; 16], Arc<Vec<Candidate>>>,
+    /// What candidates leave open, each once.
+    open: HashSet<Arc<[usize]>>,
     slots: BTreeMap<(Arc<SeriesKey>, &'q str), usize>,
     /// By slot: the labels that a series has by itself, and what of a gauge is asked for.
     keys: Vec<(Vec<Label>, &'q str)>,
@@ -66,8 +68,8 @@ impl<'q> Question<'q> {
             _ => None,
         });
         let held = vec![HashMap::new(); rest.len()];
-        let (schemas, families) = (HashMap::new(), HashMap::new());
-        Self { names, of_gauge, rest, held, schemas, families, slots: BTreeMap::new(), keys: Vec::new() }
+        let (schemas, families, open) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { names, of_gauge, rest, held, schemas, families, open, slots: BTreeMap::new(), keys: Vec::new() }
     }
 
     /// What of a series of a schema is asked for, by its name alone: what the name means, or, where it ends so, the least,
@@ -125,7 +127,7 @@ impl<'q> Question<'q> {
         let mut candidates = Vec::new();
         for family in self.families_of(schema) {
             for candidate in self.of_family(schema, family).iter() {
-                let at = family.from + candidate.at;
+                let at = family.places().start + candidate.at;
                 if !is_itself(schema, &schema.keys[at], self.suffix_of(candidate.slot)) {
                     candidates.push(Candidate { at, ..candidate.clone() });
                 }
@@ -141,11 +143,12 @@ impl<'q> Question<'q> {
         if let Some(known) = self.families.get(&family.id) {
             return known.clone();
         }
-        let gauge = schema.gauge[family.from];
-        let asked = self.suffix(&schema.keys[family.from].name, gauge);
+        let places = family.places();
+        let gauge = schema.gauge[places.start];
+        let asked = self.suffix(&schema.keys[places.start].name, gauge);
         let asked = asked.and_then(|suffix| Some((suffix, which(suffix, gauge)?)));
         let mut candidates = Vec::new();
-        for (at, key) in schema.keys[family.from..family.to].iter().enumerate() {
+        for (at, key) in schema.keys[places].iter().enumerate() {
             let Some((suffix, which)) = asked else { break };
             let own = |label: &str| key.labels.iter().find(|(name, _)| name == label).map(|(_, value)| value.as_str());
             let mut open = Vec::new();
@@ -166,6 +169,14 @@ impl<'q> Question<'q> {
                 self.keys.push((labels.chain([(Arc::from(NAME), Arc::from(name))]).collect(), suffix));
                 self.keys.len() - 1
             });
+            let open = match self.open.get(&open[..]) {
+                Some(known) => known.clone(),
+                None => {
+                    let open: Arc<[usize]> = open.into();
+                    self.open.insert(open.clone());
+                    open
+                }
+            };
             candidates.push(Candidate { at, which, slot, open });
         }
         let candidates = Arc::new(candidates);
@@ -205,7 +216,7 @@ mod tests {
         let of_host = |host: u32| Schema::of(&[key("shared", "nginx"), key("tasks", &host.to_string())].into());
         let matchers = mainstay_promql::parse_selector("{__name__=~\"shared|tasks\",unit!=\"7\",rack=\"r1\"}").unwrap();
         let mut question = Question::of(&matchers);
-        let slots = |meant: &[Candidate]| meant.iter().map(|of| (of.at, of.slot, of.open.clone())).collect::<Vec<_>>();
+        let slots = |meant: &[Candidate]| meant.iter().map(|of| (of.at, of.slot, of.open.to_vec())).collect::<Vec<_>>();
         assert_eq!(slots(&question.candidates(&of_host(5))), [(0, 0, vec![1]), (1, 1, vec![1])]);
         assert_eq!(slots(&question.candidates(&of_host(6))), [(0, 0, vec![1]), (1, 2, vec![1])]);
         assert_eq!(slots(&question.candidates(&of_host(7))), [(0, 0, vec![1])]);

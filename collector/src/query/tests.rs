@@ -176,9 +176,8 @@ impl World {
         schemas.iter().for_each(|schema| store.put_schema(&mut batch, schema, WALL).unwrap());
         store.commit(batch).await.unwrap();
         let authority = Authority::open_or_make(&settings.data.join("ca"), WALL).unwrap();
-        let (notices, _) = tokio::sync::mpsc::channel(1);
         let at = ([127, 0, 0, 1], 1).into();
-        let hub = Hub::start(store, authority, Arc::new(settings), notices, at).await.unwrap();
+        let hub = Hub::start(store, authority, Arc::new(settings), at).await.unwrap();
         Self { hub, schemas, plain, _folder: folder }
     }
 

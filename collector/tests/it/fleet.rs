@@ -56,9 +56,8 @@ pub(crate) async fn hub(folder: &std::path::Path, plan: Plan) -> Arc<Hub> {
     plan::write(&store, plan).await.unwrap();
     drop(store);
     let store = Store::open(&path, settings.cache_bytes, 0).unwrap();
-    let (notices, _waiting) = tokio::sync::mpsc::channel(1);
     let authority = Authority::open_or_make(&settings.data.join("ca"), WALL).unwrap();
-    Hub::start(store, authority, Arc::new(settings), notices, ([127, 0, 0, 1], 1).into()).await.unwrap()
+    Hub::start(store, authority, Arc::new(settings), ([127, 0, 0, 1], 1).into()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,9 +68,8 @@ fn waiting(world: &World) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_not_told_before_the_collector_ended_is_told_after_its_next_start() {
-    // Nobody listens there.
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut world = World::start_with(|settings| settings.webhook = Some(format!("http://{free}/"))).await;
+    let (down, _) = listener(u32::MAX).await;
+    let mut world = World::start_with(|settings| settings.webhook = Some(down)).await;
     let papers = world.enrol("web-1").await;
     let now = mainstay_collector::clock::wall_ms();
     let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;

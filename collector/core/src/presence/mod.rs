@@ -90,15 +90,18 @@ impl Hour {
     /// Makes it as small as it can be: when the hour is over. A set of few hosts takes more than an entry for each.
     pub fn settle(&mut self) {
         let is_whole = |run: &Run| run.is_whole(HOUR_MS, WHOLE_GAP_MS);
-        let mut sets: BTreeMap<u32, HostSet> = BTreeMap::new();
-        for ((host, schema), _) in self.runs.iter().filter(|(_, run)| is_whole(run)) {
-            sets.entry(*schema).or_default().insert(*host);
+        let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+        for ((_, schema), _) in self.runs.iter().filter(|(_, run)| is_whole(run)) {
+            *counts.entry(*schema).or_default() += 1;
         }
-        sets.retain(|schema, hosts| self.whole.contains_key(schema) || hosts.bytes() < hosts.len() * ENTRY_BYTES);
-        self.runs
-            .retain(|(host, schema), run| !is_whole(run) || !sets.get(schema).is_some_and(|of| of.contains(*host)));
-        for (schema, hosts) in sets {
-            self.whole.entry(schema).or_default().add(&hosts);
+        let most = self.runs.last_key_value().map_or(0, |((host, _), _)| *host);
+        let set_bytes = ENTRY_BYTES + HostSet::bytes_up_to(most);
+        let is_worth_it =
+            |schema: &u32, count: usize| count * ENTRY_BYTES > set_bytes || self.whole.contains_key(schema);
+        counts.retain(|schema, count| is_worth_it(schema, *count));
+        let settled = self.runs.extract_if(.., |(_, schema), run| counts.contains_key(schema) && is_whole(run));
+        for ((host, schema), _) in settled {
+            self.whole.entry(schema).or_default().insert(host);
         }
     }
 

@@ -105,6 +105,12 @@ impl HostSet {
         })
     }
 
+    /// What a set with this host, and none of a greater number, takes in memory, about.
+    #[must_use]
+    pub fn bytes_up_to(host: u32) -> usize {
+        size_of::<Self>() + (place(host).1 + 1) * size_of::<u64>()
+    }
+
     /// What it takes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -180,11 +180,11 @@ async fn what_victoria_metrics_agent_sends_is_here_as_it_is_there_and_its_rules_
         "groups:\n- name: a\n  interval: 1s\n  rules:\n  - record: job:up:count\n    expr: count by (job) (up == 1)\n";
     let rules = ready(Peer::vmalert(&program.with_file_name("vmalert"), ours, TOKEN, rules).unwrap(), "/health").await;
     let selector = "{job=\"vmagent\",__name__!=\"job:up:count\"}";
-    until("the same eight scrapes of the agent here and there", async || {
+    until("the same scrapes of the agent here and there", async || {
         let there: BTreeMap<String, Vec<(i64, f64)>> =
             exported(victoria.at, selector).await.into_iter().map(|(labels, of)| (labels.to_string(), of)).collect();
         // What was scraped last is not everywhere yet.
-        let scraped = there.values().map(|of| of.len()).max().filter(|most| *most > 8)?;
+        let scraped = there.values().map(|of| of.len()).max().filter(|most| *most > 4)?;
         let until_ms = there.values().filter_map(|of| Some(of.get(scraped.checked_sub(3)?)?.0)).min()?;
         let before = |all: BTreeMap<String, Vec<(i64, f64)>>| {
             let all =
