@@ -98,7 +98,8 @@ impl Peer {
                 format!("-remoteWrite.url=http://{of}"),
                 format!("-remoteWrite.bearerToken={token}"),
                 format!("-httpListenAddr={at}"),
-                "-notifier.blackhole".to_owned(),
+                // It asks for one; recording rules tell nobody.
+                "-notifier.url=http://127.0.0.1:9".to_owned(),
             ]
         })
     }

@@ -70,12 +70,13 @@ fn waiting(world: &World) -> usize {
 async fn what_was_not_told_before_the_collector_ended_is_told_after_its_next_start() {
     let (down, _) = listener(u32::MAX).await;
     let mut world = World::start_with(|settings| settings.webhook = Some(down)).await;
-    let papers = world.enrol("web-1").await;
+    let hosts = [("web-1", world.enrol("web-1").await), ("web-2", world.enrol("web-2").await)];
     let now = mainstay_collector::clock::wall_ms();
-    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
-    agent.acked(vec![item(1, v1::item::Of::Finding(finding(5, "app.service", "open", now)))]).await;
+    for (name, papers) in &hosts {
+        let (mut agent, _) = Agent::open(&world.address(), papers, hello(name)).await;
+        agent.acked(vec![item(1, v1::item::Of::Finding(finding(5, "app.service", "open", now)))]).await;
+    }
     until("a notice that waits", async || (waiting(&world) == 1).then_some(())).await;
-    drop(agent);
     let (url, mut taken) = listener(0).await;
     world.restart_with(|settings| settings.webhook = Some(url.clone())).await;
     let body = next(&mut taken).await;
@@ -83,8 +84,10 @@ async fn what_was_not_told_before_the_collector_ended_is_told_after_its_next_sta
     until("nothing that waits", async || (waiting(&world) == 0).then_some(())).await;
     // It is not told again: what comes next is what happens next.
     world.restart_with(|settings| settings.webhook = Some(url)).await;
-    let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
-    agent.acked(vec![item(2, v1::item::Of::Finding(finding(5, "app.service", "cleared", now + 1_000)))]).await;
+    for (name, papers) in &hosts {
+        let (mut agent, _) = Agent::open(&world.address(), papers, hello(name)).await;
+        agent.acked(vec![item(2, v1::item::Of::Finding(finding(5, "app.service", "cleared", now + 1_000)))]).await;
+    }
     let body = next(&mut taken).await;
     assert!(body.contains("\"event\":\"cleared\""), "{body}");
     world.stop().await;

@@ -68,7 +68,7 @@ impl Asked<'_> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_finding_is_found_by_its_id_however_long_ago_and_among_however_many_it_is() {
-    let mut world = World::start().await;
+    let world = World::start().await;
     let papers = [world.enrol("web-1").await, world.enrol("web-2").await];
     let old_ms = wall_ms() - 60 * 24 * 60 * MINUTE_MS;
     for (papers, name, ids) in
