@@ -8,7 +8,7 @@ use mainstay_promql::{EvalError, Wanted};
 
 use super::fleet::Fleet;
 use super::hosts::failed;
-use super::question::Question;
+use super::question::{Candidate, Question};
 
 /// Hosts that have series, each of them all of these.
 pub(super) struct Group {
@@ -34,6 +34,30 @@ impl Choice {
     }
 }
 
+/// Hosts by the slots that they have.
+struct Groups<'h> {
+    /// By matcher: of whom it holds.
+    holding: &'h [HostSet],
+    groups: BTreeMap<Vec<usize>, HostSet>,
+}
+
+impl Groups<'_> {
+    /// Some hosts that have all of these, of whom what candidates leave open may hold or not.
+    fn add(&mut self, candidates: &[Candidate], hosts: &HostSet) {
+        let mut slots: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
+        for candidate in candidates {
+            slots.entry(candidate.open()).or_default().push(candidate.slot);
+        }
+        for (open, slots) in slots {
+            let mut hosts = hosts.clone();
+            open.iter().for_each(|matcher| hosts.keep(&self.holding[*matcher]));
+            if !hosts.is_empty() {
+                self.groups.entry(slots).or_default().add(&hosts);
+            }
+        }
+    }
+}
+
 impl Fleet<'_> {
     /// Who has series that are wanted, and had rows in the range; `None` where that is not known of all of it: then every
     /// host has to be read.
@@ -49,7 +73,9 @@ impl Fleet<'_> {
         choice.unread.keep(&meant);
         let mut known = meant;
         known.without(&choice.unread);
-        let mut groups: BTreeMap<Vec<usize>, HostSet> = BTreeMap::new();
+        let mut groups = Groups { holding: &holding, groups: BTreeMap::new() };
+        // By family, as few hosts may share a schema.
+        let mut families: Vec<HostSet> = Vec::new();
         for (id, mut hosts) in present.sure {
             self.check()?;
             hosts.keep(&known);
@@ -58,21 +84,20 @@ impl Fleet<'_> {
             }
             // Of what has no names there are no series.
             let Some(schema) = self.schema(id).map_err(|error| failed(&error))? else { continue };
-            let candidates = question.candidates(&schema);
-            let mut slots: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
-            for candidate in candidates.iter() {
-                slots.entry(candidate.open()).or_default().push(candidate.slot);
-            }
-            for (open, slots) in slots {
-                let mut hosts = hosts.clone();
-                open.iter().for_each(|matcher| hosts.keep(&holding[*matcher]));
-                if hosts.is_empty() {
-                    continue;
+            let are_told = question.each_meant(&schema, |family| {
+                if family >= families.len() {
+                    families.resize_with(family + 1, HostSet::default);
                 }
-                groups.entry(slots).or_default().add(&hosts);
+                families[family].add(&hosts);
+            });
+            if !are_told {
+                groups.add(&question.candidates(&schema), &hosts);
             }
         }
-        choice.groups = groups.into_iter().map(|(slots, hosts)| Group { hosts, slots }).collect();
+        for (family, hosts) in families.iter().enumerate().filter(|(_, hosts)| !hosts.is_empty()) {
+            groups.add(question.meant(family), hosts);
+        }
+        choice.groups = groups.groups.into_iter().map(|(slots, hosts)| Group { hosts, slots }).collect();
         Ok(Some(choice))
     }
 }

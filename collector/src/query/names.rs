@@ -5,9 +5,7 @@
 //! has which series (`choice.rs`), and labels are told of groups of hosts that are alike.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 
-use mainstay_core::series::SeriesKey;
 use mainstay_fleet::presence::HostSet;
 use mainstay_promql::{EvalError, Labels, Matcher, NAME, Wanted};
 
@@ -16,6 +14,7 @@ use super::choice::Group;
 use super::fleet::Fleet;
 use super::question::Question;
 use crate::hub::Hub;
+use crate::store::names::AllNames;
 
 /// What is asked of the series' labels.
 #[derive(Debug)]
@@ -49,16 +48,13 @@ pub fn series(hub: &Hub, names: &Names, stop: &Stop) -> Result<Vec<Labels>, Eval
 /// If the store cannot be read, or the query is stopped.
 pub fn labels(hub: &Hub, names: &Names, stop: &Stop) -> Result<Vec<String>, EvalError> {
     let fleet = Fleet::of(hub, stop);
-    let mut found: BTreeSet<String> = BTreeSet::new();
     if names.selectors.is_empty() {
-        found.extend(fleet.roster().labels().map(|(name, _)| name.to_owned()));
-        each_key(hub, |key| {
-            for (name, _) in key.labels.iter().filter(|(name, _)| !found.contains(name)).collect::<Vec<_>>() {
-                found.insert(name.clone());
-            }
-        })?;
-        found.insert(NAME.to_owned());
+        return all(hub, |all| {
+            let of_hosts = fleet.roster().labels().map(|(name, _)| name);
+            first_of(of_hosts.chain(all.labels()).chain([NAME]), names.limit)
+        });
     }
+    let mut found: BTreeSet<String> = BTreeSet::new();
     // Of each label that hosts may have: whose own value is that of a series which has none itself.
     let of_hosts: Vec<&str> = fleet.roster().labels().map(|(name, _)| name).collect();
     let mut lacking = vec![HostSet::default(); of_hosts.len()];
@@ -86,19 +82,21 @@ pub fn labels(hub: &Hub, names: &Names, stop: &Stop) -> Result<Vec<String>, Eval
 /// If the store cannot be read, or the query is stopped.
 pub fn values(hub: &Hub, label: &str, names: &Names, stop: &Stop) -> Result<Vec<String>, EvalError> {
     let fleet = Fleet::of(hub, stop);
+    if names.selectors.is_empty() {
+        return all(hub, |all| {
+            let of_hosts = fleet.roster().values(label).map(|(value, _)| value);
+            match label {
+                NAME => first_of(of_hosts.chain(all.metrics().keys().map(String::as_str)), names.limit),
+                _ => first_of(of_hosts.chain(all.values(label)), names.limit),
+            }
+        });
+    }
     let mut found: HashSet<String> = HashSet::new();
     let mut see = |value: &str| {
         if !found.contains(value) {
             found.insert(value.to_owned());
         }
     };
-    if names.selectors.is_empty() {
-        fleet.roster().values(label).for_each(|(value, _)| see(value));
-        each_key(hub, |key| match label {
-            NAME => see(&key.name),
-            _ => key.labels.iter().filter(|(name, _)| name == label).for_each(|(_, value)| see(value)),
-        })?;
-    }
     // Whose own value is that of a series which has none itself.
     let mut lacking = HostSet::default();
     each(&fleet, names, |question, group| {
@@ -115,10 +113,7 @@ pub fn values(hub: &Hub, label: &str, names: &Names, stop: &Stop) -> Result<Vec<
     })?;
     let of_hosts = fleet.roster().values(label);
     of_hosts.filter(|(_, hosts)| hosts.iter().any(|host| lacking.contains(*host))).for_each(|(value, _)| see(value));
-    let mut found: Vec<String> = found.into_iter().filter(|value| !value.is_empty()).collect();
-    found.sort_unstable();
-    found.truncate(names.limit);
-    Ok(found)
+    Ok(first_of(found.iter().map(String::as_str), names.limit))
 }
 
 /// Of each metric, whether it is a gauge; otherwise it is a counter.
@@ -126,28 +121,21 @@ pub fn values(hub: &Hub, label: &str, names: &Names, stop: &Stop) -> Result<Vec<
 /// # Errors
 /// If the store cannot be read.
 pub fn metrics(hub: &Hub) -> Result<BTreeMap<String, bool>, EvalError> {
-    let mut found = BTreeMap::new();
-    each_family(hub, |keys, gauge| {
-        found.insert(keys[0].name.clone(), gauge);
-    })?;
-    Ok(found)
+    all(hub, |all| all.metrics().clone())
 }
 
-/// Each series that any schema names.
-fn each_key(hub: &Hub, mut see: impl FnMut(&SeriesKey)) -> Result<(), EvalError> {
-    each_family(hub, |keys, _| keys.iter().for_each(|key| see(key)))
+fn all<T>(hub: &Hub, look: impl FnOnce(&AllNames) -> T) -> Result<T, EvalError> {
+    hub.store.all_names(look).map_err(|error| EvalError::Source(error.to_string()))
 }
 
-/// The series of each family that any schema has, once, and whether they are gauges.
-fn each_family(hub: &Hub, mut see: impl FnMut(&[Arc<SeriesKey>], bool)) -> Result<(), EvalError> {
-    let schemas = hub.store.schemas().map_err(|error| EvalError::Source(error.to_string()))?;
-    let mut seen: HashSet<[u8; 16]> = HashSet::new();
-    for schema in &schemas {
-        for family in schema.families().iter().filter(|family| seen.insert(family.id)) {
-            see(&schema.keys[family.places()], schema.gauge[family.places().start]);
-        }
-    }
-    Ok(())
+/// So many of these, sorted, each once and none that is empty.
+fn first_of<'t>(texts: impl Iterator<Item = &'t str>, limit: usize) -> Vec<String> {
+    let mut texts: Vec<&str> = texts.filter(|text| !text.is_empty()).collect();
+    // Mostly runs that are sorted, which this is quick with.
+    texts.sort();
+    texts.dedup();
+    texts.truncate(limit);
+    texts.into_iter().map(str::to_owned).collect()
 }
 
 fn each(fleet: &Fleet<'_>, names: &Names, mut see: impl FnMut(&Question<'_>, &Group)) -> Result<(), EvalError> {

@@ -8,8 +8,11 @@ use mainstay_fleet::block::Which;
 use mainstay_promql::{Label, Labels, Matcher, NAME, Test};
 
 use super::hosts::Host;
-use crate::store::schema::{Family, Schema};
+use crate::store::schema::{Family, Named, Schema};
 use crate::store::series::which;
+
+/// By the id of a schema or a family.
+type ById<T> = HashMap<[u8; 16], T, foldhash::fast::RandomState>;
 
 /// A series of a schema that may be meant, if its host is.
 #[derive(Clone)]
@@ -51,8 +54,13 @@ pub(super) struct Question<'q> {
     rest: Vec<&'q Matcher>,
     /// By matcher of the rest: what its pattern said of values.
     held: Vec<HashMap<String, bool>>,
-    schemas: HashMap<[u8; 16], Arc<Vec<Candidate>>>,
-    families: HashMap<[u8; 16], Arc<Vec<Candidate>>>,
+    /// The name that a series has to have, if one is given outright, and what it is without what of a gauge is asked for.
+    exact: Option<Named<'q>>,
+    base: Option<Named<'q>>,
+    schemas: ById<Arc<Vec<Candidate>>>,
+    /// By family: its place among those that have any that may be meant.
+    families: ById<Option<usize>>,
+    meant: Vec<Arc<Vec<Candidate>>>,
     /// What candidates leave open, each once.
     open: HashSet<Arc<[usize]>>,
     slots: BTreeMap<(Arc<SeriesKey>, &'q str), usize>,
@@ -68,8 +76,24 @@ impl<'q> Question<'q> {
             _ => None,
         });
         let held = vec![HashMap::new(); rest.len()];
-        let (schemas, families, open) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { names, of_gauge, rest, held, schemas, families, open, slots: BTreeMap::new(), keys: Vec::new() }
+        let exact = names.iter().find_map(|matcher| match &matcher.test {
+            Test::Is(name) => Some(Named::new(name)),
+            _ => None,
+        });
+        Self {
+            names,
+            of_gauge,
+            rest,
+            held,
+            exact,
+            base: of_gauge.map(|(base, _)| Named::new(base)),
+            schemas: ById::default(),
+            families: ById::default(),
+            meant: Vec::new(),
+            open: HashSet::new(),
+            slots: BTreeMap::new(),
+            keys: Vec::new(),
+        }
     }
 
     /// What of a series of a schema is asked for, by its name alone: what the name means, or, where it ends so, the least,
@@ -103,14 +127,14 @@ impl<'q> Question<'q> {
     }
 
     /// The families of a schema that may have the name, in their order.
-    fn families_of<'s>(&self, schema: &'s Schema) -> impl Iterator<Item = &'s Family> + use<'s> {
-        let exact = self.names.iter().find_map(|matcher| match &matcher.test {
-            Test::Is(name) => Some(name.as_str()),
-            _ => None,
-        });
+    fn families_of<'s>(&self, schema: &'s Schema) -> impl Iterator<Item = &'s Family> + use<'s, 'q>
+    where
+        'q: 's,
+    {
         // What a name without its suffix begins with stands before it.
-        let base = exact.and(self.of_gauge).map_or(&[][..], |(base, _)| schema.families_of(base));
-        base.iter().chain(exact.map_or_else(|| schema.families(), |exact| schema.families_of(exact)))
+        let named = [self.base, self.exact].into_iter().flatten().flat_map(|name| schema.families_of(name));
+        let all = if self.exact.is_none() { schema.families() } else { &[] };
+        named.chain(all)
     }
 
     /// Which matchers hold by a host's labels.
@@ -126,7 +150,8 @@ impl<'q> Question<'q> {
         }
         let mut candidates = Vec::new();
         for family in self.families_of(schema) {
-            for candidate in self.of_family(schema, family).iter() {
+            let Some(meant) = self.of_family(schema, family) else { continue };
+            for candidate in self.meant[meant].iter() {
                 let at = family.places().start + candidate.at;
                 if !is_itself(schema, &schema.keys[at], self.suffix_of(candidate.slot)) {
                     candidates.push(Candidate { at, ..candidate.clone() });
@@ -138,18 +163,42 @@ impl<'q> Question<'q> {
         candidates
     }
 
-    /// The series of a family that may be meant, by their places in it.
-    fn of_family(&mut self, schema: &Schema, family: &Family) -> Arc<Vec<Candidate>> {
-        if let Some(known) = self.families.get(&family.id) {
-            return known.clone();
+    /// Sees each family of a schema of which any may be meant, by its place among those of the question; `false` where families
+    /// do not decide it: what of a gauge is asked for may be a series by itself there.
+    pub(super) fn each_meant(&mut self, schema: &Schema, mut see: impl FnMut(usize)) -> bool {
+        if self.base.is_some() {
+            return false;
         }
+        self.families_of(schema).filter_map(|family| self.of_family(schema, family)).for_each(&mut see);
+        true
+    }
+
+    /// The series of a family that may be meant, by their places in it.
+    pub(super) fn meant(&self, family: usize) -> &[Candidate] {
+        &self.meant[family]
+    }
+
+    fn of_family(&mut self, schema: &Schema, family: &Family) -> Option<usize> {
+        if let Some(known) = self.families.get(&family.id) {
+            return *known;
+        }
+        let candidates = self.ask(schema, family);
+        let place = (!candidates.is_empty()).then(|| {
+            self.meant.push(Arc::new(candidates));
+            self.meant.len() - 1
+        });
+        self.families.insert(family.id, place);
+        place
+    }
+
+    fn ask(&mut self, schema: &Schema, family: &Family) -> Vec<Candidate> {
         let places = family.places();
         let gauge = schema.gauge[places.start];
         let asked = self.suffix(&schema.keys[places.start].name, gauge);
         let asked = asked.and_then(|suffix| Some((suffix, which(suffix, gauge)?)));
+        let Some((suffix, which)) = asked else { return Vec::new() };
         let mut candidates = Vec::new();
         for (at, key) in schema.keys[places].iter().enumerate() {
-            let Some((suffix, which)) = asked else { break };
             let own = |label: &str| key.labels.iter().find(|(name, _)| name == label).map(|(_, value)| value.as_str());
             let mut open = Vec::new();
             let is_refused = (0..self.rest.len()).any(|n| match own(&self.rest[n].label) {
@@ -179,8 +228,6 @@ impl<'q> Question<'q> {
             };
             candidates.push(Candidate { at, which, slot, open });
         }
-        let candidates = Arc::new(candidates);
-        self.families.insert(family.id, candidates.clone());
         candidates
     }
 
@@ -220,6 +267,6 @@ mod tests {
         assert_eq!(slots(&question.candidates(&of_host(5))), [(0, 0, vec![1]), (1, 1, vec![1])]);
         assert_eq!(slots(&question.candidates(&of_host(6))), [(0, 0, vec![1]), (1, 2, vec![1])]);
         assert_eq!(slots(&question.candidates(&of_host(7))), [(0, 0, vec![1])]);
-        assert_eq!(question.families.len(), 4, "one that is shared, and one of each host");
+        assert_eq!((question.families.len(), question.meant.len()), (4, 3), "one that is shared, and one of each host");
     }
 }

@@ -16,6 +16,7 @@ pub mod intern;
 mod kept;
 pub mod keys;
 pub mod lost;
+pub mod names;
 mod packed;
 pub mod piece;
 pub mod presence;

@@ -4,6 +4,7 @@
 //! tier, it goes. One that comes back at that very moment is written again with the next summary, under the same id.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -16,11 +17,12 @@ use sha2::{Digest, Sha256};
 
 use super::intern::Interner;
 use super::keys::SchemaKey;
+use super::names::AllNames;
 use super::retention::Retention;
 use super::values::SchemaRow;
 use super::{Batch, Store, StoreError};
 
-/// Most series of all schemas that are remembered, nine bytes each, and 24 for each name once it was asked for: 10,000 hosts of 800
+/// Most series of all schemas that are remembered, nine bytes each, and 32 for each name once it was asked for: 10,000 hosts of 800
 /// that are not alike. Beyond it half of them are forgotten, and read again where nobody holds them. Keys are in memory once
 /// whatever schemas have them.
 const SERIES_MAX: usize = 8_000_000;
@@ -51,8 +53,27 @@ pub struct Schema {
 pub struct Family {
     /// The hash of its series: the same in any schema.
     pub id: [u8; 16],
+    /// Of the name.
+    hash: u64,
     from: u32,
     to: u32,
+}
+
+/// A name of a metric that is looked for in many schemas.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'n> {
+    name: &'n str,
+    hash: u64,
+}
+
+impl<'n> Named<'n> {
+    /// This name.
+    #[must_use]
+    pub fn new(name: &'n str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        Self { name, hash: hasher.finish() }
+    }
 }
 
 impl Family {
@@ -140,7 +161,8 @@ impl Schema {
                 let mut id = [0; 16];
                 id.copy_from_slice(&Sha256::digest(&text)[..16]);
                 let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-                families.push(Family { id, from: place(from), to: place(to) });
+                let hash = Named::new(&first.name).hash;
+                families.push(Family { id, hash, from: place(from), to: place(to) });
                 from = to;
             }
             families.shrink_to_fit();
@@ -148,14 +170,12 @@ impl Schema {
         })
     }
 
-    /// The families of a name, of which there are several where series of one name are of two kinds.
-    #[must_use]
-    pub fn families_of(&self, name: &str) -> &[Family] {
-        let families = self.families();
-        let name_of = |family: &Family| self.keys[family.places().start].name.as_str();
-        let from = families.partition_point(|family| name_of(family) < name);
-        let count = families[from..].iter().take_while(|family| name_of(family) == name).count();
-        &families[from..from + count]
+    /// The families of a name, of which there are several where series of one name are of two kinds. They are looked through
+    /// by hashes, which lie behind one another, and not by names, which do not.
+    pub fn families_of<'s>(&'s self, name: Named<'s>) -> impl Iterator<Item = &'s Family> {
+        let is_named =
+            move |family: &&Family| family.hash == name.hash && self.keys[family.places().start].name == name.name;
+        self.families().iter().filter(is_named)
     }
 }
 
@@ -191,6 +211,18 @@ impl Remembered {
 struct Ids {
     are_all: bool,
     ids: BTreeSet<[u8; 16]>,
+    /// Those that came since all names were put together.
+    came: Vec<[u8; 16]>,
+    /// Whether any went since then.
+    are_fewer: bool,
+}
+
+impl Ids {
+    fn insert(&mut self, id: [u8; 16]) {
+        if self.ids.insert(id) {
+            self.came.push(id);
+        }
+    }
 }
 
 /// Schemas that are stored, with their names.
@@ -198,6 +230,7 @@ struct Ids {
 pub struct SchemaCache {
     known: Mutex<Remembered>,
     ids: Mutex<Ids>,
+    names: Mutex<AllNames>,
     /// All that somebody holds, so that all who hold the same one hold it together.
     held: Mutex<HashMap<[u8; 16], Weak<Schema>>>,
     /// The day on which it was last looked for those that are not used.
@@ -252,9 +285,9 @@ impl SchemaCache {
     pub(super) fn gone(&self, ids: &[[u8; 16]]) {
         self.forget(ids);
         let mut known = lock(&self.ids);
-        ids.iter().for_each(|id| {
-            known.ids.remove(id);
-        });
+        for id in ids {
+            known.are_fewer |= known.ids.remove(id);
+        }
     }
 }
 
@@ -292,31 +325,45 @@ impl Store {
         let known = Known { schema: self.schemas.one(Schema::from_row(id, row, &self.keys)), used_day };
         self.schemas.insert(known.clone());
         // One that was stored again while it was being removed was taken for gone.
-        lock(&self.schemas.ids).ids.insert(id);
+        lock(&self.schemas.ids).insert(id);
         Ok(Some(known))
     }
 
-    /// The names of every stored schema.
+    /// Looks at the names of all stored schemas together. Those that came since the last time are added first.
     ///
     /// # Errors
     /// If one cannot be read.
-    pub fn schemas(&self) -> Result<Vec<Arc<Schema>>, StoreError> {
-        let ids = {
+    pub fn all_names<T>(&self, look: impl FnOnce(&AllNames) -> T) -> Result<T, StoreError> {
+        let mut names = lock(&self.schemas.names);
+        let came = {
             let mut known = lock(&self.schemas.ids);
             if !known.are_all {
                 let prefix = SchemaKey::all();
                 for item in self.scan::<SchemaKey>(&prefix, &prefix) {
-                    known.ids.insert(item?.0.id);
+                    known.insert(item?.0.id);
                 }
                 known.are_all = true;
             }
-            known.ids.clone()
+            let came = std::mem::take(&mut known.came);
+            if std::mem::take(&mut known.are_fewer) {
+                *names = AllNames::default();
+                known.ids.iter().copied().collect()
+            } else {
+                came
+            }
         };
-        let mut schemas = Vec::with_capacity(ids.len());
-        for id in ids {
-            schemas.extend(self.schema(id)?);
+        for (at, id) in came.iter().enumerate() {
+            match self.schema(*id) {
+                Ok(Some(schema)) => names.add(&schema),
+                // It will be stored, or could not be.
+                Ok(None) => lock(&self.schemas.ids).came.push(*id),
+                Err(error) => {
+                    lock(&self.schemas.ids).came.extend(&came[at..]);
+                    return Err(error);
+                }
+            }
         }
-        Ok(schemas)
+        Ok(look(&names))
     }
 
     /// Writes a schema with the batch that first uses it, and with the first one of a day. It is remembered as known only
@@ -329,7 +376,7 @@ impl Store {
         if self.known_schema(schema.id)?.is_none_or(|known| known.used_day < today) {
             batch.put(&SchemaKey { id: schema.id }, &SchemaRow { used_day: today, ..schema.row() });
             self.schemas.forget(&[schema.id]);
-            lock(&self.schemas.ids).ids.insert(schema.id);
+            lock(&self.schemas.ids).insert(schema.id);
         }
         Ok(())
     }
@@ -388,8 +435,8 @@ mod tests {
         let places: Vec<_> = one.families().iter().map(Family::places).collect();
         assert_eq!(places, [0..1, 1..3, 3..4, 4..5, 5..6]);
         let names = ["load1", "tasks", "z", "a", "tasksandmore"];
-        assert_eq!(names.map(|name| one.families_of(name).len()), [1, 1, 3, 0, 0]);
-        let id = |schema: &Schema, name: &str| schema.families_of(name)[0].id;
+        assert_eq!(names.map(|name| one.families_of(Named::new(name)).count()), [1, 1, 3, 0, 0]);
+        let id = |schema: &Schema, name: &str| schema.families_of(Named::new(name)).next().unwrap().id;
         let other = schema(&[("load1", &[], true), (nginx.0, &nginx.1, true), ("z", &[("n", "1")], false)]);
         assert_eq!(id(&one, "load1"), id(&other, "load1"));
         assert_ne!(id(&one, "tasks"), id(&other, "tasks"), "one unit more");

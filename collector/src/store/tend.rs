@@ -1,6 +1,7 @@
-//! Reading who had which series when, so that questions need not: a few hours at a time, the newest first.
+//! Reading which series there are, and who had which when, so that questions need not: a few hours at a time, the newest first.
 //!
-//! In: a turn every few seconds. Out: [`Presence`](super::presence::Presence) knows some hours more. An hour is the heads of
+//! In: a turn every few seconds. Out: [`AllNames`](super::names::AllNames) knows all names, and
+//! [`Presence`](super::presence::Presence) some hours more. An hour is the heads of
 //! its blocks, which lie behind one another, and of each host the open rows of it.
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ impl Store {
             self.presence.forget();
             return Ok(false);
         }
+        self.all_names(|_| ())?;
         if self.presence.wants_range() {
             self.presence.begin_range();
             self.presence.set_range(self.range()?);
