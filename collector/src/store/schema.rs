@@ -413,9 +413,11 @@ impl Store {
 mod tests {
     use super::*;
 
-    fn schema(series: &[(&str, &[(&str, &str)], bool)]) -> Schema {
-        let of =
-            |(name, labels, gauge): &(&str, &[(&str, &str)], bool)| (Arc::new(SeriesKey::new(name, labels)), *gauge);
+    /// A series: its name, its labels, and whether it is a gauge.
+    type Of<'s> = (&'s str, &'s [(&'s str, &'s str)], bool);
+
+    fn schema(series: &[Of<'_>]) -> Schema {
+        let of = |(name, labels, gauge): &Of<'_>| (Arc::new(SeriesKey::new(name, labels)), *gauge);
         Schema::of(&series.iter().map(of).collect())
     }
 
