@@ -12,6 +12,13 @@ pub(crate) fn program(package: &str) -> Option<PathBuf> {
     output.status.success().then(|| Path::new(folder.trim()).join("usr/bin").join(package))
 }
 
+/// The path of what a peer is to do, in its folder. Without it the peer ends at once, which is told when it does not become ready.
+fn written(data: &Path, text: &str) -> String {
+    let file = data.join("settings.yml");
+    let _ = std::fs::write(&file, text);
+    file.display().to_string()
+}
+
 /// A running peer; it ends with this.
 pub(crate) struct Peer {
     child: Child,
@@ -48,11 +55,8 @@ impl Peer {
     /// Prometheus, with what it is to do as the text of its settings.
     pub(crate) fn prometheus(program: &Path, settings: impl FnOnce(SocketAddr) -> String) -> std::io::Result<Self> {
         Self::spawn(program, |data, at| {
-            let file = data.join("prometheus.yml");
-            // Without it Prometheus ends at once, which is told when it does not become ready.
-            let _ = std::fs::write(&file, settings(at));
             vec![
-                format!("--config.file={}", file.display()),
+                format!("--config.file={}", written(data, &settings(at))),
                 format!("--storage.tsdb.path={}", data.join("data").display()),
                 format!("--web.listen-address={at}"),
                 "--storage.tsdb.retention.time=100y".to_owned(),
@@ -67,14 +71,11 @@ impl Peer {
     #[allow(dead_code)] // the tests do
     pub(crate) fn vmagent(program: &Path, write_to: &[String], token: &str) -> std::io::Result<Self> {
         Self::spawn(program, |data, at| {
-            let file = data.join("scrape.yml");
             let watch = format!(
                 "scrape_configs:\n- job_name: vmagent\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs:\n  - targets: ['{at}']\n"
             );
-            // Without it the agent ends at once, which is told when it does not become ready.
-            let _ = std::fs::write(&file, watch);
             let mut arguments = vec![
-                format!("-promscrape.config={}", file.display()),
+                format!("-promscrape.config={}", written(data, &watch)),
                 format!("-remoteWrite.tmpDataPath={}", data.join("data").display()),
                 format!("-httpListenAddr={at}"),
             ];
@@ -89,11 +90,8 @@ impl Peer {
     #[allow(dead_code)] // the tests do
     pub(crate) fn vmalert(program: &Path, of: SocketAddr, token: &str, rules: &str) -> std::io::Result<Self> {
         Self::spawn(program, |data, at| {
-            let file = data.join("rules.yml");
-            // Without it the program ends at once, which is told when it does not become ready.
-            let _ = std::fs::write(&file, rules);
             vec![
-                format!("-rule={}", file.display()),
+                format!("-rule={}", written(data, rules)),
                 format!("-datasource.url=http://{of}"),
                 format!("-remoteWrite.url=http://{of}"),
                 format!("-remoteWrite.bearerToken={token}"),

@@ -122,8 +122,9 @@ struct FindingWhole {
 }
 
 async fn show(asked: &str, context: &Context) -> Result<Exit, Failure> {
+    let asked = &asked.to_lowercase();
     let request =
-        ListFindingsRequest { all: true, limit: LOOKED_AT, id: asked.to_owned(), ..ListFindingsRequest::default() };
+        ListFindingsRequest { all: true, limit: LOOKED_AT, id: asked.clone(), ..ListFindingsRequest::default() };
     let answer = connect::queries(context).await?.list_findings(request).await?.into_inner();
     let member = meant(&answer.findings, asked)?;
     let finding = member.finding.clone().unwrap_or_default();

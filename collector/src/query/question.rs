@@ -60,7 +60,7 @@ pub(super) struct Question<'q> {
     schemas: ById<Arc<Vec<Candidate>>>,
     /// By family: its place among those that have any that may be meant.
     families: ById<Option<usize>>,
-    meant: Vec<Arc<Vec<Candidate>>>,
+    meant: Vec<Vec<Candidate>>,
     /// What candidates leave open, each once.
     open: HashSet<Arc<[usize]>>,
     slots: BTreeMap<(Arc<SeriesKey>, &'q str), usize>,
@@ -151,7 +151,7 @@ impl<'q> Question<'q> {
         let mut candidates = Vec::new();
         for family in self.families_of(schema) {
             let Some(meant) = self.of_family(schema, family) else { continue };
-            for candidate in self.meant[meant].iter() {
+            for candidate in &self.meant[meant] {
                 let at = family.places().start + candidate.at;
                 if !is_itself(schema, &schema.keys[at], self.suffix_of(candidate.slot)) {
                     candidates.push(Candidate { at, ..candidate.clone() });
@@ -165,11 +165,11 @@ impl<'q> Question<'q> {
 
     /// Sees each family of a schema of which any may be meant, by its place among those of the question; `false` where families
     /// do not decide it: what of a gauge is asked for may be a series by itself there.
-    pub(super) fn each_meant(&mut self, schema: &Schema, mut see: impl FnMut(usize)) -> bool {
+    pub(super) fn each_meant(&mut self, schema: &Schema, see: impl FnMut(usize)) -> bool {
         if self.base.is_some() {
             return false;
         }
-        self.families_of(schema).filter_map(|family| self.of_family(schema, family)).for_each(&mut see);
+        self.families_of(schema).filter_map(|family| self.of_family(schema, family)).for_each(see);
         true
     }
 
@@ -184,7 +184,7 @@ impl<'q> Question<'q> {
         }
         let candidates = self.ask(schema, family);
         let place = (!candidates.is_empty()).then(|| {
-            self.meant.push(Arc::new(candidates));
+            self.meant.push(candidates);
             self.meant.len() - 1
         });
         self.families.insert(family.id, place);
