@@ -13,7 +13,7 @@ pub(crate) fn program(package: &str) -> Option<PathBuf> {
 }
 
 /// The path of what a peer is to do, in its folder. Without it the peer ends at once, which is told when it does not become ready.
-fn written(data: &Path, text: &str) -> String {
+pub(crate) fn written(data: &Path, text: &str) -> String {
     let file = data.join("settings.yml");
     let _ = std::fs::write(&file, text);
     file.display().to_string()
@@ -63,41 +63,6 @@ impl Peer {
                 "--web.enable-remote-write-receiver".to_owned(),
                 "--web.enable-admin-api".to_owned(),
                 "--log.level=error".to_owned(),
-            ]
-        })
-    }
-
-    /// VictoriaMetrics' agent, which watches itself every second under the job `vmagent` and sends what it finds.
-    #[allow(dead_code)] // the tests do
-    pub(crate) fn vmagent(program: &Path, write_to: &[String], token: &str) -> std::io::Result<Self> {
-        Self::spawn(program, |data, at| {
-            let watch = format!(
-                "scrape_configs:\n- job_name: vmagent\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs:\n  - targets: ['{at}']\n"
-            );
-            let mut arguments = vec![
-                format!("-promscrape.config={}", written(data, &watch)),
-                format!("-remoteWrite.tmpDataPath={}", data.join("data").display()),
-                format!("-httpListenAddr={at}"),
-            ];
-            for url in write_to {
-                arguments.extend([format!("-remoteWrite.url={url}"), format!("-remoteWrite.bearerToken={token}")]);
-            }
-            arguments
-        })
-    }
-
-    /// VictoriaMetrics' rules, asked of one server every second and written to it.
-    #[allow(dead_code)] // the tests do
-    pub(crate) fn vmalert(program: &Path, of: SocketAddr, token: &str, rules: &str) -> std::io::Result<Self> {
-        Self::spawn(program, |data, at| {
-            vec![
-                format!("-rule={}", written(data, rules)),
-                format!("-datasource.url=http://{of}"),
-                format!("-remoteWrite.url=http://{of}"),
-                format!("-remoteWrite.bearerToken={token}"),
-                format!("-httpListenAddr={at}"),
-                // It asks for one; recording rules tell nobody.
-                "-notifier.url=http://127.0.0.1:9".to_owned(),
             ]
         })
     }

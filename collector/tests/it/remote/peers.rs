@@ -15,7 +15,7 @@ use crate::world::until;
 #[path = "../../../../bench/peers.rs"]
 pub(crate) mod programs;
 
-use programs::Peer;
+use programs::{Peer, written};
 
 /// A program that these tests ask for; `None` where it cannot be had.
 pub(crate) fn program(package: &str) -> Option<PathBuf> {
@@ -89,6 +89,41 @@ async fn what_prometheus_scrapes_and_sends_is_answered_here_as_it_is_there() {
         assert!(!there.is_empty() && same(&without_cluster(here.clone()), &there), "{query}: {here:?} {there:?}");
     }
     world.stop().await;
+}
+
+/// VictoriaMetrics' agent, which watches itself every second under the job `vmagent` and sends what it finds.
+async fn vmagent(victoria: &Path, write_to: &[String]) -> Peer {
+    let agent = Peer::spawn(&victoria.with_file_name("vmagent"), |data, at| {
+        let watch = format!(
+            "scrape_configs:\n- job_name: vmagent\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs:\n  - targets: ['{at}']\n"
+        );
+        let mut arguments = vec![
+            format!("-promscrape.config={}", written(data, &watch)),
+            format!("-remoteWrite.tmpDataPath={}", data.join("data").display()),
+            format!("-httpListenAddr={at}"),
+        ];
+        for url in write_to {
+            arguments.extend([format!("-remoteWrite.url={url}"), format!("-remoteWrite.bearerToken={TOKEN}")]);
+        }
+        arguments
+    });
+    ready(agent.unwrap(), "/health").await
+}
+
+/// VictoriaMetrics' rules, asked of one server and written to it.
+async fn vmalert(victoria: &Path, of: SocketAddr, rules: &str) -> Peer {
+    let alert = Peer::spawn(&victoria.with_file_name("vmalert"), |data, at| {
+        vec![
+            format!("-rule={}", written(data, rules)),
+            format!("-datasource.url=http://{of}"),
+            format!("-remoteWrite.url=http://{of}"),
+            format!("-remoteWrite.bearerToken={TOKEN}"),
+            format!("-httpListenAddr={at}"),
+            // It asks for one; recording rules tell nobody.
+            "-notifier.url=http://127.0.0.1:9".to_owned(),
+        ]
+    });
+    ready(alert.unwrap(), "/health").await
 }
 
 /// Every sample that somebody holds of a series of ours, as Prometheus tells them.
@@ -174,11 +209,10 @@ async fn what_victoria_metrics_agent_sends_is_here_as_it_is_there_and_its_rules_
     let ours = http(&world);
     let victoria = ready(Peer::victoria(&program).unwrap(), "/health").await;
     let urls = [ours, victoria.at].map(|at| format!("http://{at}/api/v1/write"));
-    let agent = Peer::vmagent(&program.with_file_name("vmagent"), &urls, TOKEN).unwrap();
-    let agent = ready(agent, "/health").await;
+    let agent = vmagent(&program, &urls).await;
     let rules =
         "groups:\n- name: a\n  interval: 1s\n  rules:\n  - record: job:up:count\n    expr: count by (job) (up == 1)\n";
-    let rules = ready(Peer::vmalert(&program.with_file_name("vmalert"), ours, TOKEN, rules).unwrap(), "/health").await;
+    let rules = vmalert(&program, ours, rules).await;
     let selector = "{job=\"vmagent\",__name__!=\"job:up:count\"}";
     until("the same scrapes of the agent here and there", async || {
         let there: BTreeMap<String, Vec<(i64, f64)>> =
