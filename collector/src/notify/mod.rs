@@ -1,13 +1,17 @@
 //! Notices: incidents told to a webhook, and the heartbeat that proves the collector alive.
 //!
 //! In: notices as they are stored with what they tell of. Out: each posted, oldest first, and removed; it may come twice. A
-//! webhook that is down is tried again with growing pauses, and what is [`AGE_MAX_MS`] old is given up, as what it refuses is. Bodies
-//! are JSON, secrets stand in no log.
+//! notice that the webhook does not take is put off for growing pauses, and holds up what else is told of its incident, but nothing of others,
+//! unless [`PUT_OFF_MAX`] are: then nobody takes any. What is [`AGE_MAX_MS`] old is given up, as what it refuses is. Bodies are JSON, secrets
+//! stand in no log.
 
 mod post;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 pub use post::{PostError, Target, connect, post};
 
@@ -23,6 +27,8 @@ const PAUSES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
 /// Three days: nobody needs to be told what is older.
 const AGE_MAX_MS: i64 = 3 * 86_400_000;
+/// So many incidents are put off; others wait for them: it is the webhook that is ill, and not the notice.
+const PUT_OFF_MAX: usize = 8;
 
 fn body(key: &NoticeKey, row: &NoticeRow) -> String {
     let event = if key.cleared == 0 { "opened" } else { "cleared" };
@@ -44,30 +50,75 @@ fn is_final(error: &PostError) -> bool {
     matches!(error, PostError::Answer(_, 400 | 413 | 415 | 422))
 }
 
-/// Sends notices until the collector ends: those that are left, and those that come.
-pub async fn send_notices(hub: Arc<Hub>) {
-    let mut tries = 0;
-    loop {
-        let oldest = hub.store.scan::<NoticeKey>(&NoticeKey::all(), &NoticeKey::all()).next();
-        match oldest.transpose() {
-            Ok(None) => {
-                hub.notices_due.notified().await;
+/// What is to be done now about the notices that wait.
+enum Next {
+    Tell(NoticeKey, Box<[u8]>),
+    Wait(Instant),
+    Nothing,
+}
+
+/// Notices that the webhook did not take: how often, and when each is tried again.
+#[derive(Default)]
+struct PutOff(BTreeMap<NoticeKey, (usize, Instant)>);
+
+impl PutOff {
+    fn add(&mut self, key: NoticeKey, now: Instant) {
+        let (tries, again) = self.0.entry(key).or_insert((0, now));
+        *again = now + PAUSES[(*tries).min(PAUSES.len() - 1)];
+        *tries += 1;
+    }
+
+    /// The oldest that is due. Two of one incident are told in their order.
+    fn next<E>(
+        &self,
+        waiting: impl Iterator<Item = Result<(NoticeKey, Box<[u8]>), E>>,
+        now: Instant,
+    ) -> Result<Next, E> {
+        let mut incidents = BTreeSet::new();
+        let mut soonest = None;
+        for item in waiting {
+            let (key, value) = item?;
+            if incidents.contains(&key.incident) {
                 continue;
             }
-            Ok(Some((key, value))) => match tell(&hub, &key, &value).await {
-                Ok(()) => {
-                    tries = 0;
-                    forget(&hub, &key).await;
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, incident = %key.incident, "the webhook did not take a notice, trying again");
-                }
-            },
-            Err(error) => tracing::error!(%error, "notices for the webhook cannot be read, trying again"),
+            let Some(&(_, again)) = self.0.get(&key).filter(|(_, again)| *again > now) else {
+                return Ok(Next::Tell(key, value));
+            };
+            soonest = Some(soonest.map_or(again, |soonest: Instant| soonest.min(again)));
+            incidents.insert(key.incident);
+            if incidents.len() >= PUT_OFF_MAX {
+                break;
+            }
         }
-        tokio::time::sleep(PAUSES[tries.min(PAUSES.len() - 1)]).await;
-        tries += 1;
+        Ok(soonest.map_or(Next::Nothing, Next::Wait))
+    }
+}
+
+/// Sends notices until the collector ends: those that are left, and those that come.
+pub async fn send_notices(hub: Arc<Hub>) {
+    let mut put_off = PutOff::default();
+    loop {
+        let waiting = hub.store.scan::<NoticeKey>(&NoticeKey::all(), &NoticeKey::all());
+        match put_off.next(waiting, Instant::now()) {
+            Ok(Next::Nothing) => hub.notices_due.notified().await,
+            Ok(Next::Wait(until)) => tokio::select! {
+                () = hub.notices_due.notified() => {}
+                () = tokio::time::sleep_until(until) => {}
+            },
+            Ok(Next::Tell(key, value)) => {
+                if let Err(error) = tell(&hub, &key, &value).await {
+                    tracing::warn!(%error, incident = %key.incident, "the webhook did not take a notice, trying again");
+                    put_off.add(key, Instant::now());
+                } else {
+                    put_off.0.remove(&key);
+                    forget(&hub, &key).await;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "notices for the webhook cannot be read, trying again");
+                tokio::time::sleep(PAUSES[2]).await;
+            }
+        }
     }
 }
 
@@ -130,6 +181,8 @@ pub async fn beat(hub: Arc<Hub>) {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_core::id::IncidentId;
+
     use super::*;
 
     #[test]
@@ -139,5 +192,37 @@ mod tests {
             assert_eq!(is_final(&answered(status)), expected, "{status}");
         }
         assert!(!is_final(&PostError::Deadline("hook:443".to_owned(), 10)));
+    }
+
+    #[test]
+    fn what_is_put_off_holds_up_its_own_incident_and_no_other_until_too_much_is() {
+        let key = |at_ms: i64, incident: u64, cleared| NoticeKey { at_ms, incident: IncidentId(incident), cleared };
+        let now = Instant::now();
+        let next = |put_off: &PutOff, waiting: &[NoticeKey], at: Instant| {
+            let waiting = waiting.iter().map(|key| Ok::<_, ()>((key.clone(), Box::default())));
+            match put_off.next(waiting, at).unwrap() {
+                Next::Tell(key, _) => Ok(key),
+                Next::Wait(until) => Err(Some(until)),
+                Next::Nothing => Err(None),
+            }
+        };
+        let waiting = [key(1, 1, 0), key(2, 1, 1), key(3, 2, 0)];
+        let mut put_off = PutOff::default();
+        assert_eq!(next(&put_off, &[], now), Err(None));
+        assert_eq!(next(&put_off, &waiting, now), Ok(key(1, 1, 0)));
+        put_off.add(key(1, 1, 0), now);
+        assert_eq!(next(&put_off, &waiting, now), Ok(key(3, 2, 0)), "not that it cleared before that it opened");
+        assert_eq!(next(&put_off, &waiting, now + PAUSES[0]), Ok(key(1, 1, 0)));
+        put_off.add(key(3, 2, 0), now + PAUSES[0]);
+        assert_eq!(next(&put_off, &waiting[1..], now), Ok(key(2, 1, 1)));
+        assert_eq!(next(&put_off, &[key(1, 1, 0), key(3, 2, 0)], now), Err(Some(now + PAUSES[0])), "the soonest");
+        put_off.add(key(1, 1, 0), now + PAUSES[0]);
+        assert_eq!(next(&put_off, &waiting[..1], now), Err(Some(now + PAUSES[0] + PAUSES[1])), "later each time");
+
+        let many: Vec<_> = (0..=PUT_OFF_MAX as u64).map(|n| key(9, n + 10, 0)).collect();
+        for key in &many[..PUT_OFF_MAX] {
+            put_off.add(key.clone(), now);
+        }
+        assert_eq!(next(&put_off, &many, now), Err(Some(now + PAUSES[0])), "it is the webhook that is ill");
     }
 }

@@ -13,7 +13,12 @@ use crate::agent::{Agent, finding, hello, item};
 use crate::world::{SOON, World, until};
 
 /// Takes POSTs, refuses the first `refusals` of them, and hands their bodies on.
-async fn listener(mut refusals: u32) -> (String, mpsc::Receiver<String>) {
+async fn listener(refusals: u32) -> (String, mpsc::Receiver<String>) {
+    listener_but_for("nothing of that", refusals).await
+}
+
+/// The same, where the bodies that hold this do not go down well, however often they come.
+async fn listener_but_for(bad: &'static str, mut refusals: u32) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/secret-path", listener.local_addr().unwrap());
     let (bodies, taken) = mpsc::channel(100);
@@ -27,12 +32,14 @@ async fn listener(mut refusals: u32) -> (String, mpsc::Receiver<String>) {
                 assert!(length > 0, "the request is whole");
                 text.extend(&chunk[..length]);
             }
-            let answer = if refusals > 0 { "503 Service Unavailable" } else { "200 OK" };
+            let body = String::from_utf8(text).unwrap();
+            let is_bad = body.contains(bad);
+            let answer = if refusals > 0 || is_bad { "503 Service Unavailable" } else { "200 OK" };
             stream.write_all(format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await.unwrap();
-            if refusals > 0 {
-                refusals -= 1;
-            } else {
-                let _ = bodies.send(String::from_utf8(text).unwrap()).await;
+            match (refusals, is_bad) {
+                (0, false) => drop(bodies.send(body).await),
+                (0, true) => {}
+                _ => refusals -= 1,
             }
         }
     });
@@ -58,6 +65,29 @@ async fn an_incident_is_told_to_the_webhook_even_if_it_was_down_at_first() {
     {
         assert!(body.contains(part), "{part}: {body}");
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notice_that_the_webhook_chokes_on_holds_up_no_other() {
+    let (url, mut taken) = listener_but_for("app.service", 0).await;
+    let world = World::start_with(|settings| settings.webhook = Some(url)).await;
+    let papers = [("web-1", world.enrol("web-1").await), ("web-2", world.enrol("web-2").await)];
+    let now = mainstay_collector::clock::wall_ms();
+    // So far apart that they are two incidents.
+    for (seq, unit, opened_ms) in [(1, "app.service", now - 600_000), (2, "db.service", now)] {
+        for (name, papers) in &papers {
+            let (mut agent, _) = Agent::open(&world.address(), papers, hello(name)).await;
+            let told = finding(seq, unit, "open", opened_ms);
+            agent.acked(vec![item(seq, v1::item::Of::Finding(told))]).await;
+        }
+        if seq == 1 {
+            until("a notice that waits", async || (waiting(&world) == 1).then_some(())).await;
+        }
+    }
+    let body = next(&mut taken).await;
+    assert!(body.contains("service.failed db.service on web-"), "{body}");
+    until("only the other waits", async || (waiting(&world) == 1).then_some(())).await;
     world.stop().await;
 }
 
