@@ -385,6 +385,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_could_not_be_written_is_written_with_what_came_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut hub = hub(&folder).await;
+        let webhook = Some("http://127.0.0.1:9/".to_owned());
+        hub.set_settings(Arc::new(Settings { webhook, ..Settings::for_tests(folder.path()) }));
+        let (first, second) = (silent(&hub, 1, "open").await, silent(&hub, 2, "open").await);
+        observe(&hub, id(1), std::slice::from_ref(&first));
+        let writer = Arc::get_mut(&mut hub).unwrap().store.replace_writer(None);
+        for _ in 0..2 {
+            assert!(matches!(write_due(&hub).await, Err(StoreError::Closed)));
+            assert_eq!(hub.state().due.events.len(), 1, "it is still to be told");
+        }
+        observe(&hub, id(2), std::slice::from_ref(&second));
+        let notices = |hub: &Hub| hub.store.scan::<NoticeKey>(&NoticeKey::all(), &NoticeKey::all()).count();
+        assert_eq!((rows(&hub).len(), notices(&hub)), (0, 0));
+        Arc::get_mut(&mut hub).unwrap().store.replace_writer(Some(writer));
+        write_due(&hub).await.unwrap();
+        let all = rows(&hub);
+        assert_eq!((all.len(), all[0].1.members.len()), (1, 2), "{all:?}");
+        assert_eq!((incident_of(&hub, &first, 1), incident_of(&hub, &second, 2)), (Some(all[0].0), Some(all[0].0)));
+        assert_eq!((hub.state().due.events.len(), notices(&hub)), (0, 1));
+    }
+
+    #[tokio::test]
     async fn an_end_between_a_finding_and_its_incident_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (mut first, second);

@@ -340,6 +340,14 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// Takes the writer away, so that nothing can be written, or puts it back.
+    pub(crate) fn replace_writer(&mut self, writer: Option<Writer>) -> Writer {
+        std::mem::replace(&mut self.writer, writer.unwrap_or_else(Writer::disconnected))
+    }
+}
+
 impl Drop for Store {
     /// Waits for the writer and for RocksDB's own threads: closing under them crashes (rust-rocksdb #767).
     fn drop(&mut self) {
