@@ -133,7 +133,7 @@ pub(crate) enum Command {
     /// Check, sign and push policies
     #[command(subcommand)]
     Policy(cmd::policy::PolicyCommand),
-    /// Prove that records are complete and unchanged
+    /// Read what hosts wrote down, and prove that it is complete and unchanged
     #[command(subcommand)]
     Ledger(cmd::ledger::LedgerCommand),
     /// Make and revoke enrolment tokens

@@ -19,6 +19,7 @@ mod order;
 mod output;
 mod peers;
 mod recorded;
+mod records;
 mod scene;
 mod signals;
 mod timeline;

@@ -2,13 +2,13 @@
 //! gaps, and what only the ledger has: starts of the agent, orders.
 
 use mainstay_core::id::{ActionId, DecisionId, FindingId};
-use mainstay_core::record::{Author, Body, LearningChange, Record};
-use mainstay_proto::convert::decode_record;
 use mainstay_proto::v1::decision::Choice;
-use mainstay_proto::v1::{ChangeView, DecisionView, Finding, FindingView, Gap, LedgerEntry, Now, StepView};
+use mainstay_proto::v1::record::Body;
+use mainstay_proto::v1::{ChangeView, DecisionView, Finding, FindingView, Gap, LedgerEntry, Now, Record, StepView};
+use prost::Message as _;
 
 use crate::timeline::{Entry, What};
-use crate::{view, words};
+use crate::{records, view, words};
 
 fn ms(now: Option<&Now>) -> i64 {
     now.map_or(0, |now| now.wall_ms)
@@ -45,21 +45,13 @@ fn decision(decided: &DecisionView) -> Vec<Entry> {
     let decision = decided.decision.clone().unwrap_or_default();
     let subject = view::subject(decision.subject.as_ref());
     let id = DecisionId(decision.id);
-    let rule = decision.rule.as_ref().map_or(String::new(), |rule| format!(", rule {rule}"));
-    let (what, text) = match &decision.choice {
-        Some(Choice::Act(plan)) => (What::Decided, format!("{}: {}{rule}", decision.kind, view::plan(Some(plan)))),
-        Some(Choice::Hold(hold)) => {
-            let would = hold.would.as_ref().map_or(String::new(), |plan| format!("; else {}", view::plan(Some(plan))));
-            (What::Held, format!("{}: {}{would}{rule}", decision.kind, hold.reason.replace('_', " ")))
-        }
-        None => (What::Held, format!("{}: a decision that this mainstay cannot read; upgrade it", decision.kind)),
-    };
+    let what = if matches!(decision.choice, Some(Choice::Act(_))) { What::Decided } else { What::Held };
+    let unread = || format!("{}: a decision that this mainstay cannot read; upgrade it", decision.kind);
+    let text = records::decided(&decision).unwrap_or_else(unread);
     let mut entries = vec![Entry::new(ms(decision.at.as_ref()), what, subject.clone(), text).under(id)];
     entries.extend(decided.steps.iter().map(step));
     if let (Some(verification), Some(at)) = (&decided.verification, &decided.verified_at) {
-        let helped = if verification.recovered { "helped" } else { "did not help" };
-        let down = verification.down_ms.map_or(String::new(), |ms| format!(", down for {}", words::short(ms)));
-        let text = format!("{helped}: {}{down}", verification.text);
+        let text = records::verification(verification);
         entries.push(Entry::new(at.wall_ms, What::Verified, subject, text).under(id));
     }
     entries
@@ -69,11 +61,7 @@ fn step(view: &StepView) -> Entry {
     let (action, target) = view::step(view.step.as_ref());
     let at_ms = ms(view.outcome_at.as_ref().or(view.intent_at.as_ref()));
     let mut text = match &view.outcome {
-        Some(outcome) => {
-            let freed = outcome.freed_bytes.map_or(String::new(), |freed| format!(", {} freed", words::bytes(freed)));
-            let why = if outcome.text.is_empty() { String::new() } else { format!(": {}", outcome.text) };
-            format!("{action} {} in {}{freed}{why}", outcome.ended, words::short(outcome.elapsed_ms))
-        }
+        Some(outcome) => format!("{action} {}", records::outcome(outcome)),
         None => format!("{action}, no outcome yet"),
     };
     if view.undone {
@@ -121,62 +109,43 @@ pub(crate) fn silences(all: &[(i64, i64)], lost: &[Gap]) -> Vec<Entry> {
 }
 
 /// What only the ledger tells. Records that cannot be read are counted.
-pub(crate) fn records(all: &[LedgerEntry]) -> (Vec<Entry>, usize) {
+pub(crate) fn of_ledger(all: &[LedgerEntry]) -> (Vec<Entry>, usize) {
     let (mut entries, mut unread, mut boot) = (Vec::new(), 0, None);
-    for record in all.iter().map(|entry| decode_record(&entry.record)) {
-        let Ok(record) = record else {
+    for record in all.iter().map(|entry| Record::decode(&entry.record[..])) {
+        let Ok(Record { at, body: Some(body) }) = record else {
             unread += 1;
             continue;
         };
-        if let Body::Started { boot: now, version } = &record.body {
-            let is_other = boot.replace(*now).is_some_and(|before| before != *now);
+        let at_ms = ms(at.as_ref());
+        if let Body::Started(started) = &body {
+            let is_other = boot.replace(started.boot.clone()).is_some_and(|before| before != started.boot);
             let after = if is_other { ", after the host booted" } else { "" };
-            entries.push(Entry::new(record.at.wall_ms, What::Started, "agent", format!("version {version}{after}")));
+            let text = format!("version {}{after}", started.version);
+            entries.push(Entry::new(at_ms, What::Started, "agent", text));
         }
-        entries.extend(ordered(&record));
+        entries.extend(ordered(at_ms, &body));
     }
     (entries, unread)
 }
 
-fn ordered(record: &Record) -> Option<Entry> {
-    let by = |by: &Author| {
-        let reason = if by.reason.is_empty() { String::new() } else { format!(": {}", by.reason) };
-        format!("by {}{reason}", by.name)
-    };
-    let entry = |what, subject: &str, text: String| Entry::new(record.at.wall_ms, what, subject, text);
-    Some(match &record.body {
-        Body::Answered { decision, approved, by: who, .. } => {
-            let word = if *approved { "approved" } else { "denied" };
-            entry(What::Ordered, "decision", format!("{word} {}", by(who))).under(decision)
-        }
-        Body::Hold { scope, until_ms, held, by: who } => {
-            let until = until_ms.map_or(String::new(), |until| format!(" until {}", words::date_time(until)));
-            let word = if *held { format!("acting is stopped{until}") } else { "acting is allowed again".to_owned() };
-            entry(What::Ordered, scope, format!("{word} {}", by(who)))
-        }
-        Body::Undone { action, outcome, by: who } => {
-            let text = format!("undone {}: {}", by(who), outcome.text);
-            entry(What::Ordered, "action", text).under(action)
-        }
-        Body::Learning { change, by: who, .. } => {
-            let text = match change {
-                LearningChange::Reset { metric: None } => "what was learned is forgotten".to_owned(),
-                LearningChange::Reset { metric: Some(glob) } => format!("what was learned of {glob} is forgotten"),
-                LearningChange::Rollback { .. } => "what was learned goes back to a snapshot".to_owned(),
-            };
-            entry(What::Ordered, "learning", format!("{text} {}", by(who)))
-        }
-        Body::Policy { policy, refused: Some(why) } => {
-            entry(What::Changed, "policy", format!("g{} refused: {why}", policy.generation))
-        }
+fn ordered(at_ms: i64, body: &Body) -> Option<Entry> {
+    let (what, subject) = match body {
+        Body::Answered(_) => (What::Ordered, "decision"),
+        Body::Hold(hold) => (What::Ordered, hold.scope.as_str()),
+        Body::Undone(_) => (What::Ordered, "action"),
+        Body::Learning(_) => (What::Ordered, "learning"),
+        Body::Policy(policy) if policy.refused.is_some() => (What::Changed, "policy"),
         // The rest is told with findings, decisions and changes.
         _ => return None,
-    })
+    };
+    let entry = Entry::new(at_ms, what, subject, records::text(Some(body))?);
+    Some(Entry { id: records::id(Some(body)), ..entry })
 }
 
 #[cfg(test)]
 mod tests {
     use mainstay_core::id::BootId;
+    use mainstay_core::record::{self, Author, LearningChange};
     use mainstay_core::time;
     use mainstay_proto::convert::encode_record;
     use mainstay_proto::v1::step::Of as StepOf;
@@ -314,27 +283,32 @@ mod tests {
     #[test]
     fn starts_and_orders_come_from_the_ledger() {
         let by = Author { name: "ops".into(), reason: "network change".into() };
-        let hold = |held, until_ms| Body::Hold { scope: "fleet".into(), until_ms, held, by: by.clone() };
-        let started = |boot| Body::Started { boot: BootId([boot; 16]), version: "0.1.0".into() };
+        let hold = |held, until_ms| record::Body::Hold { scope: "fleet".into(), until_ms, held, by: by.clone() };
+        let started = |boot| record::Body::Started { boot: BootId([boot; 16]), version: "0.1.0".into() };
         let bodies = [
             started(1),
             started(1),
             hold(true, None),
             hold(false, None),
             started(2),
-            Body::Answered { decision: DecisionId(0x1f), approved: false, until_ms: 0, by: by.clone() },
-            Body::Learning { change: LearningChange::Reset { metric: None }, order: [0; 32], not_after_ms: 0, by },
+            record::Body::Answered { decision: DecisionId(0x1f), approved: false, until_ms: 0, by: by.clone() },
+            record::Body::Learning {
+                change: LearningChange::Reset { metric: None },
+                order: [0; 32],
+                not_after_ms: 0,
+                by,
+            },
         ];
         let mut all: Vec<LedgerEntry> = (1..)
             .zip(bodies)
             .map(|(index, body)| {
                 let at = time::Now { boot_ns: 0, wall_ms: index * 10 };
-                let record = encode_record(&Record { at, body });
+                let record = encode_record(&record::Record { at, body });
                 LedgerEntry { index: index.cast_unsigned(), record, hash: Vec::new() }
             })
             .collect();
         all.push(LedgerEntry { record: vec![0xff; 3], ..LedgerEntry::default() });
-        let (entries, unread) = records(&all);
+        let (entries, unread) = of_ledger(&all);
         assert_eq!(unread, 1);
         assert_eq!(entries[4].id, None);
         assert_eq!(entries[5].id.as_deref(), Some("d-000000000000001f"));

@@ -97,6 +97,11 @@ pub(crate) fn date_hour(wall_ms: i64) -> String {
     local(wall_ms).map_or_else(|| wall_ms.to_string(), |at| at.strftime("%Y-%m-%d %H:%M").to_string())
 }
 
+/// The same without breaks and control characters: texts come from hosts.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Bytes as lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()

@@ -188,3 +188,30 @@ fn what_is_looked_for_is_asked_as_it_was_given_and_what_was_not_looked_through_i
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
     assert!(stderr(&wrong).contains("nor a moment such as"), "{wrong:?}");
 }
+
+#[test]
+fn records_are_told_in_words_and_those_that_cannot_be_read_are_not_left_out() {
+    let seat = Seat::new();
+    let output = seat.mainstay(&["ledger", "list", "-o", "wide", "--kind", "hold", "--text", "ann"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = stdout(&output);
+    let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(
+        lines,
+        [
+            "AT HOST NO RECORD SUBJECT TEXT ID",
+            "2027-01-15 07:59:59 web-1 #12 hold.set fleet acting is stopped until 2027-01-15 09:00:00 by ann: kind=hold text=ann –",
+            "2027-01-15 07:59:55 web-1 #11 flux.bent – this mainstay cannot read it; a newer one may, and `mainstay ledger verify` says whether it is damaged –",
+            "2027-01-15 07:59:50 web-1 #10 step.ended nginx.service done in 0.18s: job [2J done a-0000000000000009",
+            "– web-1 #9 unreadable – the collector cannot read it; a newer one may, and `mainstay ledger verify` says whether it is damaged –",
+        ],
+        "{text}"
+    );
+    assert!(stderr(&output).contains("--until '2027-01-15 07:00:00' goes on from there"), "{output:?}");
+    let document = document(&seat, &["ledger", "list"]);
+    assert_eq!(
+        (&document[0]["index"], &document[0]["at"]),
+        (&Value::from(12), &Value::from("2027-01-15T07:59:59.000Z"))
+    );
+    assert_eq!((&document[3]["at"], &document[2]["id"]), (&Value::Null, &Value::from("a-0000000000000009")));
+}

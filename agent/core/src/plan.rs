@@ -144,6 +144,19 @@ impl Step {
         }
     }
 
+    /// What it is done to, as it is shown.
+    #[must_use]
+    pub fn target(&self) -> &dyn fmt::Display {
+        match self {
+            Self::UnitRestart { unit, .. }
+            | Self::UnitStart { unit, .. }
+            | Self::UnitStop { unit }
+            | Self::UnitReload { unit } => unit,
+            Self::DiskReclaim(reclaim) => &reclaim.mount,
+            Self::Notify { to } => to,
+        }
+    }
+
     /// The dotted name of the action, as policies, ledger and metrics write it.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -160,15 +173,7 @@ impl Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.kind())?;
-        match self {
-            Self::UnitRestart { unit, .. }
-            | Self::UnitStart { unit, .. }
-            | Self::UnitStop { unit }
-            | Self::UnitReload { unit } => unit.fmt(f),
-            Self::DiskReclaim(reclaim) => reclaim.mount.fmt(f),
-            Self::Notify { to } => f.write_str(to),
-        }
+        write!(f, "{} {}", self.kind(), self.target())
     }
 }
 

@@ -1,4 +1,4 @@
-//! `mainstay ledger verify`: whether every record is there and unchanged.
+//! `mainstay ledger`: what its records say, and whether every one is there and unchanged.
 //!
 //! Over the network the chain is computed anew from the raw records that the collector keeps. On a
 //! host, or on a copy of its folder, the shards themselves are read.
@@ -13,6 +13,7 @@ use mainstay_proto::v1::{LedgerChunk, LedgerHead, ListHostsRequest, ReadLedgerRe
 use serde::Serialize;
 
 use super::HostSelector;
+use super::records::{self, RecordsArgs};
 use crate::connect;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -22,6 +23,8 @@ use crate::{view, words};
 /// What can be done with ledgers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
+    /// List records of ledgers, newest first: decisions, steps, orders, starts of agents
+    List(RecordsArgs),
     /// Name the first bad record of each ledger, if there is one; exit code 1 if so
     Verify {
         #[command(flatten)]
@@ -50,7 +53,10 @@ struct LedgerDoc {
 
 /// Carries the command out.
 pub(crate) async fn run(command: &LedgerCommand, context: &Context) -> Result<Exit, Failure> {
-    let LedgerCommand::Verify { selector, dir, host_id } = command;
+    let (selector, dir, host_id) = match command {
+        LedgerCommand::List(args) => return records::run(args, context).await,
+        LedgerCommand::Verify { selector, dir, host_id } => (selector, dir, host_id),
+    };
     let found = match (dir, host_id) {
         (Some(dir), Some(host)) => vec![verify_folder(dir, *host)?],
         _ => verify_fleet(selector, context).await?,

@@ -33,6 +33,7 @@ pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod record;
+pub(crate) mod records;
 pub(crate) mod search;
 pub(crate) mod status;
 pub(crate) mod timeline;
@@ -46,7 +47,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Fai
         return Err(Failure::usage(
             "--watch goes with what only looks: hosts, host show, host models, host top, host connections, host logs, \
              host timeline, query, top, compare, findings, incidents, decisions, changes, explain, approvals list, holds, policy status, \
-             audit, status",
+             ledger list, audit, status",
         ));
     }
     loop {
@@ -77,6 +78,7 @@ fn may_be_watched(command: &Command) -> bool {
             | Command::Approvals(approvals::ApprovalsCommand::List)
             | Command::Holds
             | Command::Policy(policy::PolicyCommand::Status)
+            | Command::Ledger(ledger::LedgerCommand::List(_))
             | Command::Audit(_)
             | Command::Status
     )

@@ -1,4 +1,4 @@
-//! Options that narrow findings, incidents, decisions and changes to what is looked for.
+//! Options that narrow findings, incidents, decisions, records and changes to what is looked for.
 
 use std::time::Duration;
 

@@ -80,7 +80,7 @@ impl output::Row for TimelineRow {
 
     fn cells(&self) -> Vec<String> {
         let id = self.id.clone().unwrap_or_else(|| "–".to_owned());
-        vec![self.shown_at.clone(), painted(self.what), one_line(&self.subject), one_line(&self.text), id]
+        vec![self.shown_at.clone(), painted(self.what), words::one_line(&self.subject), words::one_line(&self.text), id]
     }
 }
 
@@ -106,11 +106,6 @@ fn painted(what: What) -> String {
         What::Did | What::Verified | What::Cleared => output::paint("32", what.word()),
         _ => what.word().to_owned(),
     }
-}
-
-/// The same without breaks: texts come from hosts.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Everything that was told of the host.
@@ -210,7 +205,7 @@ async fn ask(
     cut.extend((changes.truncated || changes.looked_back_to_ms.is_some()).then_some("changes"));
 
     let (records, is_whole) = ledger(queries, host, &id, span.0).await?;
-    let (of_ledger, unread) = told::records(&records);
+    let (of_ledger, unread) = told::of_ledger(&records);
     entries.extend(of_ledger);
     cut.extend((!is_whole).then_some("ledger"));
 

@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use mainstay_core::id::{BootId, HostId};
-use mainstay_core::record::{Body, Record};
+use mainstay_core::id::{ActionId, BootId, DecisionId, HostId};
+use mainstay_core::record::{Author, Body, Ended, Outcome, Record};
 use mainstay_core::time;
 use mainstay_promql::{Labels, Limits, Memory, NAME, Span, Value, evaluate, parse};
 use mainstay_proto::convert::encode_record;
@@ -268,6 +268,36 @@ impl QueryService for Collector {
         let entry = v1::LedgerEntry { index: 1, record: encode_record(&Record { at, body }), hash: Vec::new() };
         let chunk = v1::LedgerChunk { entries: vec![entry], ..v1::LedgerChunk::default() };
         Ok(Response::new(tokio_stream::iter(vec![Ok(chunk)])))
+    }
+
+    async fn list_records(&self, request: Request<v1::ListRecordsRequest>) -> Answer<v1::ListRecordsResponse> {
+        let search = request.into_inner().search.unwrap_or_default();
+        let by = Author { name: "ann".into(), reason: format!("kind={} text={}", search.kind, search.text) };
+        let hold = Body::Hold { scope: "fleet".into(), until_ms: Some(at_ms(3_600)), held: true, by };
+        let outcome =
+            Outcome { ended: Ended::Done, text: "job\u{1b}[2J done".into(), elapsed_ms: 180, freed_bytes: None };
+        let done = Body::Outcome { decision: DecisionId(7), action: ActionId(9), outcome };
+        let view = |index: u64, kind: &str, subject: &str, record: Option<v1::Record>| v1::RecordView {
+            host_id: id(1),
+            hostname: "web-1".into(),
+            index,
+            record,
+            kind: kind.into(),
+            subject: subject.into(),
+        };
+        let record = |seconds: i64, body: Body| {
+            let at = time::Now { boot_ns: 0, wall_ms: at_ms(seconds) };
+            Some(v1::Record::from(&Record { at, body }))
+        };
+        let later = Some(v1::Record { at: moment(-5), body: None });
+        let records = vec![
+            view(12, "hold.set", "fleet", record(-1, hold)),
+            view(11, "flux.bent", "", later),
+            view(10, "step.ended", "nginx.service", record(-10, done)),
+            view(9, "unreadable", "", None),
+        ];
+        let (now_ms, looked_back_to_ms) = (at_ms(5), Some(at_ms(-3_600)));
+        Ok(Response::new(v1::ListRecordsResponse { records, now_ms, truncated: true, looked_back_to_ms }))
     }
 
     async fn get_host(&self, _: Request<v1::GetHostRequest>) -> Answer<v1::GetHostResponse> {

@@ -10,7 +10,9 @@ use mainstay_proto::v1::{self, record::Body};
 use prost::Message;
 
 use super::chain::{self, Link};
-use crate::store::keys::{ActionKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, HoldKey, LedgerKey};
+use crate::store::keys::{
+    ActionKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, HoldKey, LedgerKey, RecordByTimeKey,
+};
 use crate::store::values::MarkRow;
 use crate::store::{Batch, Store, StoreError};
 
@@ -85,7 +87,10 @@ impl<'s> LedgerPass<'s> {
             Some(v1::LedgerHead { index: after.index, hash: after.hash.to_vec(), countersigned_ms: self.now_ms });
         batch.put(&key, &entry);
         match v1::Record::decode(&entry.record[..]) {
-            Ok(record) => self.apply(batch, entry.index, record)?,
+            Ok(record) => {
+                batch.put_raw(&RecordByTimeKey::listing(&key, &record), Vec::new());
+                self.apply(batch, entry.index, record)?;
+            }
             Err(error) => {
                 self.unread += 1;
                 tracing::warn!(host = %self.host, index = entry.index, %error, "a ledger record cannot be read");

@@ -21,6 +21,7 @@ pub mod policy;
 pub mod promql;
 pub mod query;
 pub mod range;
+pub mod records;
 pub mod search;
 pub mod status;
 

@@ -9,7 +9,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    approvals, capacity, changes, decisions, explain, findings, hosts, incidents, ledger, orders, policy, range, status,
+    approvals, capacity, changes, decisions, explain, findings, hosts, incidents, ledger, orders, policy, range,
+    records, status,
 };
 use crate::enrol::identity::{Role, peer};
 use crate::hub::Hub;
@@ -189,6 +190,13 @@ impl QueryService for Queries {
         r: Request<v1::ListChangesRequest>,
     ) -> Result<Response<v1::ListChangesResponse>, Status> {
         self.answer_in_turn(|turns| &turns.searches, r, changes::list).await
+    }
+
+    async fn list_records(
+        &self,
+        r: Request<v1::ListRecordsRequest>,
+    ) -> Result<Response<v1::ListRecordsResponse>, Status> {
+        self.answer_in_turn(|turns| &turns.searches, r, records::list).await
     }
 
     async fn list_commands(

@@ -1,4 +1,4 @@
-//! Looking for findings, incidents, decisions and changes: by kind, subject, words and time.
+//! Looking for findings, incidents, decisions, records and changes: by kind, subject, words and time.
 //!
 //! In: what an operator asks for, and an index of the store by time. Out: what is met by it, newest first, and whether there is
 //! more. No index holds words: what time leaves is read and looked through, [`READ_MAX`] of it at most for one answer, which then
@@ -136,7 +136,8 @@ pub trait Event {
     fn texts(&self, tell: &mut dyn FnMut(&str));
 }
 
-fn named(subject: Option<&v1::Subject>) -> (&'static str, String) {
+/// What stands before the name of a subject where it is shown, and its name.
+pub(super) fn named(subject: Option<&v1::Subject>) -> (&'static str, String) {
     match subject.and_then(|subject| subject.of.as_ref()) {
         None => ("", String::new()),
         Some(Of::Host(_)) => ("", "host".to_owned()),
@@ -194,18 +195,33 @@ impl Event for v1::DecisionView {
         for step in plan.iter().flat_map(|plan| &plan.steps).filter_map(|planned| planned.step.clone()) {
             Step::try_from(step).iter().for_each(|step| tell(&step.to_string()));
         }
-        for outcome in self.steps.iter().filter_map(|step| step.outcome.as_ref()) {
-            tell(&outcome.ended);
-            tell(&outcome.text);
-        }
-        if let Some(verification) = &self.verification {
-            tell(if verification.recovered { "helped" } else { "did not help" });
-            tell(&verification.text);
-        }
-        for author in self.answered.iter().filter_map(|answered| answered.by.as_ref()) {
-            tell(&author.name);
-            tell(&author.reason);
-        }
+        self.steps.iter().for_each(|step| tell_outcome(step.outcome.as_ref(), tell));
+        tell_verification(self.verification.as_ref(), tell);
+        tell_author(self.answered.as_ref().and_then(|answered| answered.by.as_ref()), tell);
+    }
+}
+
+/// How a step ended.
+pub(super) fn tell_outcome(outcome: Option<&v1::Outcome>, tell: &mut dyn FnMut(&str)) {
+    if let Some(outcome) = outcome {
+        tell(&outcome.ended);
+        tell(&outcome.text);
+    }
+}
+
+/// Whether a plan helped.
+pub(super) fn tell_verification(verification: Option<&v1::Verification>, tell: &mut dyn FnMut(&str)) {
+    if let Some(verification) = verification {
+        tell(if verification.recovered { "helped" } else { "did not help" });
+        tell(&verification.text);
+    }
+}
+
+/// Who ordered something, and why.
+pub(super) fn tell_author(by: Option<&v1::Author>, tell: &mut dyn FnMut(&str)) {
+    if let Some(author) = by {
+        tell(&author.name);
+        tell(&author.reason);
     }
 }
 

@@ -14,7 +14,7 @@ use super::columns::Column;
 use super::keys::{
     ActionKey, BlockKey, ChangeByTimeKey, ChangeKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey,
     FindingByTimeKey, FindingKey, HoldKey, HostKey, IncidentOfKey, Key, LeaseKey, LedgerKey, MarkKey, OpenRowKey,
-    OrderKey, PieceKey, RecordingKey, RemoteKey, RollupKey, SceneKey, ThinnedKey,
+    OrderKey, PieceKey, RecordByTimeKey, RecordingKey, RemoteKey, RollupKey, SceneKey, ThinnedKey,
 };
 use super::rollup::number;
 use super::{Batch, Store, StoreError, family};
@@ -111,6 +111,7 @@ impl Store {
             removal.batch.delete(&ThinnedKey::of(tier, short));
         }
         removal.all::<LedgerKey>(&LedgerKey::of(host))?;
+        removal.those::<RecordByTimeKey>(&RecordByTimeKey::all(), |key| key.host == host)?;
         removal.those::<FindingByTimeKey>(&FindingByTimeKey::all(), |key| key.host == host)?;
         removal.those::<ChangeByTimeKey>(&ChangeByTimeKey::all(), |key| key.host == host)?;
         removal.those::<DecisionByTimeKey>(&DecisionByTimeKey::all(), |key| key.host == host)?;

@@ -49,6 +49,7 @@ const KINDS: &[(Column, Kind)] = &[
     (Column::Decisions, (&[50], "the list of decisions of hosts", &[Host, Millis])),
     (Column::Decisions, (&[51], "what was done for decisions", &[])),
     (Column::Decisions, (&[52], "scenes before actions", &[Other(8), Host])),
+    (Column::Decisions, (&[60], "the list of ledger records", &[Millis, Host])),
     (Column::Incidents, (&[56], "incidents", &[])),
     (Column::Incidents, (&[57], "the list of incidents", &[Millis])),
     (Column::Incidents, (&[58], "which incidents findings are of", &[Host])),

@@ -15,7 +15,7 @@ use super::columns::Column;
 use super::keys::{
     self, BlockKey, ChangeByTimeKey, ChangeKey, CommandKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey,
     EventKey, FindingByTimeKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey, Key, LedgerKey, OpenRowKey,
-    PieceKey, RecordingKey, RollupKey, SceneKey,
+    PieceKey, RecordByTimeKey, RecordingKey, RollupKey, SceneKey,
 };
 use super::rollup::{number, stretch_of};
 use super::series::hour_of;
@@ -304,11 +304,13 @@ impl Store {
         for item in self.scan::<LedgerKey>(&prefix, &prefix).take(PASS_MAX) {
             let (key, value) = item?;
             let entry: v1::LedgerEntry = decode(&key.encode(), &value)?;
-            let at_ms = v1::Record::decode(&entry.record[..]).ok().and_then(|r| r.at).map_or(0, |at| at.wall_ms);
-            if at_ms >= before_ms {
+            let listed =
+                v1::Record::decode(&entry.record[..]).ok().map(|record| RecordByTimeKey::listing(&key, &record));
+            if listed.as_ref().map_or(0, |listed| listed.at_ms) >= before_ms {
                 break;
             }
             batch.delete(&key);
+            listed.iter().for_each(|listed| batch.delete(listed));
             gone += 1;
         }
         Ok(gone)

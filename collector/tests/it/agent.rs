@@ -145,7 +145,11 @@ impl Book {
     }
 
     pub(crate) fn add(&mut self, wall_ms: i64, body: v1::record::Body) -> v1::item::Of {
-        let record = v1::Record { at: at(wall_ms), body: Some(body) }.encode_to_vec();
+        self.bytes(v1::Record { at: at(wall_ms), body: Some(body) }.encode_to_vec())
+    }
+
+    /// A record of any bytes.
+    pub(crate) fn bytes(&mut self, record: Vec<u8>) -> v1::item::Of {
         self.head = self.head.after(&record);
         v1::item::Of::Ledger(v1::LedgerEntry { index: self.head.index, record, hash: self.head.hash.to_vec() })
     }

@@ -4,8 +4,8 @@ use mainstay_collector::clock::wall_ms;
 use mainstay_collector::services::forget;
 use mainstay_collector::store::keys::{
     ActionKey, ChangeByTimeKey, ChangeKey, DecisionByHostKey, DecisionByTimeKey, DecisionKey, FindingByTimeKey,
-    FindingKey, HostKey, IncidentOfKey, Key, LeaseKey, LedgerKey, MarkKey, OpenRowKey, PieceKey, RecordingKey,
-    RollupKey, SceneKey,
+    FindingKey, HostKey, IncidentOfKey, Key, LeaseKey, LedgerKey, MarkKey, OpenRowKey, PieceKey, RecordByTimeKey,
+    RecordingKey, RollupKey, SceneKey,
 };
 use mainstay_collector::store::{Batch, Store};
 use mainstay_core::id::HostId;
@@ -37,6 +37,7 @@ fn counts(store: &Store) -> Vec<(u8, usize)> {
         of::<MarkKey>(store),
         of::<OpenRowKey>(store),
         of::<PieceKey>(store),
+        of::<RecordByTimeKey>(store),
         of::<RecordingKey>(store),
         of::<RollupKey>(store),
         of::<SceneKey>(store),

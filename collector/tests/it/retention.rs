@@ -8,7 +8,7 @@ use mainstay_collector::config::Settings;
 use mainstay_collector::store::Batch;
 use mainstay_collector::store::keys::{
     ChangeByTimeKey, ChangeKey, CommandKey, DecisionKey, FindingKey, IncidentByTimeKey, IncidentKey, IncidentOfKey,
-    Key, LedgerKey, OpenRowKey, PieceKey, RecordingKey, SceneKey, SchemaKey,
+    Key, LedgerKey, OpenRowKey, PieceKey, RecordByTimeKey, RecordingKey, SceneKey, SchemaKey,
 };
 use mainstay_collector::store::piece::Piece;
 use mainstay_collector::store::retention::Retention;
@@ -94,6 +94,7 @@ async fn what_is_too_old_goes_and_what_is_open_or_young_stays() {
         .map(|record| record.unwrap().0.index)
         .collect();
     assert_eq!(records, [5, 6, 7, 8], "what is left of the ledger is one chain");
+    assert_eq!(count::<RecordByTimeKey>(&world, &RecordByTimeKey::all()), 4, "and listed");
     assert!(count::<OpenRowKey>(&world, &OpenRowKey::all()) >= 1);
     world.stop().await;
 }

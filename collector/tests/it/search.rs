@@ -1,4 +1,4 @@
-//! Findings, incidents, decisions and changes are found by subject, kind, words and time.
+//! Findings, incidents, decisions, records of ledgers and changes are found by subject, kind, words and time.
 
 use mainstay_collector::clock::wall_ms;
 use mainstay_collector::store::Batch;
@@ -6,7 +6,9 @@ use mainstay_collector::store::keys::FindingByTimeKey;
 use mainstay_core::id::{FindingId, HostId};
 use mainstay_proto::v1;
 use mainstay_proto::v1::item::Of;
+use mainstay_proto::v1::record::Body;
 use mainstay_proto::v1::subject;
+use prost::Message;
 
 use crate::agent::{Agent, Book, finding, hello, item, repair};
 use crate::world::{Papers, World, until};
@@ -51,6 +53,14 @@ impl Asked<'_> {
         let request = v1::ListDecisionsRequest { selector, limit: 0, acted: false, search: Some(search) };
         let answer = self.world.queries(self.ops).await.list_decisions(request).await.unwrap().into_inner();
         answer.decisions.into_iter().map(|view| view.decision.unwrap().id).collect()
+    }
+
+    /// Hosts and numbers in their ledgers, in the order of the answer.
+    async fn records(&self, host: &str, search: v1::Search) -> Vec<(String, u64)> {
+        let selector = Some(v1::Selector { host: host.to_owned(), labels: Vec::new() });
+        let request = v1::ListRecordsRequest { selector, limit: 0, search: Some(search) };
+        let answer = self.world.queries(self.ops).await.list_records(request).await.unwrap().into_inner();
+        answer.records.into_iter().map(|view| (view.hostname, view.index)).collect()
     }
 
     async fn changes(&self, search: v1::Search) -> Vec<String> {
@@ -251,5 +261,81 @@ async fn decisions_changes_and_incidents_are_found_by_subject_kind_words_and_tim
     let request = v1::ListIncidentsRequest { all: true, limit: 0, search: Some(backwards) };
     let refused = world.queries(&ops).await.list_incidents(request).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_found_by_subject_kind_words_and_time_whatever_the_clock_of_their_host_said() {
+    let world = World::start().await;
+    let now = wall_ms();
+    for (name, id) in [("web-1", 3u64), ("web-2", 4)] {
+        let papers = world.enrol(name).await;
+        let (mut agent, _) = Agent::open(&world.address(), &papers, hello(name)).await;
+        let mut book = Book::new(papers.host_id);
+        let (decision, action, apart_ms) = (id + 10, id + 1_010, id.cast_signed() * 1_000);
+        let mut of = repair(&mut book, decision, id, now - 30 * 60 * apart_ms);
+        // It booted with a clock that knew nothing.
+        let started = v1::record::Started { boot: vec![1; 16], version: "0.1.7".to_owned() };
+        of.push(book.add(apart_ms, Body::Started(started)));
+        let by = Some(v1::Author { name: "ann".to_owned(), reason: "Network change".to_owned() });
+        let scope = "fleet".to_owned();
+        let hold = v1::record::HoldChange { scope, until_ms: None, held: true, by: by.clone() };
+        of.push(book.add(now - 60 * apart_ms, Body::Hold(hold)));
+        let answered = v1::record::Answered { decision, approved: true, by: by.clone(), until_ms: now };
+        of.push(book.add(now - 50_000 - apart_ms, Body::Answered(answered)));
+        let outcome = Some(v1::Outcome { ended: "done".to_owned(), text: "put back".to_owned(), ..Default::default() });
+        of.push(book.add(now - 40_000 - apart_ms, Body::Undone(v1::record::Undone { action, outcome, by })));
+        of.push(book.bytes(vec![0xff; 3]));
+        // As a newer agent might write.
+        of.push(book.bytes(v1::Record { at: at(now - 30_000 - apart_ms), body: None }.encode_to_vec()));
+        agent.acked((1..).zip(of).map(|(seq, of)| item(seq, of)).collect()).await;
+    }
+    let ops = world.operator("ann", "viewer").await;
+    let asked = Asked { world: &world, ops: &ops };
+
+    let day = |search: v1::Search| v1::Search { since_ms: now - 24 * 60 * MINUTE_MS, ..search };
+    let (one, two) = ("web-1", "web-2");
+    let named = |found: &[(&str, u64)]| -> Vec<(String, u64)> {
+        found.iter().map(|(name, index)| ((*name).to_owned(), *index)).collect()
+    };
+    let both = |index: u64| [(one, index), (two, index)];
+    let repairs = [4, 3, 2, 1].map(|index| (one, index)).into_iter().chain([4, 3, 2, 1].map(|index| (two, index)));
+    let repairs: Vec<_> = repairs.collect();
+    for (what, found) in [
+        (day(search("", "", "")), [&both(10)[..], &both(8)[..], &both(7)[..], &both(6)[..], &repairs[..]].concat()),
+        (search("agent", "", ""), vec![(two, 5), (one, 5)]),
+        (search("agent.started", "", "0.1.7 WEB-2"), vec![(two, 5)]),
+        (day(search("step", "", "")), vec![(one, 3), (one, 2), (two, 3), (two, 2)]),
+        (day(search("decision", "", "")), [both(7), both(1)].concat()),
+        // Only their decision says which unit it was.
+        (day(search("", "nginx", "")), [&both(8)[..], &both(7)[..], &repairs[..]].concat()),
+        (day(search("step.ended", "nginx.service", "service.failed job DONE")), both(3).to_vec()),
+        (day(search("", "", "helped active web-2")), vec![(two, 4)]),
+        (day(search("hold", "fleet", "ann network")), both(6).to_vec()),
+        (day(search("hold", "host", "")), vec![]),
+        (day(search("action", "nginx", "ann back")), both(8).to_vec()),
+        (v1::Search { until_ms: now - 100 * MINUTE_MS, ..day(search("plan", "", "")) }, vec![(two, 4)]),
+        (v1::Search { since_ms: now - 100 * MINUTE_MS, ..search("plan", "", "") }, vec![(one, 4)]),
+    ] {
+        assert_eq!(asked.records("", what.clone()).await, named(&found), "{what:?}");
+        for name in [one, two] {
+            // Of one host that is told too which has no time.
+            let mut all = asked.records(name, what.clone()).await;
+            assert_eq!(all.iter().any(|(_, index)| *index == 9), what == day(search("", "", "")), "{name}: {what:?}");
+            all.retain(|(_, index)| *index != 9);
+            let of_it: Vec<_> = found.iter().copied().filter(|(of, _)| *of == name).collect();
+            assert_eq!(all, named(&of_it), "{name}: {what:?}");
+        }
+    }
+    // In the order of its ledger, whatever its clock said.
+    let indexes: Vec<u64> = asked.records(one, search("", "", "")).await.into_iter().map(|(_, index)| index).collect();
+    assert_eq!(indexes, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+    let unread = asked.records(one, day(search("unreadable", "", ""))).await;
+    assert_eq!(unread, named(&[(one, 10), (one, 9)]));
+
+    let request = v1::ListRecordsRequest { limit: 1, search: Some(search("hold", "", "")), ..Default::default() };
+    let answer = world.queries(&ops).await.list_records(request).await.unwrap().into_inner();
+    let told: Vec<_> = answer.records.iter().map(|view| (view.kind.as_str(), view.subject.as_str())).collect();
+    assert_eq!((told, answer.truncated), (vec![("hold.set", "fleet")], true));
     world.stop().await;
 }

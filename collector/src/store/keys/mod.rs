@@ -47,7 +47,7 @@ pub use hold::HoldKey;
 pub use host::HostKey;
 pub use incident::{IncidentByTimeKey, IncidentKey, IncidentOfKey, NoticeKey};
 pub use lease::LeaseKey;
-pub use ledger::LedgerKey;
+pub use ledger::{LedgerKey, RecordByTimeKey};
 pub use mark::MarkKey;
 pub use open_row::OpenRowKey;
 pub use operator::OperatorKey;

@@ -30,7 +30,7 @@ macro_rules! kinds {
             let listed: Vec<u8> = seen.into_keys().collect();
             assert_eq!(
                 listed,
-                [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19, 21, 24, 25, 26, 27, 32, 40, 41, 42, 43, 44, 48, 49, 50, 51, 52, 53, 56, 57, 58, 59]
+                [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19, 21, 24, 25, 26, 27, 32, 40, 41, 42, 43, 44, 48, 49, 50, 51, 52, 53, 56, 57, 58, 59, 60]
             );
         }
 
@@ -66,6 +66,7 @@ kinds! {
     scrub_keys: ScrubKey(number: any::<u8>());
     lease_keys: LeaseKey(host: host(), kind: any::<String>());
     ledger_keys: LedgerKey(host: host(), index: any::<u64>());
+    record_by_time_keys: RecordByTimeKey(at_ms: any::<i64>(), host: host(), index: any::<u64>());
     finding_keys: FindingKey(host: host(), finding: any::<u64>().prop_map(FindingId));
     finding_by_time_keys: FindingByTimeKey(opened_ms: any::<i64>(), host: host(), finding: any::<u64>().prop_map(FindingId));
     recording_keys: RecordingKey(host: host(), finding: any::<u64>().prop_map(FindingId));
