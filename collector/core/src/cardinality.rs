@@ -62,6 +62,26 @@ impl SeriesSet {
         is_another || are_new
     }
 
+    /// Takes all of another, if none is of another kind here and there are then no more than `max`. Says whether it could.
+    pub fn unite(&mut self, (keys, gauge): (&[Arc<SeriesKey>], &[bool]), max: usize) -> bool {
+        let (mut new, mut at) = (Self::default(), 0);
+        for (key, is_gauge) in keys.iter().zip(gauge) {
+            while self.keys.get(at).is_some_and(|known| known < key) {
+                at += 1;
+            }
+            if self.keys.get(at) != Some(key) {
+                new.push(Arc::clone(key), *is_gauge);
+            } else if self.gauge.get(at) != Some(is_gauge) {
+                return false;
+            }
+        }
+        let fits = self.keys.len() + new.keys.len() <= max;
+        if fits && !new.keys.is_empty() {
+            self.merge(new);
+        }
+        fits
+    }
+
     fn push(&mut self, key: Arc<SeriesKey>, is_gauge: bool) {
         self.keys.push(key);
         self.gauge.push(is_gauge);
@@ -149,7 +169,39 @@ mod tests {
         assert_eq!(set.into_parts().1, [true]);
     }
 
+    #[test]
+    fn what_is_of_two_kinds_or_too_much_is_not_united() {
+        let mut set = SeriesSet::default();
+        set.take(&points([1, 2]), 4);
+        let before = set.clone();
+        let other = |names: &[u8], is_gauge| {
+            let keys: Vec<_> = points(names.iter().copied()).into_iter().map(|(key, _)| key).collect();
+            let gauge = vec![is_gauge; keys.len()];
+            (keys, gauge)
+        };
+        for (keys, gauge) in [other(&[2, 3], true), other(&[3, 4, 5], false)] {
+            assert!(!set.unite((&keys, &gauge), 4));
+            assert_eq!(set, before);
+        }
+        let (keys, gauge) = other(&[0, 2, 3], false);
+        assert!(set.unite((&keys, &gauge), 4));
+        assert_eq!(names(&set), [0, 1, 2, 3]);
+    }
+
     proptest! {
+        #[test]
+        fn united_are_all_of_both_once_and_sorted(one in prop::collection::vec(0u8..60, 0..40), two in prop::collection::vec(0u8..60, 0..40)) {
+            let mut set = SeriesSet::default();
+            set.take(&points(one.iter().copied()), 100);
+            let mut other = SeriesSet::default();
+            other.take(&points(two.iter().copied()), 100);
+            let (keys, gauge) = other.into_parts();
+            prop_assert!(set.unite((&keys, &gauge), 100));
+            let all: BTreeSet<u8> = one.into_iter().chain(two).collect();
+            prop_assert_eq!(names(&set), all.into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(set.clone().into_parts().1.len(), set.keys().len());
+        }
+
         #[test]
         fn there_are_never_more_than_allowed_and_all_are_here_that_fit(
             summaries in prop::collection::vec(prop::collection::vec(0u8..40, 0..30), 1..20), max in 1usize..20,

@@ -25,6 +25,11 @@ pub const AHEAD_MS_MAX: i64 = 3_600_000;
 /// A slot is sealed so long after its end at the latest, if its host goes on sending.
 pub const SEAL_MS_MAX: i64 = 240_000;
 
+/// Series that are gone keep their places while they are no more than this part of those that are there, and this many: what comes
+/// and goes now and then makes no other set.
+const GONE_PART: usize = 4;
+const GONE_MIN: usize = 16;
+
 /// Why a definition or a summary is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSummary {
@@ -155,12 +160,16 @@ impl SeriesBook {
         Ok(())
     }
 
+    /// Lets go what is not in this summary, where there may be no room for all of it, or where it is much: of containers that come
+    /// and go the names would become ever more.
     fn make_room(&mut self, store: &Store, points: &[(Arc<SeriesKey>, Point)], series_max: usize) {
-        let Some(schema) = self.schema.as_ref().filter(|schema| schema.keys.len() + points.len() > series_max) else {
+        let Some(schema) = &self.schema else { return };
+        let is_much = schema.keys.len() > points.len() + points.len() / GONE_PART + GONE_MIN;
+        if !is_much && schema.keys.len() + points.len() <= series_max {
             return;
-        };
+        }
         let mut used = schema.series();
-        if used.make_room(points, series_max) {
+        if used.make_room(points, if is_much { points.len().min(series_max) } else { series_max }) {
             self.schema = Some(store.schema_of(used));
         }
     }
@@ -184,7 +193,35 @@ impl SeriesBook {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_core::time::Now;
+
     use super::*;
+
+    #[tokio::test]
+    async fn names_of_containers_that_are_gone_are_let_go_with_the_next_slot() {
+        const WALL: i64 = 1_800_000_000_000;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), 32 << 20, 0).unwrap();
+        let series = |name: &str, n: i64| {
+            let key = SeriesKey::new("tasks", &[(name, &format!("{n:04}"))]);
+            (Arc::new(key), Point::Gauge { last: 1.0, min: 1.0, max: 1.0, mean: 1.0 })
+        };
+        let mut book = SeriesBook::default();
+        let mut take = |n: i64, containers: std::ops::Range<i64>| {
+            let at = Now { wall_ms: WALL + n * 10_000, boot_ns: 0 };
+            let points = containers.map(|n| series("container", n)).chain((0..40).map(|n| series("unit", n))).collect();
+            let summary = Summary { at, window_ms: 10_000, samples: 10, points };
+            let stored = book.store(&store, &mut Batch::default(), 1, summary, (at.wall_ms, 10_000)).unwrap();
+            assert_eq!(stored.dropped, 0);
+            book.schema.as_ref().unwrap().keys.len()
+        };
+        // Another container in each summary: within a slot each is one more.
+        assert_eq!((0..60).map(|n| take(n, n..n + 3)).last(), Some(102));
+        assert_eq!(take(60, 60..63), 43, "only what is there");
+        // What is gone and is little keeps its place.
+        assert_eq!((61..70).map(|n| take(n, n..n + 3)).last(), Some(52));
+        assert_eq!(take(120, 70..73), 53);
+    }
 
     #[test]
     fn hosts_seal_one_after_the_other_and_all_in_time() {

@@ -34,6 +34,7 @@ pub mod series;
 mod tend;
 pub mod thin;
 mod thinned;
+mod unite;
 pub mod values;
 pub mod view;
 pub mod warm;

@@ -4,17 +4,16 @@
 //! is joined again is rolled up again, unless less of it is there than had been when it was rolled up before: rows that
 //! are damaged since, or too old to be kept.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use mainstay_fleet::block::{self, Row};
 use mainstay_fleet::rollup::{Tier, cells, roll, split};
 
 use super::columns::Column;
 use super::keys::{PieceKey, RollupKey};
-use super::schema::Schema;
-use super::seal::{Written, siblings};
+use super::seal::{Written, one_of_each_time, siblings};
 use super::series::hour_of;
+use super::unite::Source;
 use super::{Batch, Store, StoreError};
 
 /// Hours of a block of hours.
@@ -38,15 +37,10 @@ pub fn stretch_of(tier: Tier, hour: u32) -> u32 {
     }
 }
 
-/// Rolled up rows by schema and time.
-type Rolled = BTreeMap<[u8; 16], (Arc<Schema>, BTreeMap<i64, Row>)>;
-
 /// What a tier has of a block's stretch.
 #[derive(Default)]
 struct Stored {
-    rolled: Rolled,
-    /// The removal of what was read.
-    gone: Batch,
+    rolled: Vec<Source>,
     /// Siblings of what cannot be read and stays.
     kept: BTreeSet<u8>,
     /// Whether there may be more, in tables that are damaged.
@@ -90,14 +84,16 @@ impl Store {
                 tracing::warn!(host, hour, tier = tier.name(), "less of an hour is there than was rolled up before");
                 continue;
             }
-            for (_, rows) in stored.rolled.values_mut() {
-                rows.retain(|at_ms, _| hour_of(*at_ms) != hour);
+            for source in &mut stored.rolled {
+                source.rows.retain(|row| hour_of(row.at_ms) != hour);
             }
-            for Written { schema, rows } in written {
-                let of = stored.rolled.entry(schema.id).or_insert_with(|| (schema.clone(), BTreeMap::new()));
-                of.1.extend(roll(rows, tier).into_iter().map(|row| (row.at_ms, row)));
-            }
-            stored.write(batch, RollupKey { tier: number(tier), stretch, piece: PieceKey::HEAD, host, sibling: 0 });
+            stored.rolled.extend(written.iter().map(|Written { schema, rows }| Source {
+                schema: schema.clone(),
+                rows: roll(rows, tier),
+                gone: Batch::default(),
+            }));
+            let first = RollupKey { tier: number(tier), stretch, piece: PieceKey::HEAD, host, sibling: 0 };
+            self.put_rollup(batch, stored, first)?;
         }
         Ok(())
     }
@@ -109,12 +105,7 @@ impl Store {
         for item in self.scan::<RollupKey>(&heads, &heads) {
             let (key, bytes) = item?;
             match self.read_pieces(&key, &bytes, |no| key.part(no), |schema| cells(&schema.gauge))? {
-                Ok(source) => {
-                    let rolled = &mut stored.rolled;
-                    let of = rolled.entry(source.schema.id).or_insert_with(|| (source.schema.clone(), BTreeMap::new()));
-                    of.1.extend(source.rows.into_iter().map(|row| (row.at_ms, row)));
-                    stored.gone.append(source.gone);
-                }
+                Ok(source) => stored.rolled.push(source),
                 Err(why) => {
                     tracing::warn!(?key, why, "rolled up series cannot be read and are left as they are");
                     stored.kept.insert(key.sibling);
@@ -123,33 +114,36 @@ impl Store {
         }
         Ok(stored)
     }
-}
 
-impl Stored {
-    fn rows_of(&self, hour: u32) -> impl Iterator<Item = &Row> {
-        let rows = self.rolled.values().flat_map(|(_, rows)| rows.values());
-        rows.filter(move |row| hour_of(row.at_ms) == hour)
-    }
-
-    /// Writes a block of each schema in place of what was there; `first` is the key of the first's head.
-    fn write(self, batch: &mut Batch, first: RollupKey) {
-        let mut siblings = siblings(self.is_in_part).filter(|sibling| !self.kept.contains(sibling));
-        let mut written = Batch::default();
-        for (schema, rows) in self.rolled.into_values().filter(|(_, rows)| !rows.is_empty()) {
-            let rows: Vec<Row> = rows.into_values().collect();
+    /// Writes a block, or several where a series is of two kinds, in place of what was there; `first` is the key of the first's head.
+    fn put_rollup(&self, batch: &mut Batch, stored: Stored, first: RollupKey) -> Result<(), StoreError> {
+        let mut siblings = siblings(stored.is_in_part).filter(|sibling| !stored.kept.contains(sibling));
+        let (mut gone, mut written) = (Batch::default(), Batch::default());
+        let (rolled, empty): (Vec<_>, Vec<_>) = stored.rolled.into_iter().partition(|source| !source.rows.is_empty());
+        empty.into_iter().for_each(|source| gone.append(source.gone));
+        for source in self.unite(batch, rolled, 2)? {
+            gone.append(source.gone);
+            let (schema, rows) = (source.schema, one_of_each_time(source.rows));
             let split = split(schema.gauge.len());
             let packed = block::pack_split(schema.id, &cells(&schema.gauge), &rows, block::LEVEL_SEALED, split);
             let (Ok(packed), Some(sibling)) = (packed, siblings.next()) else {
                 tracing::warn!(key = ?first, rows = rows.len(), "series cannot be rolled up: what was there stays");
-                return;
+                return Ok(());
             };
             let key = RollupKey { sibling, ..first.clone() };
             (0..).zip(packed.parts).for_each(|(no, part)| written.put_raw(&key.part(no), part));
             written.put_raw(&key, packed.head);
         }
         // After all removals: a block may stand where another stood.
-        batch.append(self.gone);
+        batch.append(gone);
         batch.append(written);
+        Ok(())
+    }
+}
+
+impl Stored {
+    fn rows_of(&self, hour: u32) -> impl Iterator<Item = &Row> {
+        self.rolled.iter().flat_map(|source| &source.rows).filter(move |row| hour_of(row.at_ms) == hour)
     }
 }
 

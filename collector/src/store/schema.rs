@@ -16,7 +16,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::intern::Interner;
-use super::keys::SchemaKey;
+use super::keys::{Key as _, SchemaKey};
 use super::names::AllNames;
 use super::retention::Retention;
 use super::values::SchemaRow;
@@ -26,6 +26,8 @@ use super::{Batch, Store, StoreError};
 /// that are not alike. Beyond it half of them are forgotten, and read again where nobody holds them. Keys are in memory once
 /// whatever schemas have them.
 const SERIES_MAX: usize = 8_000_000;
+/// What is written once is packed well enough at this level.
+const PACKED_LEVEL: i32 = 3;
 const DAY_MS: i64 = 86_400_000;
 /// Days that a schema is kept for beyond the series: hosts' clocks differ, and hours of rollups lie in blocks of days.
 const DAYS_SPARE: u32 = 3;
@@ -127,15 +129,23 @@ impl Schema {
             .keys
             .iter()
             .map(|key| v1::SeriesKey { name: key.name.clone(), labels: key.labels.iter().map(label).collect() });
-        SchemaRow { series: series.collect(), gauge: self.gauge.clone(), used_day: 0 }
+        SchemaRow { series: series.collect(), gauge: self.gauge.clone(), ..SchemaRow::default() }
     }
 
-    fn from_row(id: [u8; 16], row: SchemaRow, keys: &Interner) -> Self {
+    /// As it is stored: names are much alike, and nothing else packs this column.
+    fn packed_row(&self, used_day: u32) -> Result<SchemaRow, StoreError> {
+        let packed = zstd::bulk::compress(&self.row().encode_to_vec(), PACKED_LEVEL)
+            .map_err(|error| StoreError::Database(format!("names of series cannot be packed: {error}")))?;
+        Ok(SchemaRow { used_day, packed, ..SchemaRow::default() })
+    }
+
+    fn from_row(id: [u8; 16], row: SchemaRow, keys: &Interner) -> Result<Self, StoreError> {
+        let row = if row.packed.is_empty() { row } else { unpacked(&row.packed, id)? };
         let key = |key: v1::SeriesKey| {
             keys.one(SeriesKey { name: key.name, labels: key.labels.into_iter().map(|l| (l.name, l.value)).collect() })
         };
         let keys = row.series.into_iter().map(key).collect();
-        Self { id, keys, gauge: row.gauge, families: OnceLock::new() }
+        Ok(Self { id, keys, gauge: row.gauge, families: OnceLock::new() })
     }
 
     /// Its families, in their order; worked out when it is first asked for them.
@@ -291,6 +301,12 @@ impl SchemaCache {
     }
 }
 
+fn unpacked(packed: &[u8], id: [u8; 16]) -> Result<SchemaRow, StoreError> {
+    let key = || format!("{:02x?}", SchemaKey { id }.encode());
+    let bytes = zstd::decode_all(packed).map_err(|error| StoreError::Value { key: key(), text: error.to_string() })?;
+    super::decode(&SchemaKey { id }.encode(), &bytes)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -322,7 +338,7 @@ impl Store {
         // Names that are damaged are written again by the next host that has such series.
         let Some(row) = self.get::<_, SchemaRow>(&SchemaKey { id })? else { return Ok(None) };
         let used_day = row.used_day;
-        let known = Known { schema: self.schemas.one(Schema::from_row(id, row, &self.keys)), used_day };
+        let known = Known { schema: self.schemas.one(Schema::from_row(id, row, &self.keys)?), used_day };
         self.schemas.insert(known.clone());
         // One that was stored again while it was being removed was taken for gone.
         lock(&self.schemas.ids).insert(id);
@@ -374,7 +390,7 @@ impl Store {
     pub fn put_schema(&self, batch: &mut Batch, schema: &Schema, now_ms: i64) -> Result<(), StoreError> {
         let today = day_of(now_ms);
         if self.known_schema(schema.id)?.is_none_or(|known| known.used_day < today) {
-            batch.put(&SchemaKey { id: schema.id }, &SchemaRow { used_day: today, ..schema.row() });
+            batch.put(&SchemaKey { id: schema.id }, &schema.packed_row(today)?);
             self.schemas.forget(&[schema.id]);
             lock(&self.schemas.ids).insert(schema.id);
         }

@@ -15,6 +15,7 @@ use super::columns::Column;
 use super::keys::{BlockKey, OpenRowKey, PieceKey};
 use super::schema::Schema;
 use super::series::{open_row, place};
+use super::unite::Source;
 use super::{Batch, Key, Store, StoreError};
 
 /// Most hours of hosts that are remembered to be joined; those beyond stay in slots, which are read as well.
@@ -62,13 +63,6 @@ impl Unjoined {
     }
 }
 
-/// Rows of one schema, and the removal of the keys that they are under now.
-pub(super) struct Source {
-    pub(super) schema: Arc<Schema>,
-    pub(super) rows: Vec<Row>,
-    pub(super) gone: Batch,
-}
-
 /// A block that was written: its rows in the order of their times.
 pub(super) struct Written {
     pub(super) schema: Arc<Schema>,
@@ -113,7 +107,7 @@ impl Store {
             let (hour, slot) = place(slot);
             let mut found = self.stored(host, hour, Some(slot))?;
             found.sources.extend(rows);
-            seal(batch, host, (hour, slot), found, block::LEVEL_SLOT);
+            self.seal(batch, host, (hour, slot), found, block::LEVEL_SLOT)?;
             self.unjoined.add(hour, host);
         }
         Ok(())
@@ -128,7 +122,7 @@ impl Store {
         if found.unjoined == 0 && (found.sources.is_empty() || self.is_rolled(host, hour)?) {
             return Ok(false);
         }
-        let written = seal(batch, host, (hour, PieceKey::WHOLE), found, block::LEVEL_SEALED);
+        let written = self.seal(batch, host, (hour, PieceKey::WHOLE), found, block::LEVEL_SEALED)?;
         self.roll_up(batch, host, hour, &written)?;
         Ok(true)
     }
@@ -240,55 +234,56 @@ impl Store {
             Err(error) => Err(error.to_string()),
         })
     }
+
+    /// Writes what was found as one block, or as several where there are more rows than a block may have or a series is of two
+    /// kinds, and removes it from where it was.
+    fn seal(
+        &self,
+        batch: &mut Batch,
+        host: u32,
+        (hour, slot): (u32, u8),
+        found: Found,
+        level: i32,
+    ) -> Result<Vec<Written>, StoreError> {
+        let mut siblings = siblings(found.is_in_part).filter(|sibling| !found.kept.contains(&(slot, *sibling)));
+        let (mut written, mut pieces) = (Vec::new(), Batch::default());
+        for Source { schema, rows, gone } in self.unite(batch, found.sources, 1)? {
+            let rows = one_of_each_time(rows);
+            let packed = rows.chunks(ROWS_MAX).map(|rows| block::pack(schema.id, &schema.gauge, rows, level));
+            let packed = packed.collect::<Result<Vec<Packed>, _>>();
+            let places: Vec<u8> = siblings.by_ref().take(rows.len().div_ceil(ROWS_MAX)).collect();
+            let Some(packed) = packed.ok().filter(|packed| packed.len() == places.len()) else {
+                tracing::warn!(host, hour, slot, rows = rows.len(), "rows cannot be sealed and stay open");
+                continue;
+            };
+            batch.append(gone);
+            for (packed, sibling) in packed.into_iter().zip(places) {
+                let key = PieceKey { hour, piece: PieceKey::HEAD, host, slot, sibling };
+                (0..).zip(packed.parts).for_each(|(no, part)| pieces.put_raw(&key.part(no), part));
+                pieces.put_raw(&key, packed.head);
+            }
+            written.push(Written { schema, rows });
+        }
+        // After all removals: a block may stand where another stood.
+        batch.append(pieces);
+        Ok(written)
+    }
 }
 
-/// Writes what was found as one block of each schema, or as several where there are more rows than a block may have, and
-/// removes it from where it was.
-fn seal(batch: &mut Batch, host: u32, (hour, slot): (u32, u8), found: Found, level: i32) -> Vec<Written> {
-    let mut schemas: BTreeMap<[u8; 16], Vec<Source>> = BTreeMap::new();
-    for source in found.sources {
-        schemas.entry(source.schema.id).or_default().push(source);
-    }
-    let mut siblings = siblings(found.is_in_part).filter(|sibling| !found.kept.contains(&(slot, *sibling)));
-    let (mut written, mut pieces) = (Vec::new(), Batch::default());
-    for sources in schemas.into_values() {
-        let Some(schema) = sources.first().map(|source| source.schema.clone()) else { continue };
-        let (mut rows, mut gone) = (BTreeMap::new(), Batch::default());
-        for source in sources {
-            source.rows.into_iter().for_each(|row| add(&mut rows, row));
-            gone.append(source.gone);
-        }
-        let rows: Vec<Row> = rows.into_values().collect();
-        let packed = rows.chunks(ROWS_MAX).map(|rows| block::pack(schema.id, &schema.gauge, rows, level));
-        let packed = packed.collect::<Result<Vec<Packed>, _>>();
-        let places: Vec<u8> = siblings.by_ref().take(rows.len().div_ceil(ROWS_MAX)).collect();
-        let Some(packed) = packed.ok().filter(|packed| packed.len() == places.len()) else {
-            tracing::warn!(host, hour, slot, rows = rows.len(), "rows cannot be sealed and stay open");
-            continue;
-        };
-        batch.append(gone);
-        for (packed, sibling) in packed.into_iter().zip(places) {
-            let key = PieceKey { hour, piece: PieceKey::HEAD, host, slot, sibling };
-            (0..).zip(packed.parts).for_each(|(no, part)| pieces.put_raw(&key.part(no), part));
-            pieces.put_raw(&key, packed.head);
-        }
-        written.push(Written { schema, rows });
-    }
-    // After all removals: a block may stand where another stood.
-    batch.append(pieces);
-    written
-}
-
-/// Adds a row. Of rows of one time the one that came last counts, cell by cell: what a scrape brought may have come in
-/// several requests.
-fn add(rows: &mut BTreeMap<i64, Row>, row: Row) {
-    match rows.get_mut(&row.at_ms) {
-        Some(known) => {
-            known.cells.iter_mut().zip(row.cells).for_each(|(cell, later)| *cell = later.or(*cell));
-            (known.window_ms, known.samples) = (row.window_ms, row.samples);
-        }
-        None => {
-            rows.insert(row.at_ms, row);
+/// Rows in the order of time. Of those of one time the one that came last counts, cell by cell: what a scrape brought may have
+/// come in several requests.
+pub(super) fn one_of_each_time(all: Vec<Row>) -> Vec<Row> {
+    let mut rows: BTreeMap<i64, Row> = BTreeMap::new();
+    for row in all {
+        match rows.get_mut(&row.at_ms) {
+            Some(known) => {
+                known.cells.iter_mut().zip(row.cells).for_each(|(cell, later)| *cell = later.or(*cell));
+                (known.window_ms, known.samples) = (row.window_ms, row.samples);
+            }
+            None => {
+                rows.insert(row.at_ms, row);
+            }
         }
     }
+    rows.into_values().collect()
 }

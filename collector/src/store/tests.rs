@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mainstay_core::series::Point;
+use mainstay_core::series::{Point, SeriesKey};
 use mainstay_fleet::block::{Row, Which};
 
-use super::keys::{BlockKey, OpenRowKey, PieceKey};
+use super::keys::{BlockKey, OpenRowKey, PieceKey, RollupKey};
 use super::read::Read;
 use super::schema::Schema;
 use super::series::{SLOT_MS, slot_of};
@@ -268,7 +268,63 @@ async fn hosts_whose_series_change_within_an_hour_keep_both() {
         world.join(HOST).await;
     }
     let heads = world.pieces().iter().filter(|key| key.piece == PieceKey::HEAD).count();
-    assert_eq!(heads, 2, "{:?}", world.pieces());
+    assert_eq!(heads, 1, "{:?}", world.pieces());
+}
+
+/// A host where containers come and go, and one series is a counter at first and then a gauge.
+#[tokio::test]
+async fn an_hour_of_other_series_in_every_summary_is_one_block_of_each_kind() {
+    let world = World::new();
+    let container = |n: i64| Arc::new(SeriesKey::new("tasks", &[("container", &format!("c{n:03}"))]));
+    let name = |name: &str| Arc::new(SeriesKey::new(name, &[]));
+    let gauge = |value: f64| Point::Gauge { last: value, min: value, max: value, mean: value };
+    let mut expected: BTreeMap<(Arc<SeriesKey>, i64), u64> = BTreeMap::new();
+    let count = 355; // more than a block may have siblings
+    for n in 0..count {
+        let at_ms = WALL + n * 10_000;
+        let turned = if n < 200 { Point::Counter(n as f64) } else { gauge(n as f64) };
+        // Three at a time: the one that is new, and two that were there.
+        let mut series: BTreeMap<Arc<SeriesKey>, Point> =
+            (n..n + 3).map(|one| (container(one), gauge((n * 1_000 + one) as f64))).collect();
+        series.insert(name("load1"), gauge(n as f64 / 8.0));
+        series.insert(name("turned"), turned);
+        let schema = series.iter().map(|(key, point)| (key.clone(), matches!(point, Point::Gauge { .. }))).collect();
+        let schema = Schema::of(&schema);
+        for (key, point) in &series {
+            let (Point::Counter(value) | Point::Gauge { last: value, .. }) = point;
+            expected.insert((key.clone(), at_ms), value.to_bits());
+        }
+        let mut batch = Batch::default();
+        world.store.put_schema(&mut batch, &schema, 0).unwrap();
+        let row = Row { at_ms, window_ms: 10_000, samples: 10, cells: series.into_values().map(Some).collect() };
+        world.store.put_row(&mut batch, HOST, &schema, &row);
+        world.store.commit(batch).await.unwrap();
+    }
+    let stored = || {
+        let view = world.store.view();
+        let (mut seen, mut pieces) = (BTreeMap::new(), 0);
+        view.reader()
+            .host(HOST, None, ALL, &mut |piece| {
+                pieces += 1;
+                for (at, key) in piece.schema.clone().keys.iter().enumerate() {
+                    piece.each_value(at, Which::Last, &mut |at_ms, value| {
+                        seen.insert((key.clone(), at_ms), value.to_bits());
+                    })?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        (seen, pieces)
+    };
+    assert_eq!(stored().0, expected);
+    world.seal(HOST, u32::MAX).await;
+    assert_eq!(world.open_rows(), 0);
+    assert_eq!(stored(), (expected.clone(), 7), "six slots, one of which has two kinds");
+    assert!(world.join(HOST).await);
+    assert_eq!(stored(), (expected, 2));
+    let heads = |key: &RollupKey| key.piece == PieceKey::HEAD;
+    let rolled = world.store.scan::<RollupKey>(&[RollupKey::ORDINAL], &[RollupKey::ORDINAL]);
+    assert_eq!(rolled.filter(|item| heads(&item.as_ref().unwrap().0)).count(), 4, "two kinds in two tiers");
 }
 
 #[tokio::test]

@@ -334,6 +334,9 @@ pub struct SchemaRow {
     /// The last day, counted since 1970, on which a summary with these names came; 0 is unknown.
     #[prost(uint32, tag = "3")]
     pub used_day: u32,
+    /// The first two as a message of their own in a zstd frame, where they do not stand above.
+    #[prost(bytes = "vec", tag = "4")]
+    pub packed: Vec<u8>,
 }
 
 /// Who brings series over remote write.
