@@ -76,6 +76,8 @@ pub struct HostState {
     pub healing: BTreeMap<u64, i64>,
     /// What of its last summary was stored.
     pub series: Stored,
+    /// The slot that its rows have come to in this run, and when the first of them came, whatever the session.
+    pub slot: Option<(u32, i64)>,
     /// When anything was heard of it, the unstored pings too.
     pub heard_ms: i64,
     /// Two machines have used this identity at once; when that was last seen.

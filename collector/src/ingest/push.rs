@@ -235,6 +235,7 @@ impl Ingest {
             if host.live.as_ref().is_none_or(|live| live.id != self.session) {
                 return Err(reject("duplicate_identity", "another session of this host has taken over", 10_000));
             }
+            self.book.begin(host.slot);
             (host.mark.clone(), host.row.short, host.hostname().to_owned())
         };
         let mut records = LedgerPass::new(store, self.host, hostname, now_ms);
@@ -387,6 +388,7 @@ impl Ingest {
             };
             host.heard_ms = now_ms;
             host.series = pass.series.unwrap_or(host.series);
+            host.slot = self.book.slot();
             for finding in &findings {
                 if finding.state == "open" {
                     host.findings.insert(finding.id, finding.clone());

@@ -45,11 +45,14 @@ pub enum BadSummary {
 }
 
 /// Whether what lies before a slot is to be sealed by now. All hosts' slots end at the same moment, so each host has its own
-/// in the minutes after it.
-fn is_sealed_by(host: u32, slot: u32, now_ms: i64) -> bool {
+/// in the minutes after it; and so do those that all come to it later together, as after a network is back. What comes to a slot that
+/// is over goes on to the next at once.
+fn is_sealed_by(host: u32, (slot, since_ms): (u32, i64), now_ms: i64) -> bool {
     // Neighbours lie far apart, and many evenly.
     let place = i64::from(host.wrapping_mul(0x9e37_79b9));
-    now_ms >= i64::from(slot) * SLOT_MS + ((place * SEAL_MS_MAX) >> 32)
+    let begun_ms = i64::from(slot) * SLOT_MS;
+    let from_ms = if since_ms < begun_ms + SLOT_MS { since_ms.max(begun_ms) } else { begun_ms };
+    now_ms >= from_ms + ((place * SEAL_MS_MAX) >> 32)
 }
 
 /// What of a summary was stored.
@@ -67,8 +70,8 @@ pub struct SeriesBook {
     reader: SummaryReader,
     /// Those that have a place in the store; alike sessions hold one together.
     schema: Option<Arc<Schema>>,
-    /// The slot of the last row, once one was stored by this session.
-    slot: Option<u32>,
+    /// The slot of the last row, and when the first of them came.
+    slot: Option<(u32, i64)>,
     /// Whether rows of other slots may lie unsealed.
     unsealed: bool,
 }
@@ -102,6 +105,19 @@ impl SeriesBook {
         Ok(self.reader.read(summary)?)
     }
 
+    /// Goes on where an earlier session of the host has come to.
+    pub fn begin(&mut self, slot: Option<(u32, i64)>) {
+        if self.slot.is_none() && slot.is_some() {
+            (self.slot, self.unsealed) = (slot, true);
+        }
+    }
+
+    /// The slot of the last row, and when the first of them came.
+    #[must_use]
+    pub fn slot(&self) -> Option<(u32, i64)> {
+        self.slot
+    }
+
     /// Adds a summary to the batch, of as many series as the host may bring.
     ///
     /// # Errors
@@ -117,9 +133,9 @@ impl SeriesBook {
         let at_ms = summary.at.wall_ms;
         let at_ms = if at_ms > received_ms + AHEAD_MS_MAX || at_ms < 0 { received_ms } else { at_ms };
         let slot = slot_of(at_ms);
-        if self.slot != Some(slot) {
+        if self.slot.is_none_or(|(of, _)| of != slot) {
             self.unsealed = true;
-            self.slot = Some(slot);
+            self.slot = Some((slot, received_ms));
             // Once in a slot, so that series that come and go make no schema of every summary.
             self.make_room(store, &summary.points, series_max);
         }
@@ -154,7 +170,7 @@ impl SeriesBook {
     /// If the store cannot be read.
     pub fn seal(&mut self, store: &Store, batch: &mut Batch, host: u32, now_ms: i64) -> Result<(), StoreError> {
         if let Some(slot) = self.slot.filter(|slot| self.unsealed && is_sealed_by(host, *slot, now_ms)) {
-            store.seal_except(batch, host, slot)?;
+            store.seal_except(batch, host, slot.0)?;
             self.unsealed = false;
         }
         Ok(())
@@ -226,13 +242,19 @@ mod tests {
     #[test]
     fn hosts_seal_one_after_the_other_and_all_in_time() {
         let slot = 2_900_000;
-        let end_ms = i64::from(slot) * SLOT_MS;
-        let sealed = |after_ms| (1..=10_000).filter(|host| is_sealed_by(*host, slot, end_ms + after_ms)).count();
-        for tenth in 1..10 {
-            let share = sealed(SEAL_MS_MAX * tenth / 10);
-            assert!(share.abs_diff(1_000 * usize::try_from(tenth).unwrap()) < 50, "{share} after {tenth} tenths");
+        let begun_ms = i64::from(slot) * SLOT_MS;
+        let sealed = |since_ms, now_ms| {
+            (1..=10_000).filter(|host| is_sealed_by(*host, (slot, begun_ms + since_ms), begun_ms + now_ms)).count()
+        };
+        // Those that were there when it began, and those that all came at once when half of it was over.
+        for since_ms in [0, 300_000] {
+            for tenth in 1..10 {
+                let share = sealed(since_ms, since_ms + SEAL_MS_MAX * tenth / 10);
+                assert!(share.abs_diff(1_000 * usize::try_from(tenth).unwrap()) < 50, "{share} after {tenth} tenths");
+            }
+            assert_eq!((sealed(since_ms, since_ms - 1), sealed(since_ms, since_ms + SEAL_MS_MAX)), (0, 10_000));
         }
-        assert_eq!((sealed(-1), sealed(SEAL_MS_MAX)), (0, 10_000));
-        assert!(is_sealed_by(7, slot_of(0), end_ms), "what is old is sealed at once");
+        assert_eq!(sealed(-5_000, SEAL_MS_MAX), 10_000, "a clock that is ahead");
+        assert_eq!(sealed(SLOT_MS, SLOT_MS), 10_000, "what comes late is sealed at once");
     }
 }
