@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mainstay_core::parse::{fdinfo, mountinfo};
+use mainstay_core::parse::{fdinfo, limits, mountinfo, pid_io};
 use mainstay_core::processes::{DELETED_MAX, Deleted, INSPECTED_MAX, Inspected, ProcessCounts};
 
 /// Longest look. Twenty thousand processes take less.
@@ -87,14 +87,9 @@ impl Looker {
         if Instant::now() >= self.until {
             return None;
         }
-        let io = fs::read(dir.join("io")).ok()?;
-        let mut counts = ProcessCounts {
-            pid,
-            read_bytes: number_field(&io, b"read_bytes:")?,
-            written_bytes: number_field(&io, b"write_bytes:")?,
-            fds: 0,
-            fds_max: fs::read(dir.join("limits")).ok().and_then(|text| fd_limit(&text)),
-        };
+        let (read_bytes, written_bytes) = pid_io::parse(&fs::read(dir.join("io")).ok()?).ok()?;
+        let fds_max = fs::read(dir.join("limits")).ok().and_then(|text| limits::open_files(&text).ok()?);
+        let mut counts = ProcessCounts { pid, read_bytes, written_bytes, fds: 0, fds_max };
         for fd in fs::read_dir(dir.join("fd")).ok()?.flatten() {
             counts.fds = counts.fds.saturating_add(1);
             let is_marked =
@@ -134,17 +129,6 @@ impl Looker {
         }
         self.tables.get(&namespace)?.get(&mount).copied().flatten()
     }
-}
-
-fn number_field(text: &[u8], key: &[u8]) -> Option<u64> {
-    let rest = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(key))?;
-    let digits: Vec<u8> = rest.iter().copied().skip_while(|b| *b == b' ').take_while(u8::is_ascii_digit).collect();
-    std::str::from_utf8(&digits).ok()?.parse().ok()
-}
-
-/// The soft limit of `Max open files`; `None` if it is unlimited.
-fn fd_limit(text: &[u8]) -> Option<u64> {
-    number_field(text, b"Max open files")
 }
 
 /// A file without a name, in no folder any more.

@@ -27,6 +27,7 @@ pub mod net_dev;
 pub mod netstat;
 pub mod nfs;
 pub mod os_release;
+pub mod pid_io;
 pub mod pid_stat;
 pub mod pressure;
 pub mod schedstat;
@@ -324,13 +325,14 @@ mod tests {
         let _ = meminfo::parse(bytes);
         let _ = mountinfo::parse(bytes);
         let _ = net_dev::parse(bytes, |_| true);
+        let _ = pid_io::parse(bytes);
         let _ = pid_stat::parse(bytes);
         let _ = pressure::parse(bytes);
         let _ = stat::parse(bytes);
         let _ = vmstat::parse(bytes);
     }
 
-    const FIXTURES: [&[u8]; 58] = [
+    const FIXTURES: [&[u8]; 62] = [
         include_bytes!("fixtures/arp.txt"),
         include_bytes!("fixtures/conntrack.4.19.txt"),
         include_bytes!("fixtures/conntrack.6.1.txt"),
@@ -351,6 +353,9 @@ mod tests {
         include_bytes!("fixtures/nfsd.6.1.txt"),
         include_bytes!("fixtures/os-release.txt"),
         include_bytes!("fixtures/schedstat.txt"),
+        include_bytes!("fixtures/smartd.nvme.txt"),
+        include_bytes!("fixtures/smartd_failing.ata.txt"),
+        include_bytes!("fixtures/smartd_well.ata.txt"),
         include_bytes!("fixtures/snmp6.txt"),
         include_bytes!("fixtures/sock_diag_tcp.4.19.bin"),
         include_bytes!("fixtures/sock_diag_tcp.6.18.bin"),
@@ -370,6 +375,7 @@ mod tests {
         include_bytes!("fixtures/net_dev.6.18.txt"),
         include_bytes!("fixtures/pid_cgroup.hybrid.txt"),
         include_bytes!("fixtures/pid_cgroup.v2.txt"),
+        include_bytes!("fixtures/pid_io.6.18.txt"),
         include_bytes!("fixtures/pid_stat.6.18.txt"),
         include_bytes!("fixtures/pressure.6.18.txt"),
         include_bytes!("fixtures/stat.6.18.txt"),
