@@ -25,6 +25,10 @@ const KILLED: std::ops::RangeInclusive<i32> = 2..=3;
 /// often an ordinary stop.
 const STOPPED_BY_SIGNAL_EXITS: [i32; 2] = [130, 143];
 
+/// The result of a unit that was started more often than `StartLimitBurst=` in `StartLimitIntervalSec=`: only a start that
+/// first forgets its failure is taken.
+const START_LIMIT: &str = "start-limit-hit";
+
 /// A service without the state `failed` that lost its process opens only after this, so that a
 /// stop whose job we hear of a moment later is no finding.
 const KILLED_RAISE_AFTER: Duration = Duration::from_secs(3);
@@ -145,8 +149,9 @@ fn evidence(unit: &Unit) -> Evidence {
     let state = if unit.active == ActiveState::Failed { "failed" } else { "inactive" };
     let restart = if unit.restart.is_empty() { "no" } else { &unit.restart };
     let result = if unit.result.is_empty() { "unknown" } else { &unit.result };
+    let given_up = if result == START_LIMIT { "; systemd starts it no more, as it was started too often" } else { "" };
     Evidence {
-        text: format!("{state} (result {result}): {how}; Restart={restart}"),
+        text: format!("{state} (result {result}): {how}; Restart={restart}{given_up}"),
         measure: (unit.exec_main_code != 0).then(|| Measure {
             name: "exec_main_status".to_owned(),
             value: f64::from(status),
@@ -236,6 +241,16 @@ mod tests {
             found[0].evidence[0].text,
             "failed (result signal): its main process was killed by signal 9 (SIGKILL); Restart=no"
         );
+    }
+
+    #[test]
+    fn one_that_was_started_too_often_says_so() {
+        let result = "start-limit-hit".to_owned();
+        let given_up =
+            Unit { result, exec_main_code: 1, exec_main_status: 3, restart: "always".to_owned(), ..killed() };
+        let text = "failed (result start-limit-hit): its main process exited with status 3; Restart=always; systemd starts it no more, \
+                    as it was started too often";
+        assert_eq!(opened(&[running(), given_up])[0].evidence[0].text, text);
     }
 
     #[test]
