@@ -61,7 +61,10 @@ impl MadeHost {
         self.put("proc/stat", "cpu  900 0 300 9000 5 0 2 0 0 0\ncpu0 450 0 150 4500 2 0 1 0 0 0\ncpu1 450 0 150 4500 3 0 1 0 0 0\nctxt 100000\nbtime 1700000000\nprocesses 5000\nprocs_running 1\nprocs_blocked 0\nintr 70000\n");
         self.put("proc/loadavg", &format!("0.50 0.25 0.10 1/{} 999\n", size.processes.max(1) * 2));
         self.put("proc/meminfo", "MemTotal: 4000000 kB\nMemFree: 1000000 kB\nMemAvailable: 2000000 kB\nBuffers: 1000 kB\nCached: 900000 kB\nShmem: 100 kB\nSReclaimable: 5000 kB\nSUnreclaim: 6000 kB\nDirty: 10 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n");
-        self.put("proc/vmstat", "pgmajfault 100\npswpin 0\npswpout 0\noom_kill 0\n");
+        let reclaim = "pgsteal_kswapd 90\npgsteal_direct 9\npgscan_kswapd 100\npgscan_direct 10\n";
+        let vmstat =
+            format!("pswpin 0\npswpout 0\npgmajfault 100\n{reclaim}oom_kill 0\ncompact_stall 2\ncompact_fail 1\n");
+        self.put("proc/vmstat", &vmstat);
         let pressure =
             "some avg10=0.00 avg60=0.00 avg300=0.00 total=1000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=10\n";
         ["cpu", "memory", "io"].iter().for_each(|of| self.put(&format!("proc/pressure/{of}"), pressure));

@@ -301,7 +301,15 @@ fn vm(vm: &VmCounters, out: &mut Out<'_>) {
     out.counter("node_vmstat_pswpin", count(vm.pswpin));
     out.counter("node_vmstat_pswpout", count(vm.pswpout));
     out.counter("node_vmstat_pgmajfault", count(vm.pgmajfault));
+    out.counter("node_vmstat_pgsteal_kswapd", count(vm.pgsteal_kswapd));
+    out.counter("node_vmstat_pgsteal_direct", count(vm.pgsteal_direct));
+    out.counter("node_vmstat_pgscan_kswapd", count(vm.pgscan_kswapd));
+    out.counter("node_vmstat_pgscan_direct", count(vm.pgscan_direct));
     out.counter("node_vmstat_oom_kill", count(vm.oom_kill));
+    if let Some(compaction) = vm.compaction {
+        out.counter("node_vmstat_compact_stall", count(compaction.stall));
+        out.counter("node_vmstat_compact_fail", count(compaction.fail));
+    }
 }
 
 fn pressure(pressures: &Pressures, out: &mut Out<'_>) {

@@ -167,8 +167,27 @@ pub struct VmCounters {
     pub pswpout: u64,
     /// Major page faults.
     pub pgmajfault: u64,
+    /// Pages that the kernel's own thread took back.
+    pub pgsteal_kswapd: u64,
+    /// Pages that were taken back by who needed memory, and waited for it.
+    pub pgsteal_direct: u64,
+    /// Pages that the kernel's own thread looked at to take some back.
+    pub pgscan_kswapd: u64,
+    /// Pages that were looked at by who needed memory.
+    pub pgscan_direct: u64,
     /// Processes killed for lack of memory.
     pub oom_kill: u64,
+    /// Where the kernel moves pages together.
+    pub compaction: Option<Compaction>,
+}
+
+/// Counters of moving pages together, since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compaction {
+    /// How often somebody waited for it.
+    pub stall: u64,
+    /// How often that was for nothing.
+    pub fail: u64,
 }
 
 /// Pressure stall information of the host or of one cgroup.

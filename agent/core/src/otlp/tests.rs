@@ -98,7 +98,7 @@ fn whole_sample() -> Sample {
             swap_free_bytes: 60,
             ..Memory::default()
         }),
-        vm: Some(VmCounters { pswpin: 1, pswpout: 2, pgmajfault: 3, oom_kill: 4 }),
+        vm: Some(VmCounters { pswpin: 1, pswpout: 2, pgmajfault: 3, oom_kill: 4, ..VmCounters::default() }),
         filesystems: vec![Filesystem {
             mount: "/srv".into(),
             device: "/dev/vdb".into(),

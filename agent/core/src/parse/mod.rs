@@ -191,6 +191,20 @@ fn key_values<const N: usize>(
     bytes: &[u8],
     fields: [&'static str; N],
 ) -> Result<[u64; N], ParseError> {
+    let (found, last) = known_values(file, bytes, fields)?;
+    let mut values = [0; N];
+    for ((value, found), field) in values.iter_mut().zip(found).zip(fields) {
+        *value = found.ok_or(ParseError { file, line: last, field, got: None })?;
+    }
+    Ok(values)
+}
+
+/// Those of some values that are there, and the last line that was read.
+fn known_values<const N: usize>(
+    file: &'static str,
+    bytes: &[u8],
+    fields: [&'static str; N],
+) -> Result<([Option<u64>; N], usize), ParseError> {
     let mut found = [None; N];
     let (mut last, mut left) = (1, N);
     for (line, text) in lines(bytes) {
@@ -206,11 +220,7 @@ fn key_values<const N: usize>(
             break;
         }
     }
-    let mut values = [0; N];
-    for ((value, found), field) in values.iter_mut().zip(found).zip(fields) {
-        *value = found.ok_or(ParseError { file, line: last, field, got: None })?;
-    }
-    Ok(values)
+    Ok((found, last))
 }
 
 /// What follows this key in a line that begins with it, with or without a colon behind it.

@@ -34,10 +34,12 @@ pub(super) fn vm(tree: &Tree, out: &mut Exposition) -> Collected {
     Ok(Found::Data)
 }
 
-/// What node_exporter shows by default: paging, swapping, faults and kills.
+/// What node_exporter shows by default (paging, swapping, faults and kills), and what memory was taken back and moved together,
+/// which it shows when it is told to.
 fn is_shown(name: &str) -> bool {
     let fault = name.strip_prefix("pg").is_some_and(|rest| rest.contains("fault"));
-    fault || ["oom_kill", "pgpg", "pswp"].iter().any(|prefix| name.starts_with(prefix))
+    let shown = ["oom_kill", "pgpg", "pswp", "pgscan_", "pgsteal_", "allocstall", "compact_", "workingset_"];
+    fault || shown.iter().any(|prefix| name.starts_with(prefix))
 }
 
 pub(super) fn edac(tree: &Tree, out: &mut Exposition) -> Collected {
@@ -72,11 +74,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_what_node_exporter_shows_of_vmstat() {
+    fn shows_what_node_exporter_shows_of_vmstat_and_of_reclaim() {
         for name in ["oom_kill", "pgpgin", "pswpout", "pgfault", "pgmajfault"] {
             assert!(is_shown(name), "{name}");
         }
-        for name in ["nr_free_pages", "pgscan_direct", "thp_fault_alloc", "pgfree"] {
+        for name in ["pgscan_direct", "pgsteal_kswapd", "allocstall_normal", "compact_stall", "workingset_refault_file"]
+        {
+            assert!(is_shown(name), "{name}");
+        }
+        for name in ["nr_free_pages", "thp_fault_alloc", "pgfree"] {
             assert!(!is_shown(name), "{name}");
         }
     }
