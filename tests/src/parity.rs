@@ -40,9 +40,16 @@ const SERIES_LEFT_OUT: &[(&str, &str)] = &[
     ("node_scrape_collector_success", "collector=\"systemd\""),
 ];
 
-/// Room for a gauge that moved while three scrapes were taken: a hundredth, or so many pieces.
+/// Room for a gauge that moved while three scrapes were taken: a hundredth, or so many pieces of what is counted. What is 0 or 1
+/// may be a flag, and has none; what is not whole is no count.
 const GAUGE_ROOM: f64 = 0.01;
 const GAUGE_ROOM_PIECES: f64 = 3.0;
+
+fn room(peer: f64, ours: (f64, f64)) -> f64 {
+    let all = [peer, ours.0, ours.1];
+    let is_count = all.iter().all(|value| value.fract() == 0.0) && all.iter().any(|value| *value > 1.0);
+    (peer.abs() * GAUGE_ROOM).max(if is_count { GAUGE_ROOM_PIECES } else { 0.0 })
+}
 
 /// A page of an exporter, in the text form 0.0.4.
 #[derive(Debug, Default)]
@@ -141,9 +148,17 @@ pub struct Parity {
     unproven: BTreeMap<String, (String, String)>,
     proven: BTreeSet<String>,
     rounds: usize,
+    /// Whether what both read stays as it is.
+    is_still: bool,
 }
 
 impl Parity {
+    /// Of files that nobody writes: no value may differ.
+    #[must_use]
+    pub fn of_still_files() -> Self {
+        Self { is_still: true, ..Self::default() }
+    }
+
     /// Takes one round: ours, the peer's, and ours again.
     pub fn round(&mut self, before: &Page, peer: &Page, after: &Page) {
         self.rounds += 1;
@@ -190,7 +205,8 @@ impl Parity {
         if self.proven.contains(series) {
             return;
         }
-        let room = if kind == "counter" { 0.0 } else { (peer.abs() * GAUGE_ROOM).max(GAUGE_ROOM_PIECES) };
+        // Over files that nobody writes nothing moves.
+        let room = if kind == "counter" || self.is_still { 0.0 } else { room(peer, ours) };
         // The peer adds up ticks in another order, so the last digits may differ.
         let room = room + peer.abs() * 1e-9;
         let same_nan = peer.is_nan() && ours.0.is_nan();
@@ -299,6 +315,14 @@ mod tests {
         assert_eq!(verdict(&["a 1000"], &["a 1009"], &["a 1000"]), Verdict::Same);
         assert!(matches!(verdict(&["a 1000"], &["a 1024"], &["a 1000"]), Verdict::Contradiction(_)));
         assert!(matches!(verdict(&["a 1"], &["a 1000"], &["a 1"]), Verdict::Contradiction(_)), "another unit");
+        assert_eq!(verdict(&["a 2"], &["a 5"], &["a 3"]), Verdict::Same, "what is counted");
+        for (ours, peer) in [("a 0", "a 1"), ("a 1", "a 0"), ("a 0.5", "a 0.52"), ("a 0.001", "a 1"), ("a -1", "a 1")] {
+            let verdict = verdict(&[ours], &[peer], &[ours]);
+            assert!(matches!(verdict, Verdict::Contradiction(_)), "{ours} beside {peer}: {verdict:?}");
+        }
+        let mut still = Parity::of_still_files();
+        still.round(&page(&["a 1000"]), &page(&["a 1001"]), &page(&["a 1000"]));
+        assert!(!still.is_settled(), "nothing moves there");
     }
 
     #[test]

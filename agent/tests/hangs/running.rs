@@ -44,14 +44,16 @@ impl Running {
         Self { metrics, paths, _folder: folder }
     }
 
-    /// Waits until as many more samples as wanted were taken. Gives the slowest of those that were seen.
+    /// Waits until as many more samples as wanted were taken, none of them late with all that a tick does besides. Gives the
+    /// slowest of those that were seen.
     pub(crate) fn ticks(&self, more: f64) -> Duration {
         let mut slowest = 0.0f64;
-        let first = self.until("is sampled", |seen| seen.get(SAMPLES).copied().unwrap_or(0.0) > 0.0)[SAMPLES];
-        self.until("goes on being sampled", |seen| {
+        let first = self.until("is sampled", |seen| seen.get(SAMPLES).copied().unwrap_or(0.0) > 0.0);
+        let last = self.until("goes on being sampled", |seen| {
             slowest = slowest.max(seen[SECONDS]);
-            seen[SAMPLES] >= first + more
+            seen[SAMPLES] >= first[SAMPLES] + more
         });
+        assert!(last[LATE] <= first[LATE], "{} ticks were late", last[LATE] - first[LATE]);
         Duration::from_secs_f64(slowest)
     }
 
@@ -100,6 +102,7 @@ impl Running {
 
 const SAMPLES: &str = "mainstay_agent_samples_total";
 const SECONDS: &str = "mainstay_agent_sample_duration_seconds";
+const LATE: &str = "mainstay_agent_ticks_late_total";
 
 /// A root whose files are those of this machine, but for the table of mounts, which is that of this process.
 pub(crate) fn root_with_own_mounts(folder: &Path) -> PathBuf {
