@@ -23,7 +23,7 @@ pub use labels::{Label, Labels, NAME};
 pub use matcher::{Matcher, Test, all_hold, whole};
 pub use moment::{duration_ms, moment_ms};
 pub use plan::{ParseError, Query, parse, parse_selector};
-pub use source::{Fold, Memory, STALE, Source, Take, Wanted};
+pub use source::{Fold, Make, Memory, STALE, Source, Take, TakeMade, Wanted};
 
 /// Who stopped a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -53,6 +53,12 @@ pub enum Fold {
 /// A value with [`STALE`]'s bits says that the series ended there.
 pub type Take<'t> = dyn FnMut(Labels, &[i64], &[f64]) -> Result<(), EvalError> + 't;
 
+/// Makes a column of values of one series' samples, or nothing: in several threads at once, if the source likes.
+pub type Make<'m> = dyn Fn(&[i64], &[f64]) -> Result<Option<Vec<f64>>, EvalError> + Sync + 'm;
+
+/// Takes what was made of one series, with its labels.
+pub type TakeMade<'t> = dyn FnMut(Labels, Vec<f64>) -> Result<(), EvalError> + 't;
+
 /// The bits by which a sample says that its series has ended, as in Prometheus.
 pub const STALE: u64 = 0x7ff0_0000_0000_0002;
 
@@ -65,6 +71,15 @@ pub trait Source {
     /// # Errors
     /// What `take` returned, at once; or that the source cannot be read.
     fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError>;
+
+    /// Hands over what `make` makes of every series that fits, in the order of [`Self::series`]. Here one is made after the
+    /// other; a source that makes several at once may be ahead of `take`.
+    ///
+    /// # Errors
+    /// What `make` or `take` returned, whichever was first; or that the source cannot be read.
+    fn made(&self, wanted: &Wanted<'_>, make: &Make<'_>, take: &mut TakeMade<'_>) -> Result<(), EvalError> {
+        self.series(wanted, &mut |labels, at, values| make(at, values)?.map_or(Ok(()), |made| take(labels, made)))
+    }
 
     /// The finest that is kept of the series that matchers mean from a moment on, as the distance of samples that stand for
     /// stretches of time; 0 where samples are kept as they came. What is asked for is widened so that coarse samples are

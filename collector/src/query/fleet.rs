@@ -1,23 +1,24 @@
 //! The fleet as a source of series: host by host, straight from the blocks.
 //!
 //! Of each host the parts of blocks that hold the asked series, and its open rows, are read in the range, and
-//! everything is forgotten before the next host. Many hosts are read by two threads, some hosts ahead. A series has the
-//! labels of its host, the host's name as `host`, and its own, which win. `NAME:min`, `NAME:max` and
-//! `NAME:mean` stand beside `NAME` for gauges, where a query names them outright.
+//! everything is forgotten before the next host. Many hosts are read by two threads, some hosts ahead, which also make of
+//! their series what is asked for. A series has the labels of its host, the host's name as `host`, and its own, which win.
+//! `NAME:min`, `NAME:max` and `NAME:mean` stand beside `NAME` for gauges, where a query names them outright.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mainstay_core::id::HostId;
 use mainstay_fleet::presence::HostSet;
 use mainstay_fleet::rollup::Tier;
-use mainstay_promql::{EvalError, Labels, Matcher, Source, Take, Wanted};
+use mainstay_promql::{EvalError, Interrupted, Labels, Make, Matcher, Source, Take, TakeMade, Wanted};
 
 use super::Stop;
 use super::choice::Group;
-use super::hosts::{Found, Held, Host, Lane, Pace, check, failed};
+use super::hosts::{Found, Held, Host, Lane, Pace, check, failed, numbers};
 use super::lanes::Lanes;
 use super::question::Question;
 use super::roster::Roster;
@@ -88,9 +89,8 @@ pub(crate) type After<'t> = dyn FnMut(u32, bool, Option<i64>) -> bool + 't;
 const LANES: usize = 2;
 /// Fewer hosts than this are read where the query is evaluated.
 const FEW: usize = 64;
-/// So are all of which all is kept, which takes microseconds: less than waking a thread, and than handing it over. Of others
-/// as many as can be in this time.
-const ALONE: Duration = Duration::from_millis(3);
+/// So are as many as can be in this time, which is a few times what starting threads takes.
+const ALONE: Duration = Duration::from_micros(500);
 
 /// The hosts as they were when the query came.
 pub struct Fleet<'h> {
@@ -205,7 +205,7 @@ impl<'h> Fleet<'h> {
             let span = (wanted.from_ms, wanted.to_ms);
             let mut take_piece = |piece: &mut Piece<'_, '_>| {
                 if piece.times.iter().any(|at| (span.0..=span.1).contains(at)) {
-                    let meant = question.candidates(&piece.schema);
+                    let meant = question.candidates(piece.schema);
                     let meant = meant.iter().filter(|candidate| candidate.is_of(&holds));
                     slots.extend(meant.map(|candidate| candidate.slot));
                 }
@@ -302,8 +302,9 @@ impl<'h> Fleet<'h> {
     }
 }
 
-impl Source for Fleet<'_> {
-    fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError> {
+impl Fleet<'_> {
+    /// The hosts that may have any of the series, in their order. Notes which of those that are asked for are not there.
+    fn meant(&self, wanted: &Wanted<'_>) -> Result<Vec<&Host>, EvalError> {
         let said = self.hosts.iter().filter_map(|host| Some((host, host.standing.as_ref()?)));
         let said = said.filter(|(host, _)| host.is_asked_for(wanted.matchers, wanted.from_ms));
         self.seen.borrow_mut().standing.extend(said.map(|(host, standing)| (host.short, standing.clone())));
@@ -314,42 +315,81 @@ impl Source for Fleet<'_> {
             let chosen = choice.hosts();
             meant.retain(|host| chosen.contains(host.short));
         }
-        let (mut rest, mut reading, mut began) = (&meant[..], Duration::ZERO, Instant::now());
-        let mut lane = Lane::of(&self.view, wanted);
-        while let Some((host, after)) = rest.split_first() {
-            let are_many = self.lanes > 1 && rest.len() >= FEW;
-            if are_many && reading >= self.alone {
-                break;
+        Ok(meant)
+    }
+
+    /// Makes of the series of many hosts what is asked for in some threads, ahead of who takes it. `lane` reads those for which
+    /// there was no room.
+    fn made_ahead<'v>(
+        &'v self,
+        (hosts, pace): (&[&Host], &Pace),
+        (lane, wanted): (&mut Lane<'v, '_>, &Wanted<'_>),
+        make: &Make<'_>,
+        take: &mut TakeMade<'_>,
+    ) -> Result<(), EvalError> {
+        let (view, stop, is_over) = (&*self.view, self.stop, AtomicBool::new(false));
+        let mut take_all = |held: Held<'_, '_>| {
+            pace.after(held.of_host);
+            let mut made = held.made.into_iter();
+            for (host, count, found) in held.hosts {
+                made.by_ref().take(count).try_for_each(|(labels, made)| take(labels, made))?;
+                self.receive(host, found);
             }
+            for host in held.unread {
+                self.check()?;
+                let found = lane.made(host, make, take)?;
+                self.receive(host, found);
+            }
+            Ok(())
+        };
+        Lanes { count: self.lanes, ahead: || pace.ahead() }.each(
+            pace.pieces(hosts),
+            || Lane::of(view, wanted),
+            // When nobody takes any more, what is under way is given up.
+            |lane, hosts| {
+                lane.hosts(hosts, make, || {
+                    if is_over.load(Ordering::Relaxed) {
+                        Err(EvalError::Interrupted(Interrupted::Cancelled))
+                    } else {
+                        check(stop)
+                    }
+                })
+            },
+            |held| take_all(held).inspect_err(|_| is_over.store(true, Ordering::Relaxed)),
+        )
+    }
+}
+
+impl Source for Fleet<'_> {
+    fn series(&self, wanted: &Wanted<'_>, take: &mut Take<'_>) -> Result<(), EvalError> {
+        let mut lane = Lane::of(&self.view, wanted);
+        for host in self.meant(wanted)? {
             self.check()?;
             let found = lane.host(host, take)?;
-            let ended = Instant::now();
-            if found.read.is_of_store() {
-                reading += ended - began;
+            self.receive(host, found);
+        }
+        Ok(())
+    }
+
+    fn made(&self, wanted: &Wanted<'_>, make: &Make<'_>, take: &mut TakeMade<'_>) -> Result<(), EvalError> {
+        let meant = self.meant(wanted)?;
+        let (mut rest, began, pace) = (&meant[..], Instant::now(), Pace::of(meant.len(), self.lanes));
+        let mut lane = Lane::of(&self.view, wanted);
+        while let Some((host, after)) = rest.split_first() {
+            if self.lanes > 1 && rest.len() >= FEW && began.elapsed() >= self.alone {
+                return self.made_ahead((rest, &pace), (&mut lane, wanted), make, take);
             }
-            began = ended;
+            self.check()?;
+            let mut of_host = 0;
+            let found = lane.made(host, make, &mut |labels, made| {
+                of_host += numbers(&labels, &made);
+                take(labels, made)
+            })?;
+            pace.after(of_host);
             self.receive(host, found);
             rest = after;
         }
-        drop(lane);
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let (view, stop, pace) = (&*self.view, self.stop, Pace::default());
-        Lanes { count: self.lanes, ahead: || pace.ahead() }.each(
-            pace.pieces(rest),
-            || Lane::of(view, wanted),
-            |lane, hosts| lane.hosts(hosts, stop),
-            |held: Held<'_>| {
-                pace.after(held.hosts.len(), held.series.iter().map(|(_, at, _)| at.len()).sum());
-                let mut series = held.series.into_iter();
-                held.hosts.into_iter().try_for_each(|(host, count, found)| {
-                    series.by_ref().take(count).try_for_each(|(labels, at, values)| take(labels, &at, &values))?;
-                    self.receive(host, found);
-                    Ok(())
-                })
-            },
-        )
+        Ok(())
     }
 
     fn resolution_ms(&self, matchers: &[Matcher], from_ms: i64) -> i64 {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use mainstay_fleet::block::Which;
 use mainstay_fleet::rollup::{Tally, Tier, is_stale};
 use mainstay_fleet::silence::SilenceSettings;
-use mainstay_promql::{EvalError, Fold, Label, Labels, Matcher, Take, Wanted};
+use mainstay_promql::{EvalError, Fold, Label, Labels, Make, Matcher, Take, TakeMade, Wanted};
 
 use super::Stop;
 use super::question::Question;
@@ -107,12 +107,20 @@ impl Host {
     }
 }
 
-/// Series of some hosts, on their way from where they were read to where the query is evaluated.
-#[derive(Default)]
-pub(super) struct Held<'h> {
-    pub(super) series: Vec<(Labels, Vec<i64>, Vec<f64>)>,
-    /// How many of them are of which host.
+/// What was made of the series of some hosts, on its way from where they were read to where the query is evaluated.
+pub(super) struct Held<'a, 'h> {
+    pub(super) made: Vec<(Labels, Vec<f64>)>,
+    /// How much of it is of which host.
     pub(super) hosts: Vec<(&'h Host, usize, Found)>,
+    /// The most that is held of one of them, as [`numbers`] counts.
+    pub(super) of_host: usize,
+    /// Those that were not read, as there was no room for what others had.
+    pub(super) unread: &'a [&'h Host],
+}
+
+/// How many numbers what was made of a series takes the room of, with its labels and what holds them together.
+pub(super) fn numbers(labels: &Labels, made: &[f64]) -> usize {
+    made.len() + 16 + 4 * labels.iter().count()
 }
 
 /// What a host came to besides its series.
@@ -144,18 +152,32 @@ impl<'v, 'q> Lane<'v, 'q> {
         Self { reader: view.reader(), question, wanted, tier, columns: Columns::default(), windows: Windows::default() }
     }
 
-    pub(super) fn hosts<'h>(&mut self, hosts: &[&'h Host], stop: &Stop) -> Result<Held<'h>, EvalError> {
-        let mut held = Held::default();
-        for host in hosts {
-            check(stop)?;
-            let before = held.series.len();
-            let found = self.host(host, &mut |labels, at, values| {
-                held.series.push((labels, at.to_vec(), values.to_vec()));
+    /// Reads hosts until there is no more room, or `stop` says why not to go on.
+    pub(super) fn hosts<'a, 'h>(
+        &mut self,
+        hosts: &'a [&'h Host],
+        make: &Make<'_>,
+        stop: impl Fn() -> Result<(), EvalError>,
+    ) -> Result<Held<'a, 'h>, EvalError> {
+        let mut made = Vec::new();
+        let (mut seen, mut unread, mut most, mut all) = (Vec::with_capacity(hosts.len()), hosts, 0, 0);
+        while let Some((host, after)) = unread.split_first().filter(|_| all < PIECE_MAX) {
+            stop()?;
+            let (before, mut of_host) = (made.len(), 0);
+            let found = self.made(host, make, &mut |labels, values| {
+                of_host += numbers(&labels, &values);
+                made.push((labels, values));
                 Ok(())
             })?;
-            held.hosts.push((host, held.series.len() - before, found));
+            seen.push((*host, made.len() - before, found));
+            (most, all, unread) = (most.max(of_host), all + of_host, after);
         }
-        Ok(held)
+        Ok(Held { made, hosts: seen, of_host: most, unread })
+    }
+
+    /// Hands over what is made of each series of a host, if anything is.
+    pub(super) fn made(&mut self, host: &Host, make: &Make<'_>, take: &mut TakeMade<'_>) -> Result<Found, EvalError> {
+        self.host(host, &mut |labels, at, values| make(at, values)?.map_or(Ok(()), |made| take(labels, made)))
     }
 
     pub(super) fn host(&mut self, host: &Host, take: &mut Take<'_>) -> Result<Found, EvalError> {
@@ -168,7 +190,7 @@ impl<'v, 'q> Lane<'v, 'q> {
         let asking = RefCell::new(&mut *question);
         let mut take_piece = |piece: &mut Piece<'_, '_>| {
             let mut question = asking.borrow_mut();
-            let meant = question.candidates(&piece.schema);
+            let meant = question.candidates(piece.schema);
             let before = windows.len();
             let rows = rows_of(piece, &span);
             windows.add(&piece.times[rows.clone()], &piece.windows[rows]);
@@ -220,6 +242,13 @@ impl<'v, 'q> Lane<'v, 'q> {
 
 /// The rows of a piece in a span: they are in the order of their times.
 fn rows_of(piece: &Piece<'_, '_>, span: &RangeInclusive<i64>) -> Range<usize> {
+    // Mostly all of them.
+    if let (Some(first), Some(last)) = (piece.times.first(), piece.times.last())
+        && span.contains(first)
+        && span.contains(last)
+    {
+        return 0..piece.times.len();
+    }
     let from = piece.times.partition_point(|at| at < span.start());
     from..piece.times.partition_point(|at| at <= span.end()).max(from)
 }
@@ -283,10 +312,9 @@ impl Column {
         (cell, which): (usize, Which),
         span: &RangeInclusive<i64>,
     ) -> Result<(), StoreError> {
-        if let Some(values) = piece.whole_column(cell, which) {
-            let rows = rows_of(piece, span);
-            self.at.extend_from_slice(&piece.times[rows.clone()]);
-            self.values.extend_from_slice(&values[rows]);
+        let rows = rows_of(piece, span);
+        if piece.add_whole(cell, which, rows.clone(), &mut self.values) {
+            self.at.extend_from_slice(&piece.times[rows]);
             return Ok(());
         }
         piece.each_value(cell, which, &mut |at, value| {
@@ -345,29 +373,33 @@ impl Column {
     }
 }
 
-/// Most hosts whose series are handed over together.
-const TOGETHER_MAX: usize = 16;
-/// Most such pieces that are read ahead.
+/// Most hosts of a piece: waking who takes it costs as much as reading some hosts.
+const TOGETHER_MAX: usize = 64;
+/// Pieces that each thread is to have at least, so that none is long done before another.
+const PIECES_OF_LANE: usize = 4;
+/// Most pieces that are read ahead.
 const AHEAD_MAX: usize = 6;
-/// Points that are read ahead, if a host has fewer: 64 MiB.
-const HELD_POINTS_MAX: usize = 4 << 20;
+/// Numbers that are held ahead: 64 MiB. A host of each piece may go beyond.
+const HELD_MAX: usize = 8 << 20;
+/// Of these, what a piece may hold before it leaves the rest of its hosts.
+const PIECE_MAX: usize = HELD_MAX / AHEAD_MAX;
 
 /// How far ahead hosts are read, by what the hosts before them had.
 pub(super) struct Pace {
+    together_max: usize,
     together: Cell<usize>,
     ahead: Cell<usize>,
-    /// The most points of a host so far.
-    points: Cell<usize>,
-}
-
-impl Default for Pace {
-    /// Two hosts at first: what they have is not known yet.
-    fn default() -> Self {
-        Self { together: Cell::new(1), ahead: Cell::new(2), points: Cell::new(1) }
-    }
+    /// The most numbers that are held of a host so far.
+    of_host: Cell<usize>,
 }
 
 impl Pace {
+    /// For so many hosts and threads. Two hosts at first: what they have is not known yet.
+    pub(super) fn of(hosts: usize, lanes: usize) -> Self {
+        let together_max = (hosts / (lanes.max(1) * PIECES_OF_LANE)).clamp(1, TOGETHER_MAX);
+        Self { together_max, together: Cell::new(1), ahead: Cell::new(2), of_host: Cell::new(1) }
+    }
+
     /// How many pieces may be under way.
     pub(super) fn ahead(&self) -> usize {
         self.ahead.get()
@@ -382,12 +414,12 @@ impl Pace {
         })
     }
 
-    /// Learns from what so many hosts had together.
-    pub(super) fn after(&self, hosts: usize, points: usize) {
-        let of_host = self.points.get().max(points / hosts.max(1));
-        self.points.set(of_host);
-        self.together.set((HELD_POINTS_MAX / AHEAD_MAX / of_host).clamp(1, TOGETHER_MAX));
-        self.ahead.set((HELD_POINTS_MAX / self.together.get() / of_host).clamp(1, AHEAD_MAX));
+    /// Learns from how many numbers are held of a host.
+    pub(super) fn after(&self, of_host: usize) {
+        let of_host = self.of_host.get().max(of_host);
+        self.of_host.set(of_host);
+        self.together.set((PIECE_MAX / of_host).clamp(1, self.together_max));
+        self.ahead.set((HELD_MAX / self.together.get() / of_host).clamp(1, AHEAD_MAX));
     }
 }
 
@@ -427,16 +459,29 @@ mod tests {
 
     #[test]
     fn hosts_are_read_ahead_as_far_as_there_is_room_for_what_they_have() {
-        let pace = Pace::default();
-        let mut pieces = pace.pieces(&[0; 20]);
+        let pace = Pace::of(1_000, 2);
+        let mut pieces = pace.pieces(&[0; 68]);
         assert_eq!((pieces.next().map(<[_]>::len), pace.ahead()), (Some(1), 2), "of the first nothing is known");
-        pace.after(1, 360);
-        assert_eq!((pieces.next().map(<[_]>::len), pace.ahead()), (Some(16), 6));
-        for (points, together, ahead) in [(100_000, 6, 6), (1 << 20, 1, 4), (3 << 20, 1, 1), (360, 1, 1)] {
-            pace.after(1, points);
-            assert_eq!((pace.together.get(), pace.ahead()), (together, ahead), "{points} points");
-            assert!(pace.together.get() * pace.ahead() * points <= HELD_POINTS_MAX);
+        pace.after(360);
+        assert_eq!((pieces.next().map(<[_]>::len), pace.ahead()), (Some(64), 6));
+        // One value of each of ten thousand series, with its labels.
+        let many = 10_000 * numbers(&Labels::from_text(&[("host", "web-1"), ("role", "web")]), &[1.0]);
+        for (of_host, together, ahead) in
+            [(many, 5, 6), (1 << 20, 1, 6), (3 << 20, 1, 2), (360, 1, 2), (16 << 20, 1, 1)]
+        {
+            pace.after(of_host);
+            assert_eq!((pace.together.get(), pace.ahead()), (together, ahead), "{of_host} numbers");
+            assert!(pace.together.get() * pace.ahead() * of_host <= HELD_MAX.max(of_host));
         }
         assert_eq!((pieces.next().map(<[_]>::len), pieces.next().map(<[_]>::len)), (Some(1), Some(1)));
+    }
+
+    #[test]
+    fn few_hosts_are_shared_out_too() {
+        for (hosts, lanes, together) in [(64, 2, 8), (100, 2, 12), (700, 2, 64), (5, 2, 1), (64, 0, 16)] {
+            let pace = Pace::of(hosts, lanes);
+            pace.after(1);
+            assert_eq!(pace.together.get(), together, "{hosts} hosts by {lanes}");
+        }
     }
 }

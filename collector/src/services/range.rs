@@ -278,7 +278,7 @@ fn of_host(
         let before = windows.len();
         let rows = piece.times.iter().zip(piece.windows).filter(|(at, _)| within(**at));
         rows.for_each(|(at, length)| windows.add(&[*at], &[*length]));
-        let schema = piece.schema.clone();
+        let schema = piece.schema;
         for (at, (key, gauge)) in schema.keys.iter().zip(&schema.gauge).enumerate() {
             let Some(which) = question.which(key, *gauge) else { continue };
             let Some(all) = question.labels(key, labels) else { continue };

@@ -77,7 +77,7 @@ impl<'v> Reader<'v> {
             block.windows.rows(rows.clone(), windows);
             self.seen.read.kept += 1;
             take(&mut Piece {
-                schema: block.schema.clone(),
+                schema: &block.schema,
                 tier: None,
                 times,
                 windows,
@@ -101,7 +101,7 @@ impl<'v> Reader<'v> {
         }
         self.seen.read.kept += 1;
         take(&mut Piece {
-            schema: schema.clone(),
+            schema,
             tier: None,
             times: &rows.times,
             windows: &rows.windows,

@@ -15,44 +15,69 @@ const ENTRY_BYTES: usize = 200;
 /// A series by its place in the schema, and which of its values.
 pub(super) type Asked = (usize, Which);
 
-/// Few things in the order of their keys: a tree would have room for eleven from the first on.
+/// Few things by what is asked for, in its order. What is compared lies close together: a question goes through those of all
+/// hosts, and mostly waits for the memory.
 #[derive(Debug, Clone)]
-pub(super) struct Few<K, V>(Vec<(K, V)>);
+pub(super) struct Few<V> {
+    keys: Vec<u32>,
+    values: Vec<V>,
+}
 
-impl<K, V> Default for Few<K, V> {
+impl<V> Default for Few<V> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { keys: Vec::new(), values: Vec::new() }
     }
 }
 
-impl<K: Ord + Copy, V> Few<K, V> {
-    fn place(&self, key: K) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&key, |(key, _)| *key)
+/// The key of what is asked for: its place, and in the last two bits which of its values. `None` for a place beyond a thousand
+/// million, of which nothing is kept.
+fn key((at, which): Asked) -> Option<u32> {
+    let which = match which {
+        Which::Last => 0,
+        Which::Min => 1,
+        Which::Max => 2,
+        Which::Mean => 3,
+    };
+    u32::try_from(at).ok()?.checked_mul(4)?.checked_add(which)
+}
+
+fn asked(key: u32) -> Asked {
+    ((key / 4) as usize, [Which::Last, Which::Min, Which::Max, Which::Mean][(key % 4) as usize])
+}
+
+impl<V> Few<V> {
+    pub(super) fn get(&self, asked: Asked) -> Option<&V> {
+        let place = self.keys.binary_search(&key(asked)?).ok()?;
+        Some(&self.values[place])
     }
 
-    pub(super) fn get(&self, key: K) -> Option<&V> {
-        self.place(key).ok().map(|place| &self.0[place].1)
-    }
-
-    pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
-        self.place(key).ok().map(|place| &mut self.0[place].1)
+    pub(super) fn get_mut(&mut self, asked: Asked) -> Option<&mut V> {
+        let place = self.keys.binary_search(&key(asked)?).ok()?;
+        Some(&mut self.values[place])
     }
 
     /// Adds one if there is none.
-    pub(super) fn add_with(&mut self, key: K, value: impl FnOnce() -> V) {
-        if let Err(place) = self.place(key) {
+    pub(super) fn add_with(&mut self, asked: Asked, value: impl FnOnce() -> V) {
+        let Some(key) = key(asked) else { return };
+        if let Err(place) = self.keys.binary_search(&key) {
             // Mostly there is one.
-            self.0.reserve_exact(1);
-            self.0.insert(place, (key, value()));
+            self.keys.reserve_exact(1);
+            self.keys.insert(place, key);
+            self.values.reserve_exact(1);
+            self.values.insert(place, value());
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
-        self.0.iter().map(|(key, value)| (*key, value))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Asked, &V)> {
+        self.keys.iter().map(|key| asked(*key)).zip(&self.values)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = (Asked, &mut V)> {
+        self.keys.iter().map(|key| asked(*key)).zip(&mut self.values)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 }
 
@@ -63,7 +88,7 @@ pub(super) struct Rows {
     pub(super) schema: Option<Arc<Schema>>,
     pub(super) times: Vec<i64>,
     pub(super) windows: Vec<i64>,
-    pub(super) columns: Few<Asked, Values>,
+    pub(super) columns: Few<Values>,
     /// The last group that was written before this was read.
     pub(super) since: u64,
 }
@@ -116,8 +141,8 @@ impl Rows {
         if !is_next || self.schema.as_ref().is_none_or(|schema| schema.id != row.schema) {
             return false;
         }
-        for ((at, which), column) in &mut self.columns.0 {
-            let Ok(value) = row.value(*at, *which) else { return false };
+        for ((at, which), column) in self.columns.iter_mut() {
+            let Ok(value) = row.value(at, which) else { return false };
             column.push(value);
         }
         self.times.push(row.at_ms);
@@ -197,7 +222,7 @@ pub(super) struct Kept {
     pub(super) schema: Arc<Schema>,
     pub(super) times: Ints,
     pub(super) windows: Ints,
-    pub(super) columns: Few<Asked, Arc<Packed>>,
+    pub(super) columns: Few<Arc<Packed>>,
 }
 
 impl Kept {
@@ -234,5 +259,27 @@ impl Hour {
             ENTRY_BYTES + block.times.bytes() + block.windows.bytes() + columns
         };
         ENTRY_BYTES + self.blocks.iter().map(of).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_found_in_its_order_and_nothing_beyond_what_can_be_told() {
+        let mut few = Few::default();
+        let all = [(7, Which::Mean), (0, Which::Last), (7, Which::Min), (300, Which::Max), (1 << 29, Which::Max)];
+        all.iter().for_each(|asked| few.add_with(*asked, || *asked));
+        few.add_with((7, Which::Min), || unreachable!("there is one"));
+        few.add_with((1 << 30, Which::Last), || unreachable!("there is no key for it"));
+        let mut ordered = all.to_vec();
+        ordered.sort_unstable();
+        assert_eq!(
+            few.iter().map(|(asked, value)| (asked, *value)).collect::<Vec<_>>(),
+            ordered.iter().map(|of| (*of, *of)).collect::<Vec<_>>()
+        );
+        assert!(all.iter().all(|asked| few.get(*asked) == Some(asked) && few.get_mut(*asked).is_some()));
+        assert_eq!((few.get((7, Which::Max)), few.get((1 << 30, Which::Last)), few.len()), (None, None, all.len()));
     }
 }

@@ -73,16 +73,14 @@ impl Ints {
 
     /// Hands some rows on.
     fn extend<T>(&self, rows: Range<usize>, out: &mut Vec<T>, of: impl Fn(i64) -> T) {
-        let even = |first: &i64, step: &i64| {
-            let (first, step) = (*first, *step);
-            let from = i64::try_from(rows.start).unwrap_or(i64::MAX);
-            (from..).map(move |n| first.wrapping_add(step.wrapping_mul(n)))
-        };
         match self {
-            Self::Even { first, step, .. } => out.extend(even(first, step).take(rows.len()).map(of)),
+            Self::Even { first, step, .. } => {
+                let mut even = even(*first, *step, rows.start);
+                out.extend(rows.map(|_| of(even())));
+            }
             Self::Near { first, step, beside } => {
-                let values = beside[rows.clone()].iter().zip(even(first, step));
-                out.extend(values.map(|(beside, even)| of(even.wrapping_add(i64::from(*beside)))));
+                let mut even = even(*first, *step, rows.start);
+                out.extend(beside[rows].iter().map(|beside| of(even().wrapping_add(i64::from(*beside)))));
             }
             Self::Far { first, beyond } => {
                 out.extend(beyond[rows].iter().map(|beyond| of(first.wrapping_add(i64::from(*beyond)))));
@@ -112,8 +110,13 @@ impl Ints {
 
     /// Where those lie that are within a span, if they are in order.
     pub(super) fn within(&self, (from, to): (i64, i64)) -> Range<usize> {
+        let len = self.len();
+        // Mostly all of them.
+        if len == 0 || (self.at(0) >= from && self.at(len - 1) <= to) {
+            return 0..len;
+        }
         let before = |is_before: &dyn Fn(i64) -> bool| {
-            let (mut low, mut high) = (0, self.len());
+            let (mut low, mut high) = (0, len);
             while low < high {
                 let middle = low.midpoint(high);
                 if is_before(self.at(middle)) { low = middle + 1 } else { high = middle }
@@ -122,6 +125,17 @@ impl Ints {
         };
         let start = before(&|at| at < from);
         start..before(&|at| at <= to).max(start)
+    }
+}
+
+/// Each of even numbers from a place on, when it is called: added and not multiplied.
+fn even(first: i64, step: i64, from: usize) -> impl FnMut() -> i64 {
+    let from = i64::try_from(from).unwrap_or(i64::MAX);
+    let mut next = first.wrapping_add(step.wrapping_mul(from));
+    move || {
+        let this = next;
+        next = next.wrapping_add(step);
+        this
     }
 }
 
@@ -158,16 +172,22 @@ impl Packed {
         size_of::<Self>() + values + size_of_val(&*self.absent)
     }
 
-    /// The values of some rows, if all rows have one.
-    pub(super) fn whole(&self, rows: Range<usize>) -> Option<Vec<f64>> {
-        self.absent.is_empty().then(|| self.values_of(rows))
+    /// Adds the values of some rows to others, if all rows have one; says whether they do.
+    pub(super) fn add_whole(&self, rows: Range<usize>, out: &mut Vec<f64>) -> bool {
+        let is_whole = self.absent.is_empty();
+        if is_whole {
+            self.add_values(rows, out);
+        }
+        is_whole
     }
 
     /// Hands the value of each of some rows that has one to `take`, with its number among them.
     pub(super) fn each(&self, rows: Range<usize>, take: &mut dyn FnMut(usize, f64)) {
         let start = rows.start;
         let mut absent = self.absent.iter().skip_while(|absent| **absent < start).peekable();
-        for (n, value) in self.values_of(rows).into_iter().enumerate() {
+        let mut values = Vec::with_capacity(rows.len());
+        self.add_values(rows, &mut values);
+        for (n, value) in values.into_iter().enumerate() {
             if absent.next_if(|absent| **absent == start + n).is_none() {
                 take(n, value);
             }
@@ -175,15 +195,13 @@ impl Packed {
     }
 
     #[allow(clippy::cast_precision_loss)] // whole numbers are within 2^53 where they were written
-    fn values_of(&self, rows: Range<usize>) -> Vec<f64> {
-        let mut out = Vec::with_capacity(rows.len());
+    fn add_values(&self, rows: Range<usize>, out: &mut Vec<f64>) {
         match &self.values {
             // Dividing takes longer than all else, and what most series count is whole.
-            Body::Whole(values, 1.0) => values.extend(rows, &mut out, |value| value as f64),
-            Body::Whole(values, factor) => values.extend(rows, &mut out, |value| value as f64 / factor),
+            Body::Whole(values, 1.0) => values.extend(rows, out, |value| value as f64),
+            Body::Whole(values, factor) => values.extend(rows, out, |value| value as f64 / factor),
             Body::Any(values) => out.extend_from_slice(&values[rows]),
         }
-        out
     }
 }
 
@@ -253,9 +271,11 @@ mod tests {
                     let mut found = Vec::new();
                     packed.each(cut.clone(), &mut |n, value| found.push((n, value.to_bits())));
                     prop_assert_eq!(&found, &expected);
-                    let whole = packed.whole(cut).map(|values| values.into_iter().map(f64::to_bits).collect::<Vec<_>>());
-                    let all = absent.is_empty().then(|| expected.iter().map(|(_, bits)| *bits).collect());
-                    prop_assert_eq!(whole, all);
+                    let mut whole = vec![7.0];
+                    prop_assert_eq!(packed.add_whole(cut, &mut whole), absent.is_empty());
+                    let whole: Vec<u64> = whole.into_iter().map(f64::to_bits).collect();
+                    let all = expected.iter().map(|(_, bits)| *bits).filter(|_| absent.is_empty());
+                    prop_assert_eq!(whole, [7f64.to_bits()].into_iter().chain(all).collect::<Vec<_>>());
                 }
             }
         }

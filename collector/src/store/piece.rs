@@ -1,6 +1,5 @@
 //! Pieces of a host's series, as a reader hands them over: sealed blocks, open rows, and what is kept of both.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -121,7 +120,7 @@ pub(super) fn overlaps(hour: u32, slot: u8, (from_ms, to_ms): (i64, i64)) -> boo
 /// A block or an open row.
 pub struct Piece<'p, 'v> {
     /// The names of its series.
-    pub schema: Arc<Schema>,
+    pub schema: &'p Arc<Schema>,
     /// Of what its rows are rolled up: then every series has two cells ([`mainstay_fleet::rollup`]).
     pub tier: Option<Tier>,
     /// Ends of the windows of its rows.
@@ -227,13 +226,23 @@ impl Piece<'_, '_> {
 }
 
 impl Piece<'_, '_> {
-    /// One value of every row at once, if that is quick: of what is kept, where every row has the series.
+    /// Adds one value of each of some rows to others at once, if that is quick: of what is kept, where every row has the
+    /// series. Says whether it is.
+    ///
+    /// # Panics
+    /// If the piece has no such rows.
     #[must_use]
-    pub fn whole_column(&self, at: usize, which: Which) -> Option<Cow<'_, [f64]>> {
+    pub fn add_whole(&self, at: usize, which: Which, rows: Range<usize>, out: &mut Vec<f64>) -> bool {
         match &self.body {
-            Body::Kept(block, rows) => block.columns.get((at, which))?.whole(rows.clone()).map(Cow::Owned),
-            Body::Rows(rows) => rows.whole_column((at, which)).map(Cow::Borrowed),
-            _ => None,
+            Body::Kept(block, kept) => block
+                .columns
+                .get((at, which))
+                .is_some_and(|column| column.add_whole(kept.start + rows.start..kept.start + rows.end, out)),
+            Body::Rows(kept) => {
+                let column = kept.whole_column((at, which));
+                column.map(|values| out.extend_from_slice(&values[rows])).is_some()
+            }
+            _ => false,
         }
     }
 }

@@ -69,12 +69,6 @@ impl Read {
         }
     }
 
-    /// Whether anything was read that was not there from a question before.
-    #[must_use]
-    pub fn is_of_store(self) -> bool {
-        self.blocks + self.rows > 0
-    }
-
     /// Adds what another has read.
     pub fn add(&mut self, other: Self) {
         self.blocks += other.blocks;
@@ -256,7 +250,7 @@ impl<'v> Reader<'v> {
                 kept: kept.as_mut().and_then(|kept| kept.blocks.last_mut()),
             };
             take(&mut Piece {
-                schema,
+                schema: &schema,
                 tier: place.0,
                 times: &head.times,
                 windows: &head.windows,
@@ -345,7 +339,7 @@ fn old<'v>(
         Ok((schema, block)) => {
             let (times, windows) = (block.times(), block.windows());
             take(&mut Piece {
-                schema,
+                schema: &schema,
                 tier: None,
                 times,
                 windows,
@@ -377,7 +371,7 @@ fn row<'v>(
                 gathered.begin(&schema, &row);
             }
             take(&mut Piece {
-                schema,
+                schema: &schema,
                 tier: None,
                 times: &times,
                 windows: &windows,

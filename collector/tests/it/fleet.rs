@@ -1,6 +1,7 @@
 //! A fleet of hosts with an hour and more of series each: what a question reads of it, and that the answer is right.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mainstay_collector::config::Settings;
 use mainstay_collector::enrol::authority::Authority;
@@ -9,7 +10,9 @@ use mainstay_collector::query::fleet::Fleet;
 use mainstay_collector::query::{self, Outcome, Stop, TIMEOUT};
 use mainstay_collector::store::Store;
 use mainstay_core::series::Point;
-use mainstay_promql::{EvalError, Interrupted, Limits, Source as _, Span, Value, Wanted, evaluate, parse};
+use mainstay_promql::{
+    EvalError, Interrupted, Limits, Source as _, Span, Value, Wanted, evaluate, parse, parse_selector,
+};
 
 #[path = "../../../bench/fleet.rs"]
 pub(crate) mod plan;
@@ -117,6 +120,10 @@ async fn answers_are_the_same_however_many_threads_read() {
         ("{__name__=~\"node_.+\",role!=\"db\"}", at),
         ("count by (rack) (node_load1:max > 0)", range),
         ("node_load1{host=~\"host-0000.\"}", range),
+        ("quantile_over_time(0.9, node_load5[30m])", range),
+        ("absent_over_time(node_load1{host=\"host-00004\"}[5m])", range),
+        ("max_over_time(sum by (role) (node_load1)[30m:5m])", at),
+        ("node_load1[10m]", at),
     ] {
         hub.store.warm.forget();
         let one = ask(text, span, 1, Limits::default());
@@ -133,19 +140,47 @@ async fn answers_are_the_same_however_many_threads_read() {
     }
 
     let few = Limits { samples_max: 10_000, ..Limits::default() };
-    let (one, two) = (ask("node_load1[1h]", at, 1, few).0, ask("node_load1[1h]", at, 2, few).0);
-    assert_eq!((one, two), (Err(EvalError::TooManySamples(10_000)), Err(EvalError::TooManySamples(10_000))));
+    for text in ["node_load1[1h]", "sum(avg_over_time(node_load1[1h]))"] {
+        let (one, two) = (ask(text, at, 1, few).0, ask(text, at, 2, few).0);
+        assert_eq!(
+            (one, two),
+            (Err(EvalError::TooManySamples(10_000)), Err(EvalError::TooManySamples(10_000))),
+            "{text}"
+        );
+    }
 
     // Threads that read stop when nobody waits any more.
     let stop = Stop::after(TIMEOUT);
     let fleet = Fleet::of(&hub, &stop).in_lanes(2);
     let wanted = Wanted::all_of(&[], (MANY.from_ms, MANY.to_ms));
     let (mut waits, mut taken) = (Some(stop.on_drop()), 0);
-    let result = fleet.series(&wanted, &mut |_, _, _| {
+    let result = fleet.made(&wanted, &|_, values| Ok(Some(values.to_vec())), &mut |_, _| {
         drop(waits.take());
         taken += 1;
         Ok(())
     });
     assert_eq!(result, Err(EvalError::Interrupted(Interrupted::Cancelled)));
     assert!((1..=2 * MANY.series).contains(&taken), "two hosts are under way at first, not {taken} series");
+
+    // What is held ahead is bounded also where hosts have more than those before them had.
+    let load = parse_selector("node_load1").unwrap();
+    let (stop, wanted) = (Stop::after(TIMEOUT), Wanted::all_of(&load, (MANY.to_ms - 60_000, MANY.to_ms)));
+    let (made, mut taken, mut ahead_max, mut names) = (AtomicUsize::new(0), 0, 0, Vec::new());
+    let make = |_: &[i64], _: &[f64]| {
+        let before = made.fetch_add(1, Ordering::SeqCst);
+        Ok(Some(vec![1.0; if before < 20 { 1 } else { 1 << 20 }]))
+    };
+    let fleet = Fleet::of(&hub, &stop).in_lanes(2);
+    let result = fleet.made(&wanted, &make, &mut |labels, _| {
+        ahead_max = ahead_max.max(made.load(Ordering::SeqCst) - taken);
+        taken += 1;
+        names.push(labels.get("host").to_owned());
+        Ok(())
+    });
+    assert_eq!(
+        (result, names.len(), names.is_sorted()),
+        (Ok(()), MANY.hosts as usize, true),
+        "each once, in their order"
+    );
+    assert!(ahead_max <= 24, "{ahead_max} times 8 MiB were held: two of each of six pieces, and those that are small");
 }

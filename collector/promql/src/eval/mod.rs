@@ -16,11 +16,11 @@ mod select;
 mod topk;
 mod window;
 
-use crate::budget::{Budget, Limits};
+use crate::EvalError;
+use crate::budget::{Budget, Interrupt, Limits};
 use crate::labels::Labels;
 use crate::plan::{Aggregation, At, Plan, Query, Scalar, Shift, SortOrder, Vector};
-use crate::source::{Fold, Source};
-use crate::{EvalError, Interrupted};
+use crate::source::Source;
 use column::{ABSENT, Clash, Merge, Series, is_absent};
 use window::Needs;
 
@@ -105,7 +105,7 @@ pub fn evaluate(
     span: Span,
     source: &dyn Source,
     limits: Limits,
-    interrupted: &dyn Fn() -> Option<Interrupted>,
+    interrupted: &Interrupt<'_>,
 ) -> Result<Answer, EvalError> {
     let (start, end, step) = match span {
         Span::Instant { at_ms } => (at_ms, at_ms, 1),
@@ -151,7 +151,7 @@ impl Evaluation<'_> {
             Plan::Matrix(matrix) => {
                 let mut all = Vec::new();
                 let reach = self.reach(matrix, Needs::One, grid);
-                self.windows(matrix, Fold::Last, reach, grid, &mut |labels, samples| {
+                self.windows(matrix, reach, grid, &mut |labels, samples| {
                     let window = samples.within(self.reference(matrix.shift(), grid).at(0), reach.range_ms);
                     self.budget.hold(2 * window.len())?;
                     if !window.is_empty() {

@@ -8,9 +8,13 @@ use super::rise::Rise;
 use super::window::{Needs, Reach, Samples, Windows};
 use super::{Evaluation, Grid, Out};
 use crate::EvalError;
+use crate::budget::Budget;
 use crate::labels::Labels;
 use crate::plan::{Matrix, RangeFn, Scalar};
-use crate::source::Fold;
+use crate::source::{Fold, TakeMade};
+
+/// Work that is counted together: threads that make columns at once count in one place.
+const WORK_TOGETHER: usize = 4096;
 
 /// What a function sees at one step; at least one sample.
 struct Window<'w> {
@@ -86,8 +90,6 @@ fn needs(function: RangeFn) -> Needs {
     }
 }
 
-type TakeColumn<'t> = &'t mut dyn FnMut(Labels, Vec<f64>) -> Result<(), EvalError>;
-
 impl Evaluation<'_> {
     pub(super) fn range_function(
         &self,
@@ -114,7 +116,13 @@ impl Evaluation<'_> {
     }
 
     /// What was in all stretches by how many there were: stretches do not weigh alike.
-    fn mean_of_stretches(&self, of: &Matrix, reach: Reach, grid: Grid, take: TakeColumn<'_>) -> Result<(), EvalError> {
+    fn mean_of_stretches(
+        &self,
+        of: &Matrix,
+        reach: Reach,
+        grid: Grid,
+        take: &mut TakeMade<'_>,
+    ) -> Result<(), EvalError> {
         let mut counts: BTreeMap<Labels, Vec<f64>> = BTreeMap::new();
         self.columns(&Over::counting(of, reach, &[]), grid, &mut |labels, column| {
             self.budget.hold(column.len())?;
@@ -129,38 +137,43 @@ impl Evaluation<'_> {
     }
 
     /// Hands on every series that has a value at any step.
-    fn columns(&self, over: &Over<'_>, grid: Grid, take: TakeColumn<'_>) -> Result<(), EvalError> {
+    fn columns(&self, over: &Over<'_>, grid: Grid, take: &mut TakeMade<'_>) -> Result<(), EvalError> {
         let (moments, range_ms, share) = (self.reference(over.of.shift(), grid), over.reach.range_ms, over.share());
-        let (mut scratch, rise) = (Vec::new(), Rise::of(over.function));
-        self.windows(over.of, over.fold, over.reach, grid, &mut |labels, samples| {
+        let (budget, rise) = (&self.budget, Rise::of(over.function));
+        let make = |samples: Samples<'_>| {
             let column = match rise {
                 Some(rise) => {
-                    self.budget.work(grid.count)?;
+                    budget.work(grid.count)?;
                     rise.column(samples, moments, range_ms)
                 }
-                None => self.column(over, samples, (grid, moments), &mut scratch)?,
+                None => over.column(samples, (grid, moments), budget)?,
             };
-            let Some(mut column) = column else { return Ok(()) };
+            let Some(mut column) = column else { return Ok(None) };
             if let Some(share) = share {
                 each(&mut column, |_, value| value * share);
             }
-            take(labels, column)
-        })
+            Ok(Some(column))
+        };
+        self.made(over.of, over.fold, (over.reach, grid), &make, take)
     }
+}
 
-    /// The value of a function at each step; `None` if it has none at any.
+impl Over<'_> {
+    /// The value of the function at each step; `None` if it has none at any.
     fn column(
         &self,
-        over: &Over<'_>,
         samples: Samples<'_>,
         (grid, moments): (Grid, Grid),
-        scratch: &mut Vec<f64>,
+        budget: &Budget<'_>,
     ) -> Result<Option<Vec<f64>>, EvalError> {
         let mut column = vec![ABSENT; grid.count];
-        let (mut windows, mut any) = (Windows::default(), false);
+        let (mut windows, mut any, mut scratch, mut work) = (Windows::default(), false, Vec::new(), 0);
         for (n, slot) in column.iter_mut().enumerate() {
-            let within = windows.next(samples.at, moments.at(n), over.reach.range_ms);
-            self.budget.work(1 + within.len())?;
+            let within = windows.next(samples.at, moments.at(n), self.reach.range_ms);
+            work += 1 + within.len();
+            if work >= WORK_TOGETHER {
+                budget.work(std::mem::take(&mut work))?;
+            }
             if within.is_empty() {
                 continue;
             }
@@ -168,13 +181,14 @@ impl Evaluation<'_> {
                 at: &samples.at[within.clone()],
                 values: &samples.values[within],
                 step: grid.at(n),
-                parameters: [0, 1].map(|p| over.parameters.get(p).map_or(0.0, |values| values[n])),
+                parameters: [0, 1].map(|p| self.parameters.get(p).map_or(0.0, |values| values[n])),
             };
-            if let Some(value) = apply(over.function, &window, scratch)? {
+            if let Some(value) = apply(self.function, &window, &mut scratch)? {
                 *slot = value;
                 any = true;
             }
         }
+        budget.work(work)?;
         Ok(any.then_some(column))
     }
 }

@@ -12,7 +12,7 @@ impl Evaluation<'_> {
         &self,
         selector: &Selector,
         grid: Grid,
-        pick: impl Fn(i64, f64) -> f64,
+        pick: impl Fn(i64, f64) -> f64 + Sync,
         out: Out<'_>,
     ) -> Result<(), EvalError> {
         let moments = self.reference(selector.shift, grid);
@@ -27,9 +27,10 @@ impl Evaluation<'_> {
             resolution_ms,
             only: selector.only.as_deref(),
         };
-        self.source.series(&wanted, &mut |labels, at, values| {
-            self.budget.read(at.len())?;
-            self.budget.work(grid.count)?;
+        let budget = &self.budget;
+        let make = |at: &[i64], values: &[f64]| {
+            budget.read(at.len())?;
+            budget.work(grid.count)?;
             let mut column = vec![ABSENT; grid.count];
             let mut next = 0;
             let mut any = false;
@@ -44,7 +45,8 @@ impl Evaluation<'_> {
                     any = true;
                 }
             }
-            if any { out(Series { labels, values: column }) } else { Ok(()) }
-        })
+            Ok(any.then_some(column))
+        };
+        self.source.made(&wanted, &make, &mut |labels, values| out(Series { labels, values }))
     }
 }

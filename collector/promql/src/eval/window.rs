@@ -6,8 +6,8 @@ use super::column::{ABSENT, is_absent};
 use super::{Evaluation, Grid, Point, SUBQUERY_STEP_MS};
 use crate::EvalError;
 use crate::labels::Labels;
-use crate::plan::Matrix;
-use crate::source::{Fold, Wanted};
+use crate::plan::{Matrix, Selector, Vector};
+use crate::source::{Fold, TakeMade, Wanted};
 
 /// Samples of one series without its stale markers, in the order of their times.
 #[derive(Clone, Copy)]
@@ -25,6 +25,8 @@ impl Samples<'_> {
 }
 
 type TakeSamples<'t> = &'t mut dyn FnMut(Labels, Samples<'_>) -> Result<(), EvalError>;
+/// Makes a column of the samples of a series, or nothing; of several at once.
+pub(super) type MakeColumn<'m> = dyn Fn(Samples<'_>) -> Result<Option<Vec<f64>>, EvalError> + Sync + 'm;
 
 /// How far back the windows of a range go, and what they find there.
 #[derive(Debug, Clone, Copy)]
@@ -69,58 +71,82 @@ impl Evaluation<'_> {
     pub(super) fn windows(
         &self,
         matrix: &Matrix,
-        fold: Fold,
         reach: Reach,
         grid: Grid,
         take: TakeSamples<'_>,
     ) -> Result<(), EvalError> {
-        match matrix {
-            Matrix::Select { selector, .. } => {
-                let moments = self.reference(selector.shift, grid);
-                let wanted = Wanted {
-                    matchers: &selector.matchers,
-                    from_ms: moments.at(0) - reach.range_ms + 1,
-                    to_ms: moments.last(),
-                    is_range: true,
-                    fold,
-                    resolution_ms: reach.resolution_ms,
-                    only: selector.only.as_deref(),
-                };
-                let (mut live_at, mut live) = (Vec::new(), Vec::new());
-                self.source.series(&wanted, &mut |labels, at, values| {
-                    self.budget.read(at.len())?;
-                    // Mostly none is: looked at without stopping, many go in one step.
-                    if !values.iter().fold(false, |any, value| any | is_absent(*value)) {
-                        return take(labels, Samples { at, values });
-                    }
-                    live_at.clear();
-                    live.clear();
-                    let samples = at.iter().zip(values).filter(|(_, value)| !is_absent(**value));
-                    samples.for_each(|(at, value)| {
-                        live_at.push(*at);
-                        live.push(*value);
-                    });
-                    take(labels, Samples { at: &live_at, values: &live })
-                })
-            }
+        let selector = match matrix {
+            Matrix::Select { selector, .. } => selector,
             Matrix::Subquery { of, range_ms, step_ms, shift } => {
-                let moments = self.reference(*shift, grid);
-                let inner = self.subquery_grid(moments, *range_ms, step_ms.unwrap_or(SUBQUERY_STEP_MS))?;
-                if inner.count == 0 {
-                    return Ok(());
-                }
-                let (mut at, mut values) = (Vec::new(), Vec::new());
-                self.vector(of, inner, &mut |series| {
-                    at.clear();
-                    values.clear();
-                    for (n, value) in series.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
-                        at.push(inner.at(n));
-                        values.push(*value);
-                    }
-                    take(series.labels, Samples { at: &at, values: &values })
-                })
+                return self.subquery(of, (*range_ms, *step_ms), self.reference(*shift, grid), take);
             }
+        };
+        self.source.series(&self.wanted(selector, Fold::Last, reach, grid), &mut |labels, at, values| {
+            self.budget.read(at.len())?;
+            alive(at, values, |samples| take(labels, samples))
+        })
+    }
+
+    /// Every series with what is made of the samples that any step's window holds, if anything is.
+    pub(super) fn made(
+        &self,
+        matrix: &Matrix,
+        fold: Fold,
+        (reach, grid): (Reach, Grid),
+        make: &MakeColumn<'_>,
+        take: &mut TakeMade<'_>,
+    ) -> Result<(), EvalError> {
+        let selector = match matrix {
+            Matrix::Select { selector, .. } => selector,
+            Matrix::Subquery { of, range_ms, step_ms, shift } => {
+                let mut take_made =
+                    |labels, samples: Samples<'_>| make(samples)?.map_or(Ok(()), |made| take(labels, made));
+                return self.subquery(of, (*range_ms, *step_ms), self.reference(*shift, grid), &mut take_made);
+            }
+        };
+        let budget = &self.budget;
+        let make = |at: &[i64], values: &[f64]| {
+            budget.read(at.len())?;
+            alive(at, values, make)
+        };
+        self.source.made(&self.wanted(selector, fold, reach, grid), &make, take)
+    }
+
+    fn wanted<'s>(&self, selector: &'s Selector, fold: Fold, reach: Reach, grid: Grid) -> Wanted<'s> {
+        let moments = self.reference(selector.shift, grid);
+        Wanted {
+            matchers: &selector.matchers,
+            from_ms: moments.at(0) - reach.range_ms + 1,
+            to_ms: moments.last(),
+            is_range: true,
+            fold,
+            resolution_ms: reach.resolution_ms,
+            only: selector.only.as_deref(),
         }
+    }
+
+    /// The series of a subquery, a sample at each of its steps, for windows that end at some moments.
+    fn subquery(
+        &self,
+        of: &Vector,
+        (range_ms, step_ms): (i64, Option<i64>),
+        moments: Grid,
+        take: TakeSamples<'_>,
+    ) -> Result<(), EvalError> {
+        let inner = self.subquery_grid(moments, range_ms, step_ms.unwrap_or(SUBQUERY_STEP_MS))?;
+        if inner.count == 0 {
+            return Ok(());
+        }
+        let (mut at, mut values) = (Vec::new(), Vec::new());
+        self.vector(of, inner, &mut |series| {
+            at.clear();
+            values.clear();
+            for (n, value) in series.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+                at.push(inner.at(n));
+                values.push(*value);
+            }
+            take(series.labels, Samples { at: &at, values: &values })
+        })
     }
 
     /// The steps of a subquery are multiples of its step, wherever the query begins.
@@ -144,17 +170,32 @@ impl Evaluation<'_> {
         take: &mut dyn FnMut(&[f64]) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let (moments, reach) = (self.reference(matrix.shift(), grid), self.reach(matrix, Needs::One, grid));
-        self.windows(matrix, Fold::Last, reach, grid, &mut |_, samples| {
+        let budget = &self.budget;
+        let make = |samples: Samples<'_>| {
+            budget.work(grid.count)?;
             let mut column = vec![ABSENT; grid.count];
-            let mut windows = Windows::default();
+            let (mut windows, mut any) = (Windows::default(), false);
             for (n, value) in column.iter_mut().enumerate() {
                 if !windows.next(samples.at, moments.at(n), reach.range_ms).is_empty() {
                     *value = 1.0;
+                    any = true;
                 }
             }
-            take(&column)
-        })
+            Ok(any.then_some(column))
+        };
+        self.made(matrix, Fold::Last, (reach, grid), &make, &mut |_, column| take(&column))
     }
+}
+
+/// Hands on the samples that are no stale markers.
+fn alive<T>(at: &[i64], values: &[f64], take: impl FnOnce(Samples<'_>) -> T) -> T {
+    // Mostly none is: looked at without stopping, many go in one step.
+    if !values.iter().fold(false, |any, value| any | is_absent(*value)) {
+        return take(Samples { at, values });
+    }
+    let samples = at.iter().zip(values).filter(|(_, value)| !is_absent(**value));
+    let (at, values): (Vec<i64>, Vec<f64>) = samples.unzip();
+    take(Samples { at: &at, values: &values })
 }
 
 /// Walks over the windows of one series, whose ends never go back.

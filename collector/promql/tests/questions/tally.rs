@@ -96,7 +96,7 @@ impl fmt::Display for Tally {
         )?;
         writeln!(
             f,
-            "agreement {:.3} % of the {} that are not excused, {} values; excused {:.2} % of all",
+            "agreement {:.3} % (goal 100 %) of the {} that are not excused, {} values; excused {:.2} % of all",
             share(self.agreeing, answers - excused),
             answers - excused,
             self.values,
