@@ -207,8 +207,8 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
             cold.push(ask(&name, goal, rounds, |_| {
                 let stop = Stop::after(TIMEOUT);
                 let fleet = Fleet::of(hub, &stop).in_lanes(lanes);
-                evaluate(&parse(query)?, at, &fleet, Limits::default(), &|| stop.now())?;
-                Ok(fleet.seen().read)
+                let answer = evaluate(&parse(query)?, at, &fleet, Limits::default(), &|| stop.now())?;
+                Ok((fleet.seen().read, answer.samples))
             })?);
         }
     }
@@ -220,7 +220,7 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
         cold.push(ask(query, goal, rounds, |round| {
             let host = fleet::name(1 + round * 7_919 % plan.hosts);
             let outcome = query::run(hub, &query.replace("HOST", &host), span, &Stop::after(TIMEOUT))?;
-            Ok(outcome.seen.read)
+            Ok((outcome.seen.read, outcome.answer.samples))
         })?);
     }
     let all = |text: &str| -> Result<Names> {
@@ -238,7 +238,7 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
         let names = all(selector)?;
         ask(&format!("values of label `{label}` {selector}"), "20", rounds, |_| {
             names::values(hub, label, &names, &Stop::after(TIMEOUT))?;
-            Ok(Read::default())
+            Ok((Read::default(), 0))
         })?;
     }
     let search = Some(v1::Search { text: "nowhere to be found".to_owned(), ..v1::Search::default() });
@@ -249,7 +249,7 @@ fn questions(hub: &Hub, plan: Plan, rounds: u32) -> Result<()> {
             answer.findings.is_empty() && answer.looked_back_to_ms.is_none(),
             "it is nowhere, and all was looked at"
         );
-        Ok(Read::default())
+        Ok((Read::default(), 0))
     })?;
     extrapolate(&cold);
     Ok(())
@@ -260,26 +260,36 @@ struct First {
     question: String,
     ms: f64,
     read: Read,
+    samples: u64,
 }
 
 /// What longer ranges would take, at the pace at which the first answer about an hour was read: what is read again is kept in
-/// memory, and no more of it than fits.
+/// memory, and no more of it than fits. Of what is old only rollups are kept, which are fewer.
 fn extrapolate(cold: &[First]) {
+    let samples_max = Limits::default().samples_max;
     println!(
         "\n| over longer ranges, extrapolated from the parts that an hour of it reads | parts of a day | s | parts of a week | s |"
     );
     println!("|---|---|---|---|---|");
-    for First { question, ms, read } in cold {
-        let of = |hours: u64| format!("{} | {:.1}", read.parts * hours, ms * hours as f64 / 1e3);
+    for First { question, ms, read, samples } in cold {
+        let of = |hours: u64| {
+            let took = match samples * hours {
+                samples if samples > samples_max => format!("refused: {} million samples", samples / 1_000_000),
+                _ => format!("{:.1}", ms * hours as f64 / 1e3),
+            };
+            format!("{} | {took}", read.parts * hours)
+        };
         println!("| `{question}` | {} | {} |", of(24), of(24 * 7));
     }
 }
 
-fn ask(name: &str, goal: &str, rounds: u32, mut one: impl FnMut(u32) -> Result<Read>) -> Result<First> {
-    let (mut took, mut reads) = (Vec::new(), Vec::new());
+fn ask(name: &str, goal: &str, rounds: u32, mut one: impl FnMut(u32) -> Result<(Read, u64)>) -> Result<First> {
+    let (mut took, mut reads, mut samples) = (Vec::new(), Vec::new(), 0);
     for round in 0..rounds {
         let started = Instant::now();
-        reads.push(one(round)?);
+        let (read, of_it) = one(round)?;
+        reads.push(read);
+        samples = of_it;
         took.push(started.elapsed().as_secs_f64() * 1e3);
     }
     let first = took[0];
@@ -288,7 +298,7 @@ fn ask(name: &str, goal: &str, rounds: u32, mut one: impl FnMut(u32) -> Result<R
     let read = |read: Read| format!("{}, {}", read.parts, read.rows);
     let (begin, end) = (read(reads[0]), read(reads[reads.len() - 1]));
     println!("| `{name}` | {first:.1} | {:.1} | {:.1} | {goal} | {begin} | {end} |", at(50), at(99));
-    Ok(First { question: name.to_owned(), ms: first, read: reads[0] })
+    Ok(First { question: name.to_owned(), ms: first, read: reads[0], samples })
 }
 
 /// The most memory that this process had, in the kernel's words.

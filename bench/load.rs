@@ -21,11 +21,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use ed25519_dalek::SigningKey;
 
-#[allow(dead_code)] // the test of it uses more
-#[path = "load/mod.rs"]
-mod load;
 #[path = "remote_peers.rs"]
 mod peers;
+#[allow(dead_code)] // the test of it uses more
+#[path = "load/mod.rs"]
+mod play;
 #[path = "peers.rs"]
 mod programs;
 #[path = "recording.rs"]
@@ -38,11 +38,11 @@ mod shapes;
 #[path = "values.rs"]
 mod values;
 
-use load::fleet::Fleet;
-use load::papers::enrol;
-use load::process::{Process, raise_file_limit};
-use load::tally::Tally;
-use load::trials::{self, Taken};
+use play::fleet::Fleet;
+use play::papers::enrol;
+use play::process::{Process, raise_file_limit};
+use play::tally::Tally;
+use play::trials::{self, Taken};
 use values::{Gauges, SAMPLES, Series, Values};
 
 /// Longest that any part may take.

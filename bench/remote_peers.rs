@@ -14,13 +14,14 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use mainstay_collector::clock;
+use mainstay_collector::remote::message::WriteRequest;
 use mainstay_core::time::Now;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::load::process::{Usage, folder_bytes, usage_of};
+use super::play::process::{Usage, folder_bytes, usage_of};
 use super::programs;
-use super::remote_write::{WriteRequest, body};
+use super::remote_write::{add, body};
 use super::values::{Series, Values};
 
 /// Longest until it takes samples.
@@ -111,7 +112,7 @@ async fn send(address: SocketAddr, mut hosts: Vec<(u32, Values)>, from_ms: i64, 
                 let wall_ms = from_ms + (n.cast_signed() + 1) * STEP_MS;
                 let (summary, _) = values.next(Now { boot_ns: 0, wall_ms }, 10_000);
                 samples += summary.points.len() as u64;
-                request.add(&summary, &format!("host-{host:05}"));
+                add(&mut request, &summary, &format!("host-{host:05}"));
             }
             post(&mut sender, body(&request)).await?;
         }

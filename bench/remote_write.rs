@@ -2,41 +2,12 @@
 
 use std::io::Write as _;
 
+use mainstay_collector::remote::message::{Label, Sample, TimeSeries, WriteRequest};
 use mainstay_core::series::{Point, SeriesKey, Summary};
 use mainstay_core::time::Now;
-use prost::Message;
+use prost::Message as _;
 
 use super::values::Values;
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Sample {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    timestamp: i64,
-}
 
 /// Bytes in both directions.
 pub(crate) struct Sizes {
@@ -46,27 +17,23 @@ pub(crate) struct Sizes {
     pub(crate) changed: u64,
 }
 
-impl WriteRequest {
-    /// Adds the last values of a summary of a host. All summaries of one request have the same series.
-    pub(crate) fn add(&mut self, summary: &Summary, host: &str) {
-        if self.timeseries.is_empty() {
-            self.timeseries = summary.points.iter().map(|(key, _)| TimeSeries::of(key, host)).collect();
-        }
-        for (series, (_, point)) in self.timeseries.iter_mut().zip(&summary.points) {
-            let (Point::Counter(value) | Point::Gauge { last: value, .. }) = *point;
-            series.samples.push(Sample { value, timestamp: summary.at.wall_ms });
-        }
+/// Adds the last values of a summary of a host. All summaries of one request have the same series.
+pub(crate) fn add(request: &mut WriteRequest, summary: &Summary, host: &str) {
+    if request.timeseries.is_empty() {
+        request.timeseries = summary.points.iter().map(|(key, _)| named(key, host)).collect();
+    }
+    for (series, (_, point)) in request.timeseries.iter_mut().zip(&summary.points) {
+        let (Point::Counter(value) | Point::Gauge { last: value, .. }) = *point;
+        series.samples.push(Sample { value, timestamp: summary.at.wall_ms });
     }
 }
 
-impl TimeSeries {
-    fn of(key: &SeriesKey, host: &str) -> Self {
-        let label = |name: &str, value: &str| Label { name: name.to_owned(), value: value.to_owned() };
-        let mut labels = vec![label("__name__", &key.name), label("instance", host)];
-        labels.extend(key.labels.iter().map(|(name, value)| label(name, value)));
-        labels.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { labels, samples: Vec::new() }
-    }
+fn named(key: &SeriesKey, host: &str) -> TimeSeries {
+    let label = |name: &str, value: &str| Label { name: name.to_owned(), value: value.to_owned() };
+    let mut labels = vec![label("__name__", &key.name), label("instance", host)];
+    labels.extend(key.labels.iter().map(|(name, value)| label(name, value)));
+    labels.sort_by(|a, b| a.name.cmp(&b.name));
+    TimeSeries { labels, ..TimeSeries::default() }
 }
 
 /// The body of a request: snappy over protobuf.
@@ -83,7 +50,7 @@ pub(crate) fn sizes(values: &mut Values, summaries: u64) -> Sizes {
         // The first has nothing before it.
         if n > 0 {
             let mut request = WriteRequest::default();
-            request.add(&summary, "host-00000");
+            add(&mut request, &summary, "host-00000");
             let body = body(&request);
             let mut head = Vec::new();
             let _ = write!(

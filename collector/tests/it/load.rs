@@ -5,15 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use mainstay_collector::remote::message::WriteRequest;
+use mainstay_core::series::Point;
+use mainstay_core::time::Now;
+use prost::Message as _;
 
 use crate::fleet::shapes;
+use crate::remote::peers::{program, programs};
 
+#[path = "../../../bench/remote_peers.rs"]
+mod peers;
 #[allow(dead_code)] // the measurement uses more of it
 #[path = "../../../bench/load/mod.rs"]
 mod play;
 #[allow(dead_code)]
 #[path = "../../../bench/recording.rs"]
 mod recording;
+#[path = "../../../bench/remote_write.rs"]
+mod remote_write;
 #[allow(dead_code)]
 #[path = "../../../bench/values.rs"]
 pub(crate) mod values;
@@ -23,7 +32,7 @@ use play::papers::enrol;
 use play::process::Process;
 use play::tally::Tally;
 use play::trials;
-use values::Series;
+use values::{Series, Values};
 
 const HOSTS: usize = 60;
 /// As a host of the measurement has.
@@ -67,4 +76,56 @@ async fn a_fleet_is_taken_in_survives_a_crash_at_once_and_obeys() {
     let refused = trials::offer(&process, &fleet, fleet_id, &stranger, 2, LIMIT).await.unwrap_err();
     assert!(refused.to_string().contains("which this host does not trust"), "{refused}");
     fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_samples_cost_prometheus_and_victoria_metrics_is_told() {
+    let series = Arc::new(Series::made(SERIES));
+    for peer in peers::PEERS {
+        if program(peer.name).is_none() {
+            continue;
+        }
+        let cost = peer.feed(&series, 12, 20).await.unwrap();
+        assert_eq!(cost.samples, 12 * 20 * SERIES as u64, "{}", peer.name);
+        assert!(!cost.took.is_zero() && cost.usage.cpu_seconds > 0.0, "{}: {:?}", peer.name, cost.usage);
+        assert!(cost.usage.peak_bytes > 1 << 20 && cost.disk_bytes > 0, "{}: {} bytes", peer.name, cost.disk_bytes);
+    }
+}
+
+#[test]
+fn bytes_of_remote_write_are_those_of_requests_with_every_last_value() {
+    let series = Arc::new(Series::made(50));
+    let sizes = remote_write::sizes(&mut Values::of(&series, 0), 20);
+    let (mut values, mut bodies, mut changed, mut before) = (Values::of(&series, 0), 0, 0, Vec::new());
+    for n in 0..=20_u64 {
+        let at = Now { boot_ns: n * 10_000_000_000, wall_ms: 1_800_000_000_000 + n.cast_signed() * 10_000 };
+        let (summary, _) = values.next(at, 10_000);
+        let mut request = WriteRequest::default();
+        remote_write::add(&mut request, &summary, "host-00000");
+        let body = remote_write::body(&request);
+        let read = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        let read = WriteRequest::decode(&read[..]).unwrap();
+        let mut last = Vec::new();
+        for (sent, (key, point)) in read.timeseries.iter().zip(&summary.points) {
+            let label =
+                |name: &str| sent.labels.iter().find(|label| label.name == name).map(|label| label.value.as_str());
+            assert_eq!((label("__name__"), label("instance")), (Some(key.name.as_str()), Some("host-00000")));
+            assert!(sent.labels.is_sorted_by(|a, b| a.name < b.name) && sent.labels.len() == key.labels.len() + 2);
+            let (Point::Counter(value) | Point::Gauge { last: value, .. }) = *point;
+            let samples: Vec<_> =
+                sent.samples.iter().map(|sample| (sample.value.to_bits(), sample.timestamp)).collect();
+            assert_eq!(samples, [(value.to_bits(), at.wall_ms)]);
+            last.push(*point);
+        }
+        assert_eq!(last.len(), 50);
+        if n > 0 {
+            bodies += body.len() as u64;
+            changed += last.iter().zip(&before).filter(|(new, old)| new != old).count() as u64;
+        }
+        before = last;
+    }
+    assert_eq!(sizes.changed, changed);
+    // Twenty requests with heads of some 211 bytes and a record of TLS each, and as many answers.
+    assert!((20 * 230..20 * 236).contains(&(sizes.up - bodies)), "{} of {bodies}", sizes.up);
+    assert_eq!(sizes.down, 20 * 86);
 }

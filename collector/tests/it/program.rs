@@ -37,9 +37,19 @@ impl Site {
     }
 }
 
+/// A process that is killed when this is dropped, also where a test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A program that runs.
 pub(crate) struct Program {
-    child: Child,
+    child: Running,
     site: Site,
     pub(crate) address: String,
     /// How long it took from its start until it was ready.
@@ -74,13 +84,14 @@ impl Program {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let child = Running(child);
         let mut buffer = [0; 256];
         let length = notified.recv(&mut buffer).expect("the program says that it is ready");
         assert!(buffer[..length].starts_with(b"READY=1"));
         let ready_after = started.elapsed();
         if let Some(library) = site.preload {
             // The loader goes on without a library that it cannot find.
-            let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
+            let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.0.id())).unwrap();
             assert!(
                 maps.contains(library),
                 "{library} is not loaded: `tests/scripts/install-missing test` installs it"
@@ -96,11 +107,11 @@ impl Program {
 
     /// SIGTERM, and how it ended.
     pub(crate) fn stop(mut self) -> bool {
-        let pid = rustix::process::Pid::from_child(&self.child);
+        let pid = rustix::process::Pid::from_child(&self.child.0);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let deadline = Instant::now() + SOON;
         while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.0.try_wait().unwrap() {
                 return status.success();
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -110,7 +121,7 @@ impl Program {
 
     /// How it ended by itself, if it did.
     pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.child.try_wait().unwrap()
+        self.child.0.try_wait().unwrap()
     }
 
     /// Enrols `web-1`.
@@ -158,13 +169,6 @@ impl Program {
         }
         assert_eq!(indices, (1..=book.head.index).collect::<Vec<_>>());
         assert_eq!(head.unwrap().hash, book.head.hash);
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
