@@ -100,6 +100,15 @@ fn wire_seeds() -> Vec<Vec<u8>> {
     seeds.extend(made(generate::facts()).iter().map(|facts| {
         agents(v1::agent_message::Of::Hello(v1::Hello { facts: Some(facts.into()), ..v1::Hello::default() }))
     }));
+    // Compressed, as a frame and as what one unpacks to.
+    for finding in made(generate::finding()) {
+        let items = vec![v1::Item { seq: 1, of: Some(Of::Finding((&finding).into())) }];
+        let plain = v1::Push { items, ..v1::Push::default() }.encode_to_vec();
+        let frame = zstd::bulk::compress(&plain, 3).expect("zstd");
+        seeds.extend(
+            [plain, frame].map(|zstd| agents(v1::agent_message::Of::Push(v1::Push { zstd, ..v1::Push::default() }))),
+        );
+    }
     // Sessions of several summaries, in each form.
     let summaries = made(generate::summary());
     for form in [Form::Lists, Form::Columns, Form::Coded] {

@@ -16,6 +16,7 @@ use mainstay_core::scene::Scene;
 use mainstay_core::series::SeriesKey;
 use mainstay_core::subject::Subject;
 use mainstay_proto::convert::{ConvertError, Form, SummaryReader, SummaryWriter, decode_record, encode_record};
+use mainstay_proto::packed::unpack;
 use mainstay_proto::v1;
 use prost::Message as _;
 
@@ -77,7 +78,7 @@ impl Session {
                     self.read.converted += usize::from(Option::<Head>::try_from(head).is_ok());
                 }
             }
-            v1::agent_message::Of::Push(push) => self.push(push),
+            v1::agent_message::Of::Push(push) => self.packed(push),
             v1::agent_message::Of::Lease(lease) => {
                 lease.subject.into_iter().for_each(|subject| self.back::<_, Subject>(subject));
             }
@@ -108,7 +109,21 @@ impl Session {
         }
     }
 
+    /// As it is; and what is no frame of zstd as what one unpacks to, for a fuzzer does not find frames.
+    fn packed(&mut self, push: v1::Push) {
+        match unpack(push.clone()) {
+            Ok(push) => self.push(push),
+            Err(_) => {
+                let frame = zstd::bulk::compress(&push.zstd, 1).expect("zstd");
+                if let Ok(push) = unpack(v1::Push { epoch: push.epoch, zstd: frame, ..v1::Push::default() }) {
+                    self.push(push);
+                }
+            }
+        }
+    }
+
     fn push(&mut self, push: v1::Push) {
+        assert!(push.zstd.is_empty(), "what is unpacked is not packed");
         if !push.next.is_empty() {
             self.summary(v1::Summary { columns: push.next, ..v1::Summary::default() });
         }

@@ -8,6 +8,7 @@ pub mod backup_key;
 pub mod codec;
 pub mod convert;
 pub mod otlp;
+pub mod packed;
 
 /// Version 1 of the wire.
 #[allow(missing_docs, unreachable_pub, missing_debug_implementations, clippy::all)]

@@ -4,8 +4,6 @@
 //! known in memory changes only afterwards. So a crash at any point leaves marks and items in step,
 //! and an item that is sent again is known.
 
-use std::cell::RefCell;
-use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,9 +11,9 @@ use std::time::{Duration, Instant};
 use mainstay_core::id::{ActionId, DecisionId, Epoch, FindingId, HostId, Seq};
 use mainstay_core::recording::WINDOW_BYTES_MAX;
 use mainstay_fleet::dedup::{Admit, Gap, Marks};
-use mainstay_proto::{MESSAGE_BYTES_MAX, v1};
+use mainstay_proto::packed::{self, BadPush};
+use mainstay_proto::v1;
 use prost::Message;
-use zstd::zstd_safe::{DCtx, ResetDirective};
 
 use super::credit::credit;
 use super::hello::not_enrolled;
@@ -39,8 +37,6 @@ const SCENE_BYTES_MAX: usize = 128 * 1024;
 const WAITS: &str = "waits";
 /// The capability of agents that remember the acknowledgement before.
 const BRIEF: &str = "brief";
-/// zstd's window: what a frame may ask for in memory.
-const WINDOW_LOG_MAX: u32 = 23;
 
 /// One session's way into the store.
 #[derive(Debug)]
@@ -425,41 +421,11 @@ pub(super) fn note(doubts: &mut Vec<String>, doubt: &str, now_ms: i64) {
     }
 }
 
-/// Unpacks a compressed push. Never more than [`MESSAGE_BYTES_MAX`] come out of it.
+/// What a push has, unpacked if it is compressed.
 fn unpack(push: v1::Push) -> Result<v1::Push, v1::Reject> {
-    if push.zstd.is_empty() {
-        return Ok(push);
-    }
-    if !push.items.is_empty() || !push.define.is_empty() {
-        return Err(malformed("a push is compressed or not, but not both".to_owned()));
-    }
-    let bytes = unzstd(&push.zstd).map_err(|error| malformed(format!("zstd: {error}")))?;
-    if bytes.len() > MESSAGE_BYTES_MAX {
-        return Err(reject("too_large", format!("a push is more than {MESSAGE_BYTES_MAX} bytes when unpacked"), 0));
-    }
-    let inner = v1::Push::decode(&bytes[..]).map_err(|error| malformed(error.to_string()))?;
-    if !inner.zstd.is_empty() {
-        return Err(malformed("a push is compressed twice".to_owned()));
-    }
-    Ok(v1::Push { epoch: push.epoch, ..inner })
-}
-
-thread_local! {
-    /// What zstd unpacks with: made once on each thread, for it is larger than most pushes.
-    static UNPACKER: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
-}
-
-/// What comes out of a frame, up to a byte more than a message may have.
-fn unzstd(packed: &[u8]) -> io::Result<Vec<u8>> {
-    UNPACKER.with_borrow_mut(|context| {
-        // An earlier frame may have broken off.
-        let reset = context.reset(ResetDirective::SessionOnly);
-        reset.map_err(|code| io::Error::other(zstd::zstd_safe::get_error_name(code)))?;
-        let mut decoder = zstd::Decoder::with_context(packed, context);
-        decoder.window_log_max(WINDOW_LOG_MAX)?;
-        let mut bytes = Vec::new();
-        decoder.take(MESSAGE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
+    packed::unpack(push).map_err(|bad| match bad {
+        BadPush::TooLarge => reject("too_large", bad.to_string(), 0),
+        BadPush::Malformed(why) => malformed(why),
     })
 }
 
@@ -483,40 +449,5 @@ pub(super) fn broken(error: &StoreError) -> v1::Reject {
             tracing::error!(error = %other, "the store failed");
             reject("overloaded", "the collector's store failed; nothing is lost, keep it", 30_000)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn packed(bytes: &[u8]) -> v1::Push {
-        v1::Push { epoch: 7, zstd: zstd::encode_all(bytes, 3).unwrap(), ..v1::Push::default() }
-    }
-
-    #[test]
-    fn a_bomb_is_refused_without_unpacking_it() {
-        let bomb = packed(&vec![0; 64 * MESSAGE_BYTES_MAX]);
-        assert!(bomb.zstd.len() < 100_000, "{} bytes", bomb.zstd.len());
-        assert_eq!(unpack(bomb).unwrap_err().reason, "too_large");
-    }
-
-    #[test]
-    fn what_is_packed_comes_out_and_nothing_else() {
-        let inner = v1::Push { items: vec![v1::Item { seq: 1, of: None }], ..v1::Push::default() };
-        let out = unpack(packed(&inner.encode_to_vec())).unwrap();
-        assert_eq!((out.epoch, out.items.len()), (7, 1));
-        let twice = packed(&packed(&inner.encode_to_vec()).encode_to_vec());
-        for bad in
-            [twice, packed(b"no protobuf \xff\xff"), v1::Push { zstd: b"no zstd".to_vec(), ..v1::Push::default() }]
-        {
-            assert_eq!(unpack(bad).unwrap_err().reason, "malformed");
-        }
-        let whole = packed(&inner.encode_to_vec());
-        let cut = v1::Push { zstd: whole.zstd[..whole.zstd.len() - 3].to_vec(), ..whole.clone() };
-        assert_eq!(unpack(cut).unwrap_err().reason, "malformed");
-        assert_eq!(unpack(whole).unwrap().items.len(), 1, "what broke off leaves nothing behind");
-        let both = v1::Push { items: inner.items.clone(), ..packed(&inner.encode_to_vec()) };
-        assert_eq!(unpack(both).unwrap_err().reason, "malformed");
     }
 }
