@@ -15,6 +15,9 @@ use crate::labels::{Labels, NAME};
 const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 /// Most compiled patterns that are kept for who asks again: dashboards ask the same all day.
 const KEPT_MAX: usize = 16;
+/// What stands around a pattern that is compiled.
+const BEGIN: &str = "^(?s:";
+const END: &str = ")$";
 /// The patterns that were asked for last, the newest last.
 static KEPT: Mutex<Vec<(String, Regex)>> = Mutex::new(Vec::new());
 
@@ -55,6 +58,21 @@ impl Matcher {
             Test::IsNot(wanted) => value != wanted,
             Test::Matches(pattern) => pattern.is_match(value),
             Test::MatchesNot(pattern) => !pattern.is_match(value),
+        }
+    }
+
+    /// The values that pass, where there are no others: of `=`, and of a pattern that is one or some of them (`a|b`).
+    #[must_use]
+    pub fn values(&self) -> Option<Vec<&str>> {
+        match &self.test {
+            Test::Is(wanted) => Some(vec![wanted]),
+            Test::Matches(pattern) => {
+                let text = pattern.as_str().strip_prefix(BEGIN)?.strip_suffix(END)?;
+                let is_plain = |value: &str| value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:".contains(&b));
+                let values: Vec<&str> = text.split('|').collect();
+                values.iter().all(|value| is_plain(value)).then_some(values)
+            }
+            Test::IsNot(_) | Test::MatchesNot(_) => None,
         }
     }
 
@@ -99,7 +117,7 @@ fn compiled(pattern: &str) -> Result<Regex, String> {
     let compile = |text: &str| RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build();
     // The pattern has to stand by itself: in parentheses `a)|(b` would be one.
     compile(&as_re2(pattern))
-        .and_then(|_| compile(&format!("^(?s:{})$", as_re2(pattern))))
+        .and_then(|_| compile(&format!("{BEGIN}{}{END}", as_re2(pattern))))
         .map_err(|error| format!("invalid regular expression {pattern:?}: {error}"))
 }
 
@@ -199,6 +217,19 @@ mod tests {
         ] {
             assert_eq!(whole(pattern).unwrap().is_match(value), matches, "{pattern} on {value:?}");
         }
+    }
+
+    #[test]
+    fn a_pattern_of_plain_values_is_those_values() {
+        let values = |test| Matcher { label: NAME.to_owned(), test }.values().map(|all| all.join(" "));
+        let of = |pattern: &str| values(Test::Matches(whole(pattern).unwrap()));
+        assert_eq!(of("node_load1|up:mean").as_deref(), Some("node_load1 up:mean"));
+        assert_eq!((of("a|").as_deref(), of("").as_deref()), (Some("a "), Some("")));
+        for other in ["a.b", "(a|b)", "a|b*", "\\d", "a-b"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+        assert_eq!(values(Test::Is("a-b".to_owned())).as_deref(), Some("a-b"));
+        assert_eq!((values(Test::IsNot("a".to_owned())), values(Test::MatchesNot(whole("a").unwrap()))), (None, None));
     }
 
     #[test]

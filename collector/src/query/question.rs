@@ -54,9 +54,9 @@ pub(super) struct Question<'q> {
     rest: Vec<&'q Matcher>,
     /// By matcher of the rest: what its pattern said of values.
     held: Vec<HashMap<String, bool>>,
-    /// The name that a series has to have, if one is given outright, and what it is without what of a gauge is asked for.
-    exact: Option<Named<'q>>,
-    base: Option<Named<'q>>,
+    /// The names that a series may have, if they are given outright, and among them what one is without what of a gauge is asked
+    /// for.
+    exact: Option<Arc<[Named<'q>]>>,
     schemas: ById<Arc<Vec<Candidate>>>,
     /// By family: its place among those that have any that may be meant.
     families: ById<Option<usize>>,
@@ -76,17 +76,15 @@ impl<'q> Question<'q> {
             _ => None,
         });
         let held = vec![HashMap::new(); rest.len()];
-        let exact = names.iter().find_map(|matcher| match &matcher.test {
-            Test::Is(name) => Some(Named::new(name)),
-            _ => None,
-        });
+        let exact = names.iter().find_map(|matcher| matcher.values());
+        let base = of_gauge.map(|(base, _)| base);
+        let exact = exact.map(|names| base.into_iter().chain(names).map(Named::new).collect());
         Self {
             names,
             of_gauge,
             rest,
             held,
             exact,
-            base: of_gauge.map(|(base, _)| Named::new(base)),
             schemas: ById::default(),
             families: ById::default(),
             meant: Vec::new(),
@@ -131,10 +129,11 @@ impl<'q> Question<'q> {
     where
         'q: 's,
     {
-        // What a name without its suffix begins with stands before it.
-        let named = [self.base, self.exact].into_iter().flatten().flat_map(|name| schema.families_of(name));
-        let all = if self.exact.is_none() { schema.families() } else { &[] };
-        named.chain(all)
+        let exact = self.exact.clone();
+        let may_be = move |family: &&Family| {
+            exact.as_deref().is_none_or(|names| names.iter().any(|name| schema.is_named(family, name)))
+        };
+        schema.families().iter().filter(may_be)
     }
 
     /// Which matchers hold by a host's labels.
@@ -166,7 +165,7 @@ impl<'q> Question<'q> {
     /// Sees each family of a schema of which any may be meant, by its place among those of the question; `false` where families
     /// do not decide it: what of a gauge is asked for may be a series by itself there.
     pub(super) fn each_meant(&mut self, schema: &Schema, see: impl FnMut(usize)) -> bool {
-        if self.base.is_some() {
+        if self.of_gauge.is_some() {
             return false;
         }
         self.families_of(schema).filter_map(|family| self.of_family(schema, family)).for_each(see);
@@ -260,13 +259,19 @@ mod tests {
     #[test]
     fn a_family_that_many_schemas_have_is_asked_once() {
         let key = |name: &str, unit: &str| (Arc::new(SeriesKey::new(name, &[("unit", unit)])), true);
-        let of_host = |host: u32| Schema::of(&[key("shared", "nginx"), key("tasks", &host.to_string())].into());
+        let of_host = |host: u32| {
+            Schema::of(&[key("other", "nginx"), key("shared", "nginx"), key("tasks", &host.to_string())].into())
+        };
         let matchers = mainstay_promql::parse_selector("{__name__=~\"shared|tasks\",unit!=\"7\",rack=\"r1\"}").unwrap();
         let mut question = Question::of(&matchers);
         let slots = |meant: &[Candidate]| meant.iter().map(|of| (of.at, of.slot, of.open.to_vec())).collect::<Vec<_>>();
-        assert_eq!(slots(&question.candidates(&of_host(5))), [(0, 0, vec![1]), (1, 1, vec![1])]);
-        assert_eq!(slots(&question.candidates(&of_host(6))), [(0, 0, vec![1]), (1, 2, vec![1])]);
-        assert_eq!(slots(&question.candidates(&of_host(7))), [(0, 0, vec![1])]);
-        assert_eq!((question.families.len(), question.meant.len()), (4, 3), "one that is shared, and one of each host");
+        assert_eq!(slots(&question.candidates(&of_host(5))), [(1, 0, vec![1]), (2, 1, vec![1])]);
+        assert_eq!(slots(&question.candidates(&of_host(6))), [(1, 0, vec![1]), (2, 2, vec![1])]);
+        assert_eq!(slots(&question.candidates(&of_host(7))), [(1, 0, vec![1])]);
+        assert_eq!(
+            (question.families.len(), question.meant.len()),
+            (4, 3),
+            "one that is shared, and one of each host; names that are given out are not asked for"
+        );
     }
 }
