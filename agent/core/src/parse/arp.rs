@@ -29,6 +29,7 @@ mod tests {
     fn counts_complete_and_incomplete_entries_by_device() {
         let entries = parse(include_bytes!("fixtures/arp.txt")).unwrap();
         assert_eq!(entries, BTreeMap::from([("br0", 1), ("eth0", 2)]));
+        assert_eq!(parse(include_bytes!("fixtures/arp.5.10.txt")).unwrap(), BTreeMap::from([("dummy0", 1)]));
         assert!(parse(b"IP address HW type\n").unwrap().is_empty());
     }
 

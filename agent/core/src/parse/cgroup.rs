@@ -119,6 +119,18 @@ mod tests {
         assert_eq!(memory_stat_anon(include_bytes!("fixtures/cgroup_memory_stat.6.1.txt")), Ok(135_168));
     }
 
+    /// The same of Debian 11, whose `memory.events` and `cpu.stat` have less; the disk was read, and written past the group.
+    #[test]
+    fn reads_what_an_older_kernel_writes() {
+        let events = memory_events(include_bytes!("fixtures/cgroup_memory_events.5.10.txt"));
+        assert_eq!(events, Ok(MemoryEvents { high: 0, max: 144, oom_kill: 1 }));
+        let cpu = cpu_stat(include_bytes!("fixtures/cgroup_cpu_stat.5.10.txt"));
+        assert_eq!(cpu, Ok(CpuStat { usage_us: 2_947_821, throttled_us: Some(11_517_966) }));
+        let io = io_stat(include_bytes!("fixtures/cgroup_io_stat.5.10.txt"));
+        assert_eq!(io, Ok(IoStat { read_bytes: 513_024, written_bytes: 0 }));
+        assert_eq!(memory_stat_anon(include_bytes!("fixtures/cgroup_memory_stat.5.10.txt")), Ok(0));
+    }
+
     #[test]
     fn reads_a_single_value_and_max() {
         assert_eq!(value(b"1048576\n"), Ok(Some(1_048_576)));

@@ -108,6 +108,11 @@ mod tests {
         let counters = snmp6(include_bytes!("fixtures/snmp6.txt")).unwrap();
         assert_eq!(value(&counters, "Ip6", "InReceives"), Some(2.0));
         assert_eq!(value(&counters, "UdpLite6", "InErrors"), Some(0.0));
+        let counters = snmp6(include_bytes!("fixtures/snmp6.5.10.txt")).unwrap();
+        assert_eq!(
+            (value(&counters, "Ip6", "InReceives"), value(&counters, "Ip6", "OutRequests")),
+            (Some(4.0), Some(7.0))
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod tests {
     fn reads_what_reached_the_disks_and_not_what_was_taken_back() {
         let (read, written) = parse(include_bytes!("fixtures/pid_io.6.18.txt")).unwrap();
         assert_eq!((read, written), (65536, 102400));
+        assert_eq!(parse(include_bytes!("fixtures/pid_io.5.10.txt")), Ok((513_024, 19_660_800)));
         let text = b"rchar: 9\nwchar: 8\nsyscr: 7\nsyscw: 6\nread_bytes: 5\nwrite_bytes: 4\ncancelled_write_bytes: 3\n";
         assert_eq!(parse(text), Ok((5, 4)));
         assert_eq!(parse(b"rchar: 9\nread_bytes: 5\ncancelled_write_bytes: 3\n").unwrap_err().field, "write_bytes");
