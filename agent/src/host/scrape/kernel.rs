@@ -1,5 +1,5 @@
-//! Collectors of what the kernel says of itself: `stat`, `loadavg`, `pressure`, `filefd`, `entropy`,
-//! `selinux`.
+//! Collectors of what the kernel says of itself: `stat`, `loadavg`, `pressure`, `processes`, `filefd`,
+//! `entropy`, `selinux`.
 
 use mainstay_core::exposition::{Exposition, FamilyKind};
 use mainstay_core::parse;
@@ -43,6 +43,20 @@ pub(super) fn pressure(tree: &Tree, out: &mut Exposition) -> Collected {
             let name = format!("node_pressure_{resource}_stalled_seconds_total");
             out.counter(&name, "Time in which every task waited for it.", float(stall.total_us) / 1e6);
         }
+    }
+    Ok(found)
+}
+
+/// How many processes and threads there may be. How many there are the last sample says.
+pub(super) fn processes(tree: &Tree, out: &mut Exposition) -> Collected {
+    let mut found = Found::Nothing;
+    for (path, name, help) in [
+        ("proc/sys/kernel/pid_max", "node_processes_max_processes", "Most processes that there may be."),
+        ("proc/sys/kernel/threads-max", "node_processes_max_threads", "Most threads that there may be."),
+    ] {
+        let Some(most) = tree.number(path) else { continue };
+        out.gauge(name, help, most);
+        found = Found::Data;
     }
     Ok(found)
 }

@@ -67,7 +67,7 @@ type Collected = Result<Found, ScrapeError>;
 type Collector = (&'static str, fn(&Tree, &mut Exposition) -> Collected);
 
 /// All collectors under node_exporter's names, in the order of a scrape.
-const COLLECTORS: [Collector; 44] = [
+const COLLECTORS: [Collector; 45] = [
     ("arp", net::arp),
     ("bonding", net::bonding),
     ("btrfs", fs_stats::btrfs),
@@ -95,6 +95,7 @@ const COLLECTORS: [Collector; 44] = [
     ("os", identity::os),
     ("powersupplyclass", sensors::power_supply),
     ("pressure", kernel::pressure),
+    ("processes", kernel::processes),
     ("rapl", sensors::rapl),
     ("schedstat", cpu::schedstat),
     ("selinux", kernel::selinux),

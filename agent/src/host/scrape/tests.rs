@@ -106,7 +106,14 @@ async fn a_collector_that_hangs_has_no_success_and_the_others_are_shown() {
 #[tokio::test(flavor = "current_thread")]
 async fn the_machine_that_the_test_runs_on_is_read_whole() {
     let text = Scraper::at("/".into()).scrape(&FilesystemSettings::default()).await.render(Format::OpenMetrics);
-    for name in ["node_cpu_seconds_total", "node_memory_MemTotal_bytes", "node_netstat_Tcp_InSegs", "node_uname_info"] {
+    for name in [
+        "node_cpu_seconds_total",
+        "node_memory_MemTotal_bytes",
+        "node_netstat_Tcp_InSegs",
+        "node_processes_max_processes",
+        "node_processes_max_threads",
+        "node_uname_info",
+    ] {
         assert!(text.contains(name), "{name} is not there");
     }
     assert!(text.ends_with("# EOF\n"));
