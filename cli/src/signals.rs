@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use mainstay_core::drawing::CPU_SECONDS;
 use serde::Serialize;
 
 use crate::words;
@@ -104,7 +105,7 @@ impl Measure {
 /// A signal of hosts, or of units.
 #[derive(Debug)]
 pub(crate) struct Form {
-    /// PromQL, with `$on` for the matchers of hosts and `$over` for the length of time.
+    /// PromQL, with `$on` for the matchers of hosts, `$over` for the length of time and `$cpu` for [`CPU_SECONDS`].
     template: &'static str,
     /// The label that says which of a host's things the row is of; empty where there is but one.
     pub(crate) part: &'static str,
@@ -117,7 +118,7 @@ impl Form {
     /// The query for hosts that fit these matchers (`role="web"`, or empty for all).
     pub(crate) fn promql(&self, on: &str, over: Duration) -> String {
         let over = format!("{}s", over.as_secs().max(1));
-        let text = self.template.replace("$on", on).replace("$over", &over);
+        let text = self.template.replace("$cpu", CPU_SECONDS).replace("$on", on).replace("$over", &over);
         text.replace(",}", "}").replace("{}", "")
     }
 
@@ -191,7 +192,8 @@ fn pattern(text: &str) -> String {
 
 /// Every signal with what it stands for, as `--help` shows it.
 pub(crate) fn help() -> String {
-    let mut text = "Signals ($on: the matchers of --selector and --host, $over: --over):\n".to_owned();
+    let mut text =
+        format!("Signals ($on: the matchers of --selector and --host, $over: --over, $cpu: {CPU_SECONDS}):\n");
     for signal in SIGNALS {
         text.push_str(&format!("\n  {:<16} {}\n", signal.name, signal.what));
         for by in [By::Host, By::Unit] {

@@ -10,6 +10,9 @@ use crate::subject::Subject;
 /// The window over which rates of counters are drawn: six stored points.
 const RATE: &str = "[1m]";
 
+/// The matcher of CPU time: of each CPU, or of all together where they are many.
+pub const CPU_SECONDS: &str = "__name__=~\"node_cpu_seconds_total|mainstay_cpu_seconds_total\"";
+
 /// The query that shows `measure` of a finding on the host of this name; `None` where no stored
 /// series shows it.
 #[must_use]
@@ -76,8 +79,8 @@ impl Place<'_> {
 
     /// The share of the time of all CPUs that they spent so.
     fn cpu(&self, modes: &str) -> String {
-        let spent = self.with("node_cpu_seconds_total", modes);
-        let all = self.gauge("node_cpu_seconds_total");
+        let spent = self.with("", &format!("{CPU_SECONDS},{modes}"));
+        let all = self.with("", CPU_SECONDS);
         format!("sum(rate({spent}{RATE})) / sum(rate({all}{RATE}))")
     }
 
@@ -99,7 +102,8 @@ fn learned(name: &str, on: &Place<'_>) -> Option<String> {
         "cpu_waiting_ratio" => on.rate("node_pressure_cpu_waiting_seconds_total"),
         "load_per_cpu" => {
             let cpus = on.with("node_cpu_seconds_total", "mode=\"idle\"");
-            format!("sum({}) / count({cpus})", on.gauge("node_load1"))
+            let many = on.gauge("mainstay_cpus");
+            format!("sum({}) / (count({cpus}) or sum({many}))", on.gauge("node_load1"))
         }
         "procs_blocked" => on.gauge("node_procs_blocked"),
         "context_switches_per_second" => on.rate("node_context_switches_total"),

@@ -236,8 +236,12 @@ fn flag(value: bool) -> f64 {
 }
 
 /// One series per CPU and mode, as node_exporter has it: its users count CPUs and average over
-/// them, so a sum over all CPUs under the same name would be wrong for them.
+/// them, so a sum over all CPUs under the same name would be wrong for them. Where they are not told
+/// one by one, all together have a name of their own.
 fn cpu(sample: &Sample, out: &mut Out<'_>) {
+    if sample.cpu_each.is_empty() {
+        return cpus_together(sample, out);
+    }
     let mut number = String::new();
     for (cpu, times) in &sample.cpu_each {
         use std::fmt::Write;
@@ -248,6 +252,14 @@ fn cpu(sample: &Sample, out: &mut Out<'_>) {
                 .counter("node_cpu_seconds_total", count(ticks) / TICKS_PER_SECOND);
         }
     }
+}
+
+fn cpus_together(sample: &Sample, out: &mut Out<'_>) {
+    let Some((times, cpus)) = sample.cpu.as_ref().zip(sample.cpus) else { return };
+    cpu_seconds(times, &mut |mode, seconds| {
+        out.with(&[("mode", mode)]).counter("mainstay_cpu_seconds_total", seconds);
+    });
+    out.gauge("mainstay_cpus", f64::from(cpus));
 }
 
 /// Gives the seconds of each mode, with its name.
@@ -543,6 +555,14 @@ mod tests {
         ] {
             assert!(lines.iter().any(|line| line == want), "{want} is not in {lines:#?}");
         }
+    }
+
+    #[test]
+    fn many_cpus_are_told_together_and_counted() {
+        let times = CpuTimes { user: 150, idle: 1_000, ..CpuTimes::default() };
+        let lines = lines(&Sample { cpu: Some(times), cpus: Some(256), ..Sample::default() });
+        assert!(lines.contains(&r#"mainstay_cpu_seconds_total{mode="user"} 1.5"#.to_owned()), "{lines:#?}");
+        assert!(lines.contains(&"mainstay_cpus 256".to_owned()) && lines.len() == 9, "{lines:#?}");
     }
 
     #[test]

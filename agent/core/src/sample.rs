@@ -23,7 +23,7 @@ pub struct Sample {
     pub cpu: Option<CpuTimes>,
     /// Number of CPUs that are online.
     pub cpus: Option<u32>,
-    /// `/proc/stat`, every CPU that is online with its number.
+    /// `/proc/stat`, every CPU that is online with its number; empty where they are more than are told one by one.
     pub cpu_each: Vec<(u32, CpuTimes)>,
     /// `/proc/loadavg`.
     pub load: Option<LoadAverage>,

@@ -20,6 +20,9 @@ use super::otlp::{OtlpSettings, read_otlp};
 const CPU_MIN: f64 = 0.001;
 const CPU_MAX: f64 = 4.0;
 
+/// Most CPUs that can be told one by one: eight series each.
+const EACH_CPU_MAX: u64 = 512;
+
 /// Most labels of a host: each is repeated in what is stored of it.
 const LABELS_MAX: usize = 32;
 
@@ -33,6 +36,9 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// `[sampling] every`: how often the host is read (default 1 s, up to 10 s). Detection slows down with it.
     pub sample_every: Duration,
+    /// `[sampling] each_cpu_up_to`: most CPUs that summaries and OTLP tell one by one (default 16). More are told together; `/metrics`
+    /// tells each of any number.
+    pub each_cpu_up_to: usize,
     /// `[budget]`: what the agent may take of its host (defaults 10% of a core and 128 MiB). Above it, it reads less, says so
     /// and goes on healing.
     pub budget: Limits,
@@ -135,6 +141,7 @@ impl Default for Settings {
         Self {
             labels: BTreeMap::new(),
             sample_every: Duration::from_secs(1),
+            each_cpu_up_to: 16,
             budget: Limits::default(),
             filesystems: FilesystemSettings::default(),
             journal: JournalSettings::default(),
@@ -192,6 +199,11 @@ pub fn read(mut top: TableReader<'_>) -> Option<Settings> {
         let every = table.opt_duration("every");
         let every = table.within("every", every, Duration::from_secs(1)..=Duration::from_secs(10));
         set(&mut settings.sample_every, every);
+        let each = table.opt_u64("each_cpu_up_to");
+        let each = table.within("each_cpu_up_to", each, 0..=EACH_CPU_MAX);
+        if let Some(each) = each {
+            settings.each_cpu_up_to = usize::try_from(each.value).unwrap_or(usize::MAX);
+        }
         table.finish();
     }
     if let Some(table) = top.opt_table("budget") {
@@ -397,14 +409,14 @@ mod tests {
     #[test]
     fn reads_what_is_set() {
         let settings = parsed(
-            "[labels]\nrole = \"web\"\n[sampling]\nevery = \"2s\"\n[budget]\ncpu = \"2.5%\"\nmemory = \"64MiB\"\n[filesystems]\nnetwork = true\n\
+            "[labels]\nrole = \"web\"\n[sampling]\nevery = \"2s\"\neach_cpu_up_to = 64\n[budget]\ncpu = \"2.5%\"\nmemory = \"64MiB\"\n[filesystems]\nnetwork = true\n\
              ignore_mounts = [\"/mnt\"]\n[journal]\nfollow = false\nlines = false\nredact = [\"acct-*\"]\n\
              [changes]\nwatch = false\nfiles = [\"/etc/nginx/*\"]\n\
              [metrics]\nlisten = \"off\"\n[otlp]\nendpoint = \"http://otel.example:4318\"\n[state]\nspool_max = \"8MiB\"\n\
              [collector]\naddress = \"c.example:7443\"\n[log]\nformat = \"json\"\nlevel = \"debug\"\n",
         )
         .unwrap();
-        assert_eq!(settings.sample_every, Duration::from_secs(2));
+        assert_eq!((settings.sample_every, settings.each_cpu_up_to), (Duration::from_secs(2), 64));
         assert_eq!(settings.budget, Limits { cpu_ratio: 0.025, rss_bytes: 64 << 20 });
         assert!(settings.filesystems.network);
         assert!(!settings.journal.follow && settings.journal.redact == [Glob::new("acct-*").unwrap()]);
@@ -422,7 +434,7 @@ mod tests {
     #[test]
     fn wrong_values_are_named_with_their_place() {
         let wrong = parsed(
-            "[labels]\nRole = \"web\"\n[sampling]\nevery = \"1h\"\n[collector]\naddress = \"c.example\"\n\
+            "[labels]\nRole = \"web\"\n[sampling]\nevery = \"1h\"\neach_cpu_up_to = 513\n[collector]\naddress = \"c.example\"\n\
              [state]\ndir = \"var\"\nspool_max = 5\n[changes]\nfiles = [\"/*\"]\n\
              [budget]\ncpu = \"0.01%\"\nmemory = \"1MiB\"\n",
         )
@@ -433,12 +445,13 @@ mod tests {
             [
                 "agent.toml:2:8",
                 "agent.toml:4:9",
-                "agent.toml:6:11",
-                "agent.toml:8:7",
-                "agent.toml:9:13",
-                "agent.toml:11:10",
-                "agent.toml:13:7",
-                "agent.toml:14:10"
+                "agent.toml:5:18",
+                "agent.toml:7:11",
+                "agent.toml:9:7",
+                "agent.toml:10:13",
+                "agent.toml:12:10",
+                "agent.toml:14:7",
+                "agent.toml:15:10"
             ]
         );
     }

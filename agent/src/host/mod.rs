@@ -124,6 +124,11 @@ impl Host {
         self.filesystems.set(settings);
     }
 
+    /// Tells each CPU by itself where there are no more than these.
+    pub fn tell_each_cpu_up_to(&mut self, cpus: usize) {
+        self.proc.tell_each_cpu_up_to(cpus);
+    }
+
     /// Reads this much from the next sample on.
     pub fn read_only(&mut self, reading: Reading) {
         self.processes.set_counting(reading.counts_processes());

@@ -28,6 +28,7 @@ const TASKS_MAX_EVERY: u64 = 60;
 #[derive(Debug)]
 pub struct ProcReader {
     stat: KeptFile,
+    each_cpu_up_to: usize,
     loadavg: KeptFile,
     meminfo: KeptFile,
     vmstat: KeptFile,
@@ -58,6 +59,7 @@ impl ProcReader {
         let kept = |path: &str| KeptFile::new(root.join("proc").join(path));
         Self {
             stat: kept("stat"),
+            each_cpu_up_to: usize::MAX,
             loadavg: kept("loadavg"),
             meminfo: kept("meminfo"),
             vmstat: kept("vmstat"),
@@ -82,11 +84,19 @@ impl ProcReader {
         }
     }
 
+    /// Of more CPUs than these, samples have only what they spent together.
+    pub fn tell_each_cpu_up_to(&mut self, cpus: usize) {
+        self.each_cpu_up_to = cpus;
+    }
+
     /// Fills the machine-wide parts of a sample.
     pub fn read(&mut self, sample: &mut Sample, buffer: &mut Vec<u8>, errors: &mut ReadErrors) {
         if let Some(stat) = take(&mut self.stat, buffer, errors, parse::stat::parse) {
             (sample.cpu, sample.cpus, sample.kernel) = (Some(stat.cpu), Some(stat.cpus), Some(stat.kernel));
             sample.cpu_each = stat.cpu_each;
+            if sample.cpu_each.len() > self.each_cpu_up_to {
+                sample.cpu_each.clear();
+            }
         }
         let load = take(&mut self.loadavg, buffer, errors, |bytes| {
             Ok((parse::loadavg::parse(bytes)?, parse::loadavg::tasks(bytes)?))
@@ -213,6 +223,21 @@ mod tests {
         let (mut sample, mut errors) = (Sample::default(), ReadErrors::default());
         ProcReader::at(root).read(&mut sample, &mut Vec::new(), &mut errors);
         (sample, errors)
+    }
+
+    #[test]
+    fn cpus_are_told_one_by_one_up_to_so_many() {
+        let stat = "cpu  3 0 0 9 0 0 0 0 0 0\ncpu0 1 0 0 4 0 0 0 0 0 0\ncpu1 2 0 0 5 0 0 0 0 0 0\nintr 1\nctxt 2\nbtime 3\n\
+                    processes 4\nprocs_running 1\nprocs_blocked 0\n";
+        let root = tree(&[("proc/stat", stat)]);
+        let mut reader = ProcReader::at(root.path());
+        let mut told = |up_to: usize| {
+            reader.tell_each_cpu_up_to(up_to);
+            let mut sample = Sample::default();
+            reader.read(&mut sample, &mut Vec::new(), &mut ReadErrors::default());
+            (sample.cpu.unwrap().user, sample.cpus, sample.cpu_each.len())
+        };
+        assert_eq!([told(2), told(1), told(0)], [(3, Some(2), 2), (3, Some(2), 0), (3, Some(2), 0)]);
     }
 
     #[test]

@@ -492,6 +492,7 @@ impl Shell {
                     warn!(tables = later.join(", "), "these settings count from the next start on");
                 }
                 self.host.set_filesystems(new.filesystems.clone());
+                self.host.tell_each_cpu_up_to(new.each_cpu_up_to);
                 self.sender.set_targets(new.notify.clone());
                 if new.sample_every != self.settings.sample_every {
                     match Ticks::every(new.sample_every) {
@@ -505,6 +506,7 @@ impl Shell {
                 self.settings.filesystems = new.filesystems;
                 self.settings.notify = new.notify;
                 self.settings.sample_every = new.sample_every;
+                self.settings.each_cpu_up_to = new.each_cpu_up_to;
                 info!("settings are in force");
                 self.state_note = None;
             }

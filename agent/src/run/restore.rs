@@ -119,6 +119,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         tick: Ticks::every(settings.sample_every)?,
     };
     let mut host = Host::at(&paths.root, settings.filesystems.clone());
+    host.tell_each_cpu_up_to(settings.each_cpu_up_to);
     if settings.journal.follow {
         host.follow(follow_journal(&paths, &settings, now)?);
     }

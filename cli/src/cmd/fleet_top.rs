@@ -283,7 +283,8 @@ mod tests {
             "rate(mainstay_container_io_read_bytes_total[300s]) + rate(mainstay_container_io_written_bytes_total[300s])"
         );
         let asked = question(&args(&[]), "").unwrap();
-        assert!(asked.promql.contains("rate(node_cpu_seconds_total{mode!~\"idle|iowait\"}[300s])"), "{}", asked.promql);
+        let cpu = "rate({__name__=~\"node_cpu_seconds_total|mainstay_cpu_seconds_total\",mode!~\"idle|iowait\"}[300s])";
+        assert!(asked.promql.contains(cpu), "{}", asked.promql);
         assert_eq!((asked.by, asked.measure), (Some(By::Host), Measure::Share));
     }
 

@@ -21,7 +21,7 @@ const POINTS_MAX: u32 = 1_000_000;
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
     /// A metric and label matchers, such as node_filesystem_avail_bytes{mountpoint="/",host=~"web-.*"}, whose stored
-    /// points are shown; or any PromQL, such as 'topk(5, rate(node_cpu_seconds_total{mode="user"}[5m]))'.
+    /// points are shown; or any PromQL, such as 'topk(5, rate(node_network_receive_bytes_total[5m]))'.
     /// NAME:min, NAME:max and NAME:mean stand beside NAME for gauges
     expression: String,
     /// How far back (default: 5m; PromQL is evaluated now if neither this nor --step is given)

@@ -28,8 +28,8 @@ pub(crate) const SIGNALS: &[Signal] = &[
         form(
             Measure::Share,
             0.02,
-            "sum without (cpu, mode) (rate(node_cpu_seconds_total{mode!~\"idle|iowait\",$on}[$over])) \
-             / sum without (cpu, mode) (rate(node_cpu_seconds_total{$on}[$over]))",
+            "sum without (cpu, mode) (rate({$cpu,mode!~\"idle|iowait\",$on}[$over])) \
+             / sum without (cpu, mode) (rate({$cpu,$on}[$over]))",
         ),
         form(Measure::Cpus, 0.02, "rate(mainstay_unit_cpu_seconds_total{$on}[$over])"),
     ),
@@ -39,8 +39,8 @@ pub(crate) const SIGNALS: &[Signal] = &[
         form(
             Measure::Share,
             0.02,
-            "sum without (cpu, mode) (rate(node_cpu_seconds_total{mode=\"iowait\",$on}[$over])) \
-             / sum without (cpu, mode) (rate(node_cpu_seconds_total{$on}[$over]))",
+            "sum without (cpu, mode) (rate({$cpu,mode=\"iowait\",$on}[$over])) \
+             / sum without (cpu, mode) (rate({$cpu,$on}[$over]))",
         ),
         None,
     ),
@@ -50,8 +50,8 @@ pub(crate) const SIGNALS: &[Signal] = &[
         form(
             Measure::Share,
             0.02,
-            "sum without (cpu, mode) (rate(node_cpu_seconds_total{mode=\"steal\",$on}[$over])) \
-             / sum without (cpu, mode) (rate(node_cpu_seconds_total{$on}[$over]))",
+            "sum without (cpu, mode) (rate({$cpu,mode=\"steal\",$on}[$over])) \
+             / sum without (cpu, mode) (rate({$cpu,$on}[$over]))",
         ),
         None,
     ),
@@ -68,7 +68,7 @@ pub(crate) const SIGNALS: &[Signal] = &[
             Measure::Number,
             0.1,
             "avg_over_time(node_load1:mean{$on}[$over]) \
-             / count without (cpu, mode) (node_cpu_seconds_total{mode=\"idle\",$on})",
+             / (count without (cpu, mode) (node_cpu_seconds_total{mode=\"idle\",$on}) or mainstay_cpus{$on})",
         ),
         None,
     ),

@@ -135,13 +135,27 @@ fn sample(t: u64, k: u64) -> Sample {
     }
 }
 
+/// The same where CPUs are not told one by one.
+fn together(sample: Sample) -> Sample {
+    let sum = |of: fn(&CpuTimes) -> u64| sample.cpu_each.iter().map(|(_, times)| of(times)).sum();
+    let all = CpuTimes {
+        user: sum(|times| times.user),
+        iowait: sum(|times| times.iowait),
+        steal: sum(|times| times.steal),
+        idle: sum(|times| times.idle),
+        ..CpuTimes::default()
+    };
+    Sample { cpu: Some(all), cpus: Some(2), cpu_each: Vec::new(), ..sample }
+}
+
 /// Two hosts of one name, as after one was installed anew, and what they sent in 50 minutes, as the collector has it.
 fn fleet() -> mainstay_promql::Memory {
     let mut memory = mainstay_promql::Memory::default();
     for (id, zone, k) in [("01", "a", 1), ("02", "b", 2)] {
         let mut series: BTreeMap<SeriesKey, Vec<(i64, f64)>> = BTreeMap::new();
         for t in (STEP_S..NOW_S).step_by(usize::try_from(STEP_S).unwrap()) {
-            readings(&sample(t, k), &mut |reading| {
+            let sample = if k == 1 { sample(t, k) } else { together(sample(t, k)) };
+            readings(&sample, &mut |reading| {
                 let at = i64::try_from(t).unwrap() * 1_000;
                 let names: &[&str] = if reading.kind == SeriesKind::Gauge { &["", ":mean"] } else { &[""] };
                 for suffix in names {

@@ -61,7 +61,7 @@ impl Resource {
 
     fn series(self) -> &'static [&'static str] {
         match self {
-            Self::Cpu => &["node_cpu_seconds_total"],
+            Self::Cpu => &["node_cpu_seconds_total", "mainstay_cpu_seconds_total", "mainstay_cpus"],
             Self::Memory => &["node_memory_MemTotal_bytes", "node_memory_MemAvailable_bytes"],
             Self::Disk => &[
                 "node_filesystem_size_bytes",
@@ -113,9 +113,7 @@ pub fn of_host(fleet: &Fleet<'_>, resources: &[Resource], (first, end): (i64, i6
         })?;
         from = to;
     }
-    let newest = folds.values().filter_map(Hours::last).map(|(at, _)| at).max().unwrap_or(0);
-    folds.retain(|_, fold| fold.last().is_some_and(|(at, _)| at + GONE_MS >= newest));
-    Ok(parts(&Folds(folds)))
+    Ok(parts(&Folds::of(folds)))
 }
 
 /// Takes one series: its labels, times and values.
@@ -147,6 +145,21 @@ fn read(
 struct Folds(BTreeMap<Labels, Hours>);
 
 impl Folds {
+    /// Without those that are gone.
+    fn of(mut all: BTreeMap<Labels, Hours>) -> Self {
+        // What is told under another name since is not gone: it is gone if it ended before the rest of its name.
+        let group = |labels: &Labels| {
+            Some(labels.get(NAME).to_owned()).filter(|name| Resource::Cpu.series().contains(&name.as_str()))
+        };
+        let mut newest: BTreeMap<Option<String>, i64> = BTreeMap::new();
+        for (labels, fold) in &all {
+            let newest = newest.entry(group(labels)).or_default();
+            *newest = (*newest).max(fold.last().map_or(0, |(at, _)| at));
+        }
+        all.retain(|labels, fold| fold.last().is_some_and(|(at, _)| at + GONE_MS >= newest[&group(labels)]));
+        Self(all)
+    }
+
     fn named<'f>(&'f self, name: &'f str) -> impl Iterator<Item = (&'f Labels, &'f Hours)> {
         self.0.iter().filter(move |(labels, _)| labels.get(NAME) == name)
     }
@@ -170,23 +183,41 @@ fn parts(folds: &Folds) -> Vec<Part> {
     parts
 }
 
-/// CPUs that were at work, of those that there are.
-#[allow(clippy::cast_precision_loss)]
+/// CPUs that were at work, of those that there are: each told by itself, or many together. A host that has changed from one to
+/// the other has hours of both.
 fn cpu(folds: &Folds) -> Option<Part> {
+    let each = sum(folds, "node_cpu_seconds_total");
+    let together = sum(folds, "mainstay_cpu_seconds_total");
+    let (demand, step_ms) = match (&each, &together) {
+        (Some(each), Some(together)) => (either(&each.demand, &together.demand), each.step_ms.max(together.step_ms)),
+        (one, other) => one.as_ref().or(other.as_ref()).map(|one| (one.demand.clone(), one.step_ms))?,
+    };
     let mut cpus: Vec<&str> = folds.named("node_cpu_seconds_total").map(|(labels, _)| labels.get("cpu")).collect();
     cpus.sort_unstable();
     cpus.dedup();
-    let mut modes = folds.named("node_cpu_seconds_total").map(|(_, fold)| fold.hourly());
-    let first = modes.next()?;
-    let demand = modes.fold(first, |sum, mode| combine(&sum, &mode, |a, b| a + b));
-    Some(Part {
-        resource: Resource::Cpu,
-        name: String::new(),
-        direction: "",
-        demand,
-        limit: Some(cpus.len() as f64),
-        step_ms: folds.named("node_cpu_seconds_total").next()?.1.step_ms(),
-    })
+    let told = folds.named("mainstay_cpus").next().and_then(|(_, fold)| fold.last());
+    let told = told.filter(|(at, _)| each.as_ref().is_none_or(|each| *at > each.last_ms));
+    #[allow(clippy::cast_precision_loss)]
+    let limit = told.map(|(_, cpus)| cpus).or_else(|| (!cpus.is_empty()).then_some(cpus.len() as f64));
+    Some(Part { resource: Resource::Cpu, name: String::new(), direction: "", demand, limit, step_ms })
+}
+
+/// All series of a name together.
+struct Sum {
+    demand: Hourly,
+    step_ms: u64,
+    last_ms: i64,
+}
+
+fn sum(folds: &Folds, name: &str) -> Option<Sum> {
+    let mut all = folds.named(name).map(|(_, fold)| fold);
+    let first = all.next()?;
+    let of_first = Sum { demand: first.hourly(), step_ms: first.step_ms(), last_ms: first.last()?.0 };
+    Some(all.fold(of_first, |sum, fold| Sum {
+        demand: combine(&sum.demand, &fold.hourly(), |a, b| a + b),
+        last_ms: sum.last_ms.max(fold.last().map_or(0, |(at, _)| at)),
+        ..sum
+    }))
 }
 
 fn memory(folds: &Folds) -> Option<Part> {
@@ -254,8 +285,63 @@ fn interfaces(folds: &Folds) -> Vec<Part> {
     parts
 }
 
+/// Of each hour what one of two knows of it, the first before the second.
+fn either(a: &Hourly, b: &Hourly) -> Hourly {
+    Hourly { first: a.first, values: a.values.iter().zip(&b.values).map(|(a, b)| a.or(*b)).collect() }
+}
+
 /// Two demands hour by hour; unknown where one is.
 fn combine(a: &Hourly, b: &Hourly, with: impl Fn(f64, f64) -> f64) -> Hourly {
     let both = a.values.iter().zip(&b.values).map(|(a, b)| Some(with((*a)?, (*b)?)));
     Hourly { first: a.first, values: both.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: i64 = 500_000;
+
+    /// A series with a point at the end of each of some hours, and the one before.
+    fn series(
+        name: &str,
+        labels: &[(&str, &str)],
+        hours: std::ops::Range<i64>,
+        value: impl Fn(i64) -> f64,
+    ) -> (Labels, Hours) {
+        let mut fold = Hours::new(FIRST, 10, name.ends_with("_total"));
+        for hour in hours.start - 1..hours.end {
+            fold.add((FIRST + hour + 1) * HOUR_MS, value(hour));
+        }
+        (Labels::from_text(&[&[(NAME, name)], labels].concat()), fold)
+    }
+
+    fn cpu_of(series: Vec<(Labels, Hours)>) -> Part {
+        cpu(&Folds::of(series.into_iter().collect())).unwrap()
+    }
+
+    #[test]
+    fn cpus_that_are_told_together_from_some_hour_on_keep_the_hours_before() {
+        // Two CPUs with half a second of work a second each, and the same host with them together.
+        let each = |cpu: &'static str, hours| {
+            series("node_cpu_seconds_total", &[("cpu", cpu), ("mode", "user")], hours, |hour| hour as f64 * 1_800.0)
+        };
+        let together = |hours: std::ops::Range<i64>| {
+            [
+                series("mainstay_cpu_seconds_total", &[("mode", "user")], hours.clone(), |hour| hour as f64 * 3_600.0),
+                series("mainstay_cpus", &[], hours, |_| 64.0),
+            ]
+        };
+        let known = |part: &Part| part.demand.values.iter().map(|value| value.is_some()).collect::<Vec<_>>();
+        let part = cpu_of([vec![each("0", 1..8), each("1", 1..8)], together(8..10).into()].concat());
+        assert_eq!(known(&part), [&[false][..], &[true; 9]].concat(), "{part:?}");
+        assert!(part.demand.values.iter().flatten().all(|cpus| (cpus - 1.0).abs() < 1e-9), "{part:?}");
+        assert_eq!((part.limit, part.step_ms.div_ceil(60_000)), (Some(64.0), 53));
+        // And back.
+        let part = cpu_of([together(1..3).to_vec(), vec![each("0", 3..10), each("1", 3..10)]].concat());
+        assert_eq!((part.limit, known(&part)), (Some(2.0), [&[false][..], &[true; 9]].concat()));
+        // A CPU that has been taken away is none of those that there are.
+        let part = cpu_of(vec![each("0", 1..10), each("1", 1..2)]);
+        assert_eq!((part.limit, part.demand.values[9]), (Some(1.0), Some(0.5)));
+    }
 }

@@ -25,6 +25,8 @@ struct Host {
     name: &'static str,
     hours: i64,
     busiest: f64,
+    /// Whether it tells of its CPUs together, as hosts with many do.
+    is_large: bool,
 }
 
 impl Host {
@@ -34,7 +36,7 @@ impl Host {
         0.6 + 0.5 * ((hour - self.busiest) / 24.0 * TAU).cos() + 0.04 * noise(at_ms)
     }
 
-    fn definitions() -> Vec<v1::SeriesDef> {
+    fn definitions(&self) -> Vec<v1::SeriesDef> {
         let disk = [("device", "/dev/vda1"), ("fstype", "ext4"), ("mountpoint", "/var")];
         let tmp = [("device", "tmpfs"), ("fstype", "tmpfs"), ("mountpoint", "/run")];
         let def = |id, name: &str, labels: &[(&str, &str)]| v1::SeriesDef {
@@ -47,10 +49,15 @@ impl Host {
                     .collect(),
             }),
         };
+        let cpu = |id, cpu, mode| match self.is_large {
+            true => def(id, "mainstay_cpu_seconds_total", &[("mode", mode)]),
+            false => def(id, "node_cpu_seconds_total", &[("cpu", cpu), ("mode", mode)]),
+        };
         vec![
-            def(1, "node_cpu_seconds_total", &[("cpu", "0"), ("mode", "user")]),
-            def(2, "node_cpu_seconds_total", &[("cpu", "1"), ("mode", "system")]),
-            def(3, "node_cpu_seconds_total", &[("cpu", "0"), ("mode", "idle")]),
+            cpu(1, "0", "user"),
+            cpu(2, "1", "system"),
+            cpu(3, "0", "idle"),
+            def(13, if self.is_large { "mainstay_cpus" } else { "node_load1" }, &[]),
             def(4, "node_network_receive_bytes_total", &[("device", "eth0")]),
             def(5, "node_memory_MemTotal_bytes", &[]),
             def(6, "node_memory_MemAvailable_bytes", &[]),
@@ -82,8 +89,8 @@ impl Host {
                     samples: 10,
                     counter_ids: vec![1, 2, 3, 4],
                     counters: vec![work * 0.75, work * 0.25, at_ms as f64, received],
-                    gauge_ids: (5..=12).collect(),
-                    gauges: gauges.iter().flat_map(|value| [value * GIB; 4]).collect(),
+                    gauge_ids: (5..=13).collect(),
+                    gauges: gauges.iter().map(|value| value * GIB).chain([2.0]).flat_map(|value| [value; 4]).collect(),
                     ..v1::Summary::default()
                 }
             })
@@ -97,7 +104,7 @@ impl Host {
         let items: Vec<v1::Item> =
             (1..).zip(self.history(end_ms)).map(|(n, s)| item(n, v1::item::Of::Summary(s))).collect();
         for (n, items) in items.chunks(PUSH).enumerate() {
-            let define = if n == 0 { Self::definitions() } else { Vec::new() };
+            let define = if n == 0 { self.definitions() } else { Vec::new() };
             agent.say(Say::Push(v1::Push { epoch: EPOCH, define, items: items.to_vec(), ..Default::default() })).await;
             let heard = agent.hear().await;
             assert!(matches!(heard, Some(v1::collector_message::Of::Ack(_))), "{} push {n}: {heard:?}", self.name);
@@ -138,12 +145,12 @@ fn row<'r>(rows: &'r [v1::CapacityView], subject: &str, resource: &str) -> &'r v
     found.unwrap_or_else(|| panic!("{subject} {resource} is not in {rows:#?}"))
 }
 
-const WEB_1: Host = Host { name: "web-1", hours: 24 * 24, busiest: 14.0 };
-const WEB_2: Host = Host { name: "web-2", hours: 24 * 24, busiest: 2.0 };
+const WEB_1: Host = Host { name: "web-1", hours: 24 * 24, busiest: 14.0, is_large: false };
+const WEB_2: Host = Host { name: "web-2", hours: 24 * 24, busiest: 2.0, is_large: true };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_month_ahead_is_foretold_for_each_host_and_for_all_of_a_role() {
-    let fresh = Host { name: "new-1", hours: 5, busiest: 0.0 };
+    let fresh = Host { name: "new-1", hours: 5, busiest: 0.0, is_large: false };
     let (world, mut queries, end_ms) = world(&[WEB_1, WEB_2, fresh]).await;
 
     let rows = ask(&mut queries, month()).await.unwrap();

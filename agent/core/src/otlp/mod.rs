@@ -129,7 +129,8 @@ impl Made {
 
 /// Takes one series of `/metrics`.
 fn take(reading: Reading<'_>, made: &mut Made) {
-    let since = if reading.name.starts_with("node_") { Since::Boot } else { Since::Unknown };
+    let is_of_kernel = reading.name.starts_with("node_") || reading.name == "mainstay_cpu_seconds_total";
+    let since = if is_of_kernel { Since::Boot } else { Since::Unknown };
     let Ok(at) = SEMANTIC.binary_search_by_key(&reading.name, |row| row.of) else {
         let attributes = attributes(reading.name, reading.labels, &[]);
         made.add(as_in_metrics(&reading), since, attributes, Number::Double(reading.value));

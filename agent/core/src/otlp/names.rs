@@ -85,6 +85,8 @@ pub(super) const SEMANTIC: &[Row] = &[
     row("mainstay_container_io_read_bytes_total", Is(CONTAINER_IO, READ)),
     row("mainstay_container_io_written_bytes_total", Is(CONTAINER_IO, WRITE)),
     row("mainstay_container_memory_bytes", Is(CONTAINER_MEMORY, &[])),
+    row("mainstay_cpu_seconds_total", Is(CPU_TIME, &[])),
+    row("mainstay_cpus", Part),
     row("node_boot_time_seconds", Part),
     row("node_cpu_seconds_total", Is(CPU_TIME, &[])),
     row("node_disk_io_time_seconds_total", Is(DISK_BUSY, &[])),
@@ -143,7 +145,7 @@ pub(super) fn keys(series: &str) -> &'static [(&'static str, &'static str)] {
     ];
     match series {
         _ if series.starts_with("mainstay_container_") => CONTAINER,
-        "node_cpu_seconds_total" => CPU,
+        "mainstay_cpu_seconds_total" | "node_cpu_seconds_total" => CPU,
         _ if series.starts_with("node_filesystem_") => FILESYSTEM,
         // Here the conventions go by the device, too.
         "node_network_receive_packets_total" | "node_network_transmit_packets_total" => &FILESYSTEM[..1],

@@ -206,6 +206,20 @@ fn a_sample_has_the_names_units_and_attributes_of_the_conventions() {
 }
 
 #[test]
+fn many_cpus_are_the_same_metric_without_a_number() {
+    let times = CpuTimes { user: 150, ..CpuTimes::default() };
+    let sample = Sample { cpu: Some(times), cpus: Some(200), cpu_each: Vec::new(), ..whole_sample() };
+    let export = export(&sample);
+    let lines = lines(&export);
+    for want in ["system.cpu.time{cpu.mode=user} 1.5", "system.cpu.logical.count{} 200i"] {
+        assert!(lines.iter().any(|line| line == want), "{want} is not in {lines:#?}");
+    }
+    assert!(!lines.iter().any(|line| line.contains("cpus{") || line.contains("logical_number")), "{lines:#?}");
+    let time = export.metrics.iter().find(|metric| metric.name == "system.cpu.time").unwrap();
+    assert_eq!(time.since, Since::Boot);
+}
+
+#[test]
 fn every_series_of_a_sample_is_exported_once_under_one_name_or_the_other() {
     let sample = whole_sample();
     let export = export(&sample);
