@@ -8,7 +8,7 @@
 //! ```
 //!
 //! SESSIONS and LIVE_SECONDS set how many hosts send live and for how long (default 10,000 hosts, 620 s: a slot ends in it),
-//! SERIES how many series each has (300), BEHIND and SUMMARIES how many hosts catch up at once and on how many summaries (200
+//! SERIES how many series each has (300; of a recording no more, taken from all over it), BEHIND and SUMMARIES how many hosts catch up at once and on how many summaries (200
 //! hosts, 360 summaries), ROUNDS how often each question is asked (300), RECORDING a recording (`bench/record.rs`) to replay
 //! instead of made values, CONFIG more lines of the collector's configuration (a cache of 256 MiB). ONLY some of: wire,
 //! behind, peers, live, storm, offer, asked. For the last SESSIONS hosts bring SUMMARIES each, over their sessions, before
@@ -102,13 +102,18 @@ impl Plan {
         self.only.is_empty() || self.only.split([',', ' ']).any(|one| one == part)
     }
 
-    fn series(&self, count: usize) -> Result<Arc<Series>> {
-        self.series_read(count, Gauges::Sampled)
+    fn recorded(&self) -> Result<Option<Series>> {
+        self.recording.as_deref().map(|text| Series::recorded(text, SAMPLES)).transpose()
     }
 
-    fn series_read(&self, count: usize, gauges: Gauges) -> Result<Arc<Series>> {
-        let recorded = self.recording.as_deref().map(|text| Series::recorded(text, SAMPLES));
-        Ok(Arc::new(recorded.transpose()?.unwrap_or_else(|| Series::made(count)).with(gauges)))
+    /// What each of many hosts has.
+    fn series(&self) -> Result<Arc<Series>> {
+        let recorded = self.recorded()?.map(|series| series.some(self.series));
+        Ok(Arc::new(recorded.unwrap_or_else(|| Series::made(self.series))))
+    }
+
+    fn origin(&self) -> &'static str {
+        if self.recording.is_some() { "recorded" } else { "made" }
     }
 
     async fn start(&self, folder: &Path, hosts: usize, series: &Arc<Series>) -> Result<World> {
@@ -184,22 +189,21 @@ fn mib(bytes: u64) -> String {
 
 /// What a changing sample takes on the wire, beside remote write. Read once, both have the same of a gauge: its last value.
 async fn wire(plan: &Plan, gauges: Gauges) -> Result<()> {
-    let series = plan.series_read(WIRE_SERIES, gauges)?;
+    let series = plan.recorded()?.unwrap_or_else(|| Series::made(WIRE_SERIES));
+    let series = Arc::new(series.with(gauges));
     let folder = tempfile::tempdir()?;
     let world = plan.start(folder.path(), 1, &series).await?;
     world.connected().await?;
-    // The first summary names the series, and the next is the first with differences of differences.
-    trials::live(&world.process, &world.fleet, Duration::from_millis(5), Duration::from_millis(50)).await?;
-    let every = Duration::from_millis(20);
     let Taken { points, changed, changed_values, up, down, messages, bodies, acks, .. } =
-        trials::live(&world.process, &world.fleet, every, every * u32::try_from(WIRE_SUMMARIES)?).await?;
+        trials::wire(&world.process, &world.fleet, WIRE_SUMMARIES).await?;
     world.end().await;
     let each = |bytes: u64| format!("{:.2} bytes", bytes as f64 / changed as f64);
     let a_push = |bytes: u64| format!("{:.1} bytes", bytes as f64 / acks.count() as f64);
     let summaries = (points / series.len() as u64).max(1);
     heading(&format!(
-        "On the wire: one host of {} series, gauges {}, {} of them changing in the mean summary, {} values; TLS, HTTP/2, gRPC counted",
+        "On the wire: one host of {} {} series, gauges {}, {} of them changing in the mean summary, {} values; TLS, HTTP/2, gRPC counted",
         series.len(),
+        plan.origin(),
         match gauges {
             Gauges::Sampled => "sampled each second",
             Gauges::ReadOnce => "read once",
@@ -256,12 +260,18 @@ fn print_taken(taken: &Taken, goals: &Goals) {
 
 /// Hosts that were cut off send what they kept.
 async fn behind(plan: &Plan) -> Result<()> {
-    let series = plan.series(plan.series)?;
+    let series = plan.series()?;
     let folder = tempfile::tempdir()?;
     let world = plan.start(folder.path(), plan.behind, &series).await?;
     world.connected().await?;
     let taken = trials::catch_up(&world.process, &world.fleet, plan.summaries, LIMIT).await?;
-    heading(&format!("{} hosts catch up on {} summaries of {} series each", plan.behind, plan.summaries, series.len()));
+    heading(&format!(
+        "{} hosts catch up on {} summaries of {} {} series each",
+        plan.behind,
+        plan.summaries,
+        series.len(),
+        plan.origin(),
+    ));
     print_taken(&taken, &BEHIND);
     row("bytes of the store's files", mib(world.process.disk_bytes()), "");
     world.end().await;
@@ -270,7 +280,7 @@ async fn behind(plan: &Plan) -> Result<()> {
 
 /// The same samples in what Debian has.
 async fn peers(plan: &Plan) -> Result<()> {
-    let series = plan.series(plan.series)?;
+    let series = plan.series()?;
     for peer in peers::PEERS {
         let cost = peer.feed(&series, u32::try_from(plan.behind)?, plan.summaries).await?;
         heading(&format!("the same, last values alone, in {} over remote write without TLS", peer.name));
@@ -286,11 +296,17 @@ async fn peers(plan: &Plan) -> Result<()> {
 
 /// Hosts that are connected send as they measure, come back from a crash of the collector, and are offered a policy.
 async fn connected(plan: &Plan) -> Result<()> {
-    let series = plan.series(plan.series)?;
+    let series = plan.series()?;
     let folder = tempfile::tempdir()?;
     let mut world = plan.start(folder.path(), plan.sessions, &series).await?;
     let first = world.connected().await?;
-    heading(&format!("{} hosts of {} series, a collector with {}", plan.sessions, series.len(), plan.config));
+    heading(&format!(
+        "{} hosts of {} {} series, a collector with {}",
+        plan.sessions,
+        series.len(),
+        plan.origin(),
+        plan.config,
+    ));
     row("first sessions of all", shown(first), "");
     row("memory of the collector with them", mib(world.process.usage()?.rss_bytes), "");
     if plan.wants("live") {
@@ -329,7 +345,7 @@ async fn connected(plan: &Plan) -> Result<()> {
 
 /// Hosts bring an hour each and go on sending, and are asked about meanwhile.
 async fn asked(plan: &Plan) -> Result<()> {
-    let series = plan.series(plan.series)?;
+    let series = plan.series()?;
     let folder = tempfile::tempdir()?;
     let world = plan.start(folder.path(), plan.sessions, &series).await?;
     world.connected().await?;

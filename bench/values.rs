@@ -71,8 +71,22 @@ impl Series {
 
     /// Those of a recording alone that are not always the same.
     pub(crate) fn moving(self) -> Self {
-        let moves = |at: usize| self.recorded.iter().any(|row| row[at] != self.recorded[0][at]);
-        let kept: Vec<usize> = (0..self.keys.len()).filter(|at| moves(*at)).collect();
+        let moves = |at: &usize| self.recorded.iter().any(|row| row[*at] != self.recorded[0][*at]);
+        let kept: Vec<usize> = (0..self.len()).filter(moves).collect();
+        self.only(&kept)
+    }
+
+    /// So many of a recording's at most, from all over it.
+    pub(crate) fn some(self, most: usize) -> Self {
+        let all = self.len();
+        if all <= most {
+            return self;
+        }
+        let kept: Vec<usize> = (0..most).map(|n| n * all / most).collect();
+        self.only(&kept)
+    }
+
+    fn only(self, kept: &[usize]) -> Self {
         Self {
             keys: kept.iter().map(|at| self.keys[*at].clone()).collect(),
             gauge: kept.iter().map(|at| self.gauge[*at]).collect(),

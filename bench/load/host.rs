@@ -43,6 +43,8 @@ const ZSTD_LEVEL: i32 = 3;
 const BATCH: usize = 32;
 /// Most summaries of the past that are made ahead of their acknowledgement.
 const AHEAD_MAX: usize = 4 * BATCH;
+/// What a summary that comes alone is of.
+const ONE: Duration = Duration::from_secs(10);
 /// Between two summaries of the past.
 const STEP_MS: i64 = 10_000;
 
@@ -59,6 +61,8 @@ pub(crate) enum Phase {
     Quiet,
     /// A summary every so often, as it comes about. Hosts begin spread over that time.
     Live { every: Duration },
+    /// One summary, and one more with each number.
+    One { nth: u64 },
     /// So many summaries of the past, as fast as they are taken.
     Behind { from_ms: i64, summaries: u64 },
     /// They end.
@@ -316,6 +320,9 @@ impl Host {
         if now != self.phase {
             (self.phase, self.made) = (now, 0);
             live.tick = self.first_tick();
+            if let Phase::One { .. } = now {
+                self.make(clock::now(), ONE);
+            }
         }
         if now == Phase::End {
             return Err(End::Told);

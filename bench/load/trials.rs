@@ -1,5 +1,6 @@
 //! What is tried with a fleet that has sessions, and what it came to.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -139,6 +140,27 @@ pub(crate) async fn live(process: &Process, fleet: &Fleet, every: Duration, last
     taking(process, fleet, Duration::from_secs(60), Phase::Live { every }, for_some_time).await
 }
 
+/// Every host sends so many summaries, each when the one before is acknowledged, and their bytes are counted: not those
+/// with names, which a session has once.
+///
+/// # Errors
+/// If one is not acknowledged soon.
+pub(crate) async fn wire(process: &Process, fleet: &Fleet, summaries: u64) -> Result<Taken> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    let one_by_one = async |numbers: Range<u64>| {
+        for nth in numbers {
+            let all = Tally::get(&fleet.tally().made) + fleet.size();
+            fleet.enter(Phase::One { nth });
+            let is_there = |tally: &Tally| [&tally.made, &tally.acked].map(Tally::get) == [all; 2];
+            fleet.until("a summary of each and its acknowledgement", LIMIT, is_there).await?;
+        }
+        Ok(())
+    };
+    // The first summary names the series, and the next is the first with differences of differences.
+    one_by_one(0..2).await?;
+    taking(process, fleet, LIMIT, Phase::Quiet, async || one_by_one(2..2 + summaries).await).await
+}
+
 /// Asks the collector, while every host sends a summary each so often.
 ///
 /// # Errors
@@ -229,9 +251,16 @@ pub(crate) async fn offer(
 /// # Errors
 /// If it does not answer.
 pub(crate) async fn stored(process: &Process, metric: &str) -> Result<f64> {
+    value(process, &format!("sum(count_over_time({metric}[3h]))")).await
+}
+
+/// The one value that a question has now.
+///
+/// # Errors
+/// If it does not answer.
+pub(crate) async fn value(process: &Process, promql: &str) -> Result<f64> {
     let mut queries = QueryServiceClient::new(process.local().await?).max_decoding_message_size(usize::MAX);
-    let promql = format!("sum(count_over_time({metric}[3h]))");
-    let request = v1::QueryRangeRequest { promql, to_ms: clock::wall_ms(), ..Default::default() };
+    let request = v1::QueryRangeRequest { promql: promql.to_owned(), to_ms: clock::wall_ms(), ..Default::default() };
     let answer = queries.query_range(request).await?.into_inner();
     answer.series.first().and_then(|series| series.values.first()).copied().context("no answer")
 }

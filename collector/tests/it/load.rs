@@ -78,6 +78,54 @@ async fn a_fleet_is_taken_in_survives_a_crash_at_once_and_obeys() {
     fleet.end().await;
 }
 
+/// A host that is there alone.
+async fn one_host(series: Series) -> (tempfile::TempDir, Process, Fleet) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_mainstay-collector"));
+    let process = Process::start(program, folder.path(), "").await.unwrap();
+    let papers = enrol(&process, 1).await.unwrap();
+    let fleet = Fleet::start(&process, papers, &Arc::new(series), &SigningKey::from_bytes(&[7; 32])).unwrap();
+    fleet.until("its session", LIMIT, |tally| Tally::get(&tally.connected) == 1).await.unwrap();
+    (folder, process, fleet)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changing_sample_takes_less_than_its_goal_with_all_that_is_around_it() {
+    let (_folder, process, fleet) = one_host(Series::made(750).with(values::Gauges::ReadOnce)).await;
+    let taken = trials::wire(&process, &fleet, 60).await.unwrap();
+    let each = |bytes: u64| bytes as f64 / taken.acks.count() as f64;
+    assert_eq!((taken.points, taken.acks.count()), (60 * 750, 60), "{taken:?}");
+    // A record of TLS 1.3, a frame of HTTP/2 and the head of a message of gRPC: what proto/tests/price.rs counts around each.
+    let around = each(taken.up - taken.messages);
+    assert!((30.0..40.0).contains(&around), "{around} bytes around a message: {taken:?}");
+    let sample = taken.up as f64 / taken.changed as f64;
+    assert!(sample > 1.0 && sample < 1.8, "{sample} bytes a series that changed: {taken:?}");
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_that_replay_a_recording_send_what_was_recorded() {
+    // A counter, a gauge that lacks a second, and one that was not there for long.
+    let second = |n: i64| {
+        let (some, late) = (if n == 3 { String::new() } else { format!("{n}.5") }, if n < 15 { "" } else { "1" });
+        format!("{}\t{}\t{some}\t{late}\n", 1_800_000_000_000 + n * 1_000, n * 100)
+    };
+    let head = "at_ms\tc:node_context_switches_total\tg:node_load1\tg:node_hwmon_temp_celsius{chip=\"a\"}\n";
+    let text: String = std::iter::once(head.to_owned()).chain((0..30).map(second)).collect();
+    let series = Series::recorded(&text, 10).unwrap();
+    let names: Vec<_> = series.keys().iter().map(|key| key.name.clone()).collect();
+    assert_eq!((names.join(" "), series.recorded_len()), ("node_context_switches_total node_load1".to_owned(), 3));
+    let (_folder, process, fleet) = one_host(series.some(1)).await;
+    let taken = trials::catch_up(&process, &fleet, 6, LIMIT).await.unwrap();
+    assert_eq!((taken.points, taken.changed), (6, 5), "of one series, twice through");
+    let stored = trials::stored(&process, "node_context_switches_total").await.unwrap();
+    assert_eq!(stored, 6.0);
+    let series = "node_context_switches_total";
+    let shown = trials::value(&process, &format!("sum_over_time({series}[3h])")).await.unwrap();
+    assert_eq!(shown, 2.0 * (900.0 + 1_900.0 + 2_900.0), "the last of each ten seconds");
+    fleet.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_samples_cost_prometheus_and_victoria_metrics_is_told() {
     let series = Arc::new(Series::made(SERIES));

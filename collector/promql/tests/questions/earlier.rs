@@ -31,13 +31,16 @@ const DEVIATION: &str = "the deviation of one NaN or infinity is 0";
 const MOVED: &str = "the range of predict_linear with @ begins later at each step";
 const MEANS: &str = "means are rounded otherwise";
 const RATES: &str = "rates near zero are extrapolated otherwise";
+const ORDER: &str = "what is added up in another order has another last digit, and % makes the first of it";
 
-/// Why two answers may differ; `ask` asks us another question.
+/// Why two answers may differ; `ask` asks us another question. Where series do not come to both in one order (`added_alike`),
+/// sums of them have other last digits.
 pub(crate) fn excuse(
     (query, span): (&str, Span),
     ours: &Answer,
     theirs: &Answer,
     in_order: bool,
+    added_alike: bool,
     ask: impl Fn(&str, Span) -> Result<Answer>,
 ) -> Result<Option<Excuse>> {
     let has = |part: &str| query.contains(part);
@@ -69,6 +72,7 @@ pub(crate) fn excuse(
         () if is_of_values && (has("rate((") || has("increase((")) => RATES,
         // A last digit decides whether two means are equal, or where a whole number begins.
         () if is_of_values && has("avg") && ["resets((", "changes((", "%"].iter().any(|op| has(op)) => MEANS,
+        () if is_of_values && !added_alike && has("%") && ["stddev", "stdvar"].iter().any(|op| has(op)) => ORDER,
         () => return Ok(None),
     };
     Ok(Some(Excuse { why, is_shown: false }))

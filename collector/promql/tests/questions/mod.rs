@@ -49,9 +49,10 @@ pub(crate) fn ask(api: &Api, query: &str, span: Span) -> anyhow::Result<Answer> 
 }
 
 /// Asks both the queries by hand and so many of the grammar, each at an instant and over a range. `PROMQL_QUERIES` asks
-/// another number.
+/// another number. `added_alike` says whether series come to both in the same order.
 pub(crate) fn compare_all(
     generated: u64,
+    added_alike: bool,
     prometheus: &Prometheus,
     ours: impl Fn(&str, Span) -> anyhow::Result<Answer> + Sync,
 ) -> anyhow::Result<Tally> {
@@ -68,7 +69,9 @@ pub(crate) fn compare_all(
             let in_order = is_instant && ["sort", "topk(", "bottomk("].iter().any(|op| query.starts_with(op));
             let difference = compare::difference(&mine, &theirs, in_order);
             let excuse = match &difference {
-                Err(_) if prometheus.major() < 3 => earlier::excuse((query, span), &mine, &theirs, in_order, &ours)?,
+                Err(_) if prometheus.major() < 3 => {
+                    earlier::excuse((query, span), &mine, &theirs, in_order, added_alike, &ours)?
+                }
                 _ => None,
             };
             let told = || format!("{query}\n  {span:?}");
