@@ -138,7 +138,11 @@ fn told(stored: u64, dropped: &Dropped) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::message::{Label, Passed, Sample, TimeSeries};
     use super::*;
+    use crate::store::intern::Interner;
 
     #[test]
     fn only_version_1_is_taken_and_others_are_told_so() {
@@ -165,5 +169,45 @@ mod tests {
         let bomb = packed(&vec![0; UNPACKED_BYTES_MAX + 1]);
         assert!(bomb.len() < BODY_BYTES_MAX, "{} bytes", bomb.len());
         assert!(unpack(&bomb).unwrap_err().contains("33554433 bytes"));
+    }
+
+    const NOW_MS: i64 = 1_800_000_000_000;
+    const LABEL: &str = "[a-z_]{0,8}|job|instance|host|__name__";
+
+    /// Mostly of now.
+    fn times() -> impl Strategy<Value = i64> {
+        prop_oneof![4 => NOW_MS - 1_500..NOW_MS + 10, 1 => any::<i64>()]
+    }
+
+    proptest! {
+        /// What unpacks to these bytes, and these bytes themselves, with whatever a few of them are changed to.
+        #[test]
+        fn any_bytes_are_refused_or_taken_and_nothing_panics(
+            series in prop::collection::vec(("[a-z_]{0,8}", LABEL, any::<f64>(), times(), 0_usize..3), 0..8),
+            changed in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let label = |name: &str, value: &str| Label { name: name.to_owned(), value: value.to_owned() };
+            let timeseries = series.iter().map(|(name, other, number, timestamp, histograms)| TimeSeries {
+                labels: vec![label("__name__", name), label(other, name)],
+                samples: vec![Sample { value: *number, timestamp: *timestamp }],
+                histograms: vec![Passed {}; *histograms],
+            });
+            let mut bytes = WriteRequest { timeseries: timeseries.collect() }.encode_to_vec();
+            for (at, byte) in changed {
+                if !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+            }
+            let _ = unpack(&Bytes::from(bytes.clone()));
+            let packed = snap::raw::Encoder::new().compress_vec(&bytes).unwrap();
+            if let Ok(request) = unpack(&Bytes::from(packed)) {
+                let all: usize =
+                    request.timeseries.iter().map(|one| one.samples.len() + one.histograms.len()).sum();
+                let gathered = gather(request, &Interner::default(), NOW_MS - 1_000, NOW_MS);
+                let kept: usize = gathered.sources.values().flat_map(|moments| moments.values()).map(Vec::len).sum();
+                prop_assert_eq!(kept as u64 + gathered.dropped.total(), all as u64, "each is kept or counted");
+            }
+        }
     }
 }

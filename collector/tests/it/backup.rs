@@ -19,16 +19,19 @@ use crate::world::{Papers, World};
 
 pub(crate) const KEY: [u8; 32] = [5; 32];
 
-/// Takes what is told until it is over.
-async fn last(progress: Streaming<v1::BackupProgress>) -> Result<v1::BackupProgress, Status> {
-    let mut progress = progress;
-    let mut last = v1::BackupProgress::default();
+/// Takes what is told until it is over; the last of it says what came out.
+async fn told(mut progress: Streaming<v1::BackupProgress>) -> Result<Vec<v1::BackupProgress>, Status> {
+    let mut told = Vec::new();
     while let Some(said) = progress.message().await? {
         assert!(said.done_bytes <= said.total_bytes, "{said:?}");
-        last = said;
+        told.push(said);
     }
-    assert!(last.finished, "{last:?}");
-    Ok(last)
+    assert!(told.last().is_some_and(|last| last.finished), "{told:?}");
+    Ok(told)
+}
+
+async fn last(progress: Streaming<v1::BackupProgress>) -> Result<v1::BackupProgress, Status> {
+    Ok(told(progress).await?.pop().unwrap())
 }
 
 async fn create_in(world: &World, root: &Path, keep: u32) -> Result<v1::BackupProgress, Status> {
@@ -132,6 +135,29 @@ async fn a_backup_shares_unchanged_tables_with_the_one_before_and_needs_none_of_
     let (_agent, welcome) = Agent::open(&again.address.to_string(), &papers, hello("web-1")).await;
     assert_eq!(welcome.durable_seq, 288, "the CA knows the host, the store its items");
     again.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_a_backup_has_come_is_told_as_it_is_made_and_read() {
+    let (world, _papers, _agent) = filled().await;
+    let mut admin = world.admin().await;
+    let path = root(&world).display().to_string();
+    let request = v1::CreateBackupRequest { path: path.clone(), key: KEY.to_vec(), keep: 0 };
+    let made = told(admin.create_backup(request).await.unwrap().into_inner()).await.unwrap();
+    let name = Path::new(&made.last().unwrap().path).file_name().unwrap().to_str().unwrap().to_owned();
+    let request = v1::VerifyBackupRequest { path, name, key: KEY.to_vec() };
+    let read = told(admin.verify_backup(request).await.unwrap().into_inner()).await.unwrap();
+    for mut told in [made, read] {
+        let end = told.pop().unwrap();
+        assert!(!told.iter().any(|said| said.finished) && end.problems.is_empty(), "{end:?}");
+        let done: Vec<u64> = told.iter().map(|said| said.done_bytes).collect();
+        // What whoever asked is too slow for is not told, but for the first of it.
+        assert!(done.len() > 2 && done.is_sorted_by(|a, b| a < b), "{done:?}");
+        let total = told[0].total_bytes;
+        assert!(total > 0 && told.iter().all(|said| said.total_bytes == total && !said.text.is_empty()), "{told:?}");
+        assert!(done[0] == 0 && (1..total).contains(&done[1]), "{done:?} of {total}");
+    }
     world.stop().await;
 }
 

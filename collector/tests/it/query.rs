@@ -301,6 +301,16 @@ async fn a_host_gone_quiet_is_silent_and_one_that_said_goodbye_is_away() {
     assert_eq!((&about["hosts_not_there"], &about["not_there"][0]["host"]), (&1.into(), &"web-1".into()), "{answer}");
     assert_eq!((&about["hosts_clock_off"], &about["clocks_off"]), (&0.into(), &serde_json::json!([])), "{answer}");
     let (back, _) = Agent::open(&world.address(), &quiet, hello("web-1")).await;
+    // A clock that is ahead is told beside answers as well.
+    let off = until("its clock to be told", || async {
+        back.say(Say::Ping(v1::Ping { wall_ms: mainstay_collector::clock::wall_ms() + 90_000 })).await;
+        let answer = crate::promql::get(&world, "/api/v1/query?query=up%7Bhost%3D%22web-1%22%7D").await;
+        let about = &answer["mainstay"];
+        (about["hosts_clock_off"] == 1).then(|| about["clocks_off"][0].clone())
+    })
+    .await;
+    assert_eq!(off["host"], "web-1");
+    assert!((85_000..=90_000).contains(&off["offset_ms"].as_i64().unwrap()), "{off}");
     until("the finding to clear", || async {
         back.say(Say::Ping(v1::Ping { wall_ms: mainstay_collector::clock::wall_ms() })).await;
         hosts().await[0].findings.is_empty().then_some(())

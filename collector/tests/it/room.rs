@@ -2,7 +2,7 @@
 
 use mainstay_collector::config::Settings;
 
-use crate::agent::{Agent, Book, hello, item, repair};
+use crate::agent::{Agent, Book, definitions, finding, hello, item, repair, summary};
 use crate::world::World;
 
 /// Asks the HTTP port.
@@ -28,11 +28,17 @@ async fn below_what_is_reserved_agents_keep_what_they_have_until_there_is_room()
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("min_free"), "{ready}");
     assert!(get(&world, "/metrics").await.contains("mainstay_collector_store_full 1"));
     let mut book = Book::new(papers.host_id);
-    let items: Vec<_> = (1..).zip(repair(&mut book, 1, 1, 0)).map(|(seq, of)| item(seq, of)).collect();
+    // Some of everything: records, a finding, a summary.
+    let now_ms = mainstay_collector::clock::wall_ms();
+    let mut all = repair(&mut book, 1, 1, 0);
+    all.push(mainstay_proto::v1::item::Of::Finding(finding(9, "nginx.service", "open", now_ms)));
+    all.push(mainstay_proto::v1::item::Of::Summary(summary(7, now_ms)));
+    let items: Vec<_> = (1..).zip(all).map(|(seq, of)| item(seq, of)).collect();
     let (mut agent, _) = Agent::open(&world.address(), &papers, hello("web-1")).await;
     agent
         .say(mainstay_proto::v1::agent_message::Of::Push(mainstay_proto::v1::Push {
             epoch: crate::agent::EPOCH,
+            define: definitions(),
             items: items.clone(),
             ..Default::default()
         }))
@@ -40,13 +46,13 @@ async fn below_what_is_reserved_agents_keep_what_they_have_until_there_is_room()
     assert_eq!(agent.rejected().await.reason, "storage_full");
     let waiting = mainstay_proto::v1::Hello { capabilities: vec!["waits".to_owned()], ..hello("web-1") };
     let (mut waiting, _) = Agent::open(&world.address(), &papers, waiting).await;
-    let left = waiting.acked(items.clone()).await;
+    let left = waiting.acked_defined(definitions(), items.clone()).await;
     assert_eq!((left.durable_seq, left.credit_bytes), (0, 0), "one that waits keeps its session");
     // Operators can still do what makes room or says so.
     assert!(!world.token(1, 60_000).await.secret.is_empty());
 
     collector.reload(Settings::for_tests(world.folder.path())).unwrap();
-    let left = waiting.acked(items.clone()).await;
+    let left = waiting.acked_defined(definitions(), items.clone()).await;
     assert_eq!((left.durable_seq, left.credit_bytes), (0, 0), "what was on its way is not taken before it knows");
     waiting.say(mainstay_proto::v1::agent_message::Of::Ping(mainstay_proto::v1::Ping::default())).await;
     assert!(matches!(waiting.hear().await, Some(mainstay_proto::v1::collector_message::Of::Pong(_))));
@@ -57,7 +63,13 @@ async fn below_what_is_reserved_agents_keep_what_they_have_until_there_is_room()
     assert!(get(&world, "/metrics").await.contains("mainstay_collector_pushes_left_total 2"));
     let (mut agent, welcome) = Agent::open(&world.address(), &papers, hello("web-1")).await;
     assert_eq!(welcome.durable_seq, 0);
-    assert_eq!(agent.acked(items).await.durable_seq, 4);
+    let all = items.len() as u64;
+    assert_eq!(agent.acked_defined(definitions(), items).await.durable_seq, all);
+    let stored = crate::promql::get(&world, "/api/v1/query?query=count_over_time(node_load1%5B10m%5D)").await;
+    assert_eq!(stored["data"]["result"][0]["value"][1], "1", "the summary is there, and once: {stored}");
+    let ops = world.operator("ops", "viewer").await;
+    let hosts = world.queries(&ops).await.list_hosts(mainstay_proto::v1::ListHostsRequest::default()).await.unwrap();
+    assert_eq!(hosts.into_inner().hosts[0].findings.len(), 1, "and so is the finding");
     assert!(get(&world, "/-/ready").await.starts_with("HTTP/1.1 200"));
 }
 
