@@ -78,13 +78,14 @@ impl Fleet {
         Ok(started.elapsed())
     }
 
-    /// Waits until every summary that was made is acknowledged.
+    /// Waits until no host makes any more, and every summary that was made is acknowledged.
     ///
     /// # Errors
     /// If that takes longer than `limit`.
     pub(crate) async fn until_acknowledged(&self, limit: Duration) -> Result<Duration> {
-        self.until("the acknowledgement of all", limit, |tally| Tally::get(&tally.acked) >= Tally::get(&tally.made))
-            .await
+        let is_over =
+            |tally: &Tally| Tally::get(&tally.at_work) == 0 && Tally::get(&tally.acked) >= Tally::get(&tally.made);
+        self.until("the acknowledgement of all", limit, is_over).await
     }
 
     /// Ends all sessions.

@@ -318,6 +318,11 @@ impl Host {
     async fn step(&mut self, live: &mut Live, phase: &mut watch::Receiver<Phase>) -> Result<(), End> {
         let now = *phase.borrow_and_update();
         if now != self.phase {
+            match (self.phase, now) {
+                (Phase::Quiet, _) => Tally::add(&self.ground.tally.at_work, 1),
+                (_, Phase::Quiet) => Tally::take(&self.ground.tally.at_work, 1),
+                _ => {}
+            }
             (self.phase, self.made) = (now, 0);
             live.tick = self.first_tick();
             if let Phase::One { .. } = now {

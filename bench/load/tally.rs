@@ -23,6 +23,8 @@ pub(crate) struct Tally {
     pub(crate) made: AtomicU64,
     pub(crate) acked: AtomicU64,
     pub(crate) points: AtomicU64,
+    /// Hosts that know of something to do: one that is not told yet that it is over goes on.
+    pub(crate) at_work: AtomicU64,
     /// Points whose value is another one than in the summary before.
     pub(crate) changed: AtomicU64,
     /// Values of such points that are others.
@@ -78,6 +80,10 @@ impl Tally {
 
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take(counter: &AtomicU64, n: u64) {
+        counter.fetch_sub(n, Ordering::Relaxed);
     }
 
     pub(crate) fn get(counter: &AtomicU64) -> u64 {
