@@ -91,7 +91,7 @@ impl fmt::Display for Tally {
         )?;
         writeln!(
             f,
-            "agreeing / excused by version / differing: {} / {excused} / {}",
+            "agreeing / excused / differing: {} / {excused} / {}",
             self.agreeing,
             self.differing.len()
         )?;
