@@ -89,12 +89,7 @@ impl fmt::Display for Tally {
             "prometheus {}: {} queries, {answers} answers ({} errors, {} empty)",
             self.version, self.queries, self.errors, self.empty
         )?;
-        writeln!(
-            f,
-            "agreeing / excused / differing: {} / {excused} / {}",
-            self.agreeing,
-            self.differing.len()
-        )?;
+        writeln!(f, "agreeing / excused / differing: {} / {excused} / {}", self.agreeing, self.differing.len())?;
         writeln!(
             f,
             "agreement {:.3} % (goal 100 %) of the {} that are not excused, {} values; excused {:.2} % of all",
