@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 
 use mainstay_fleet::rollup::Tier;
 use mainstay_promql::{Labels, Value};
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
 
 use crate::query::Outcome;
+use crate::query::fleet::Seen;
+use crate::query::names::Told;
 use crate::query::standing::{NAMED_MAX, Standing};
 
 /// The version of Prometheus whose API this is: dashboards ask it to know what they may use.
@@ -59,33 +61,51 @@ pub(super) fn outcome(outcome: &Outcome, at_ms: i64) -> String {
         }
     }
     let (answer, seen) = (&outcome.answer, &outcome.seen);
+    let mut about = standing(seen);
+    about.extend([
+        ("completeness".to_owned(), json!(seen.completeness())),
+        ("hosts".to_owned(), json!(seen.hosts())),
+        ("hosts_incomplete".to_owned(), json!(seen.incomplete())),
+        ("samples".to_owned(), json!(answer.samples)),
+        ("series".to_owned(), json!(answer.series)),
+    ]);
+    out.push('}');
+    end(&mut out, &about, damaged(seen));
+    out
+}
+
+/// What every answer has: of what resolution it is, and who of whom it is about is not there.
+fn standing(seen: &Seen) -> Map<String, Json> {
     let not_there = || seen.standing().filter(|host| !host.is_there());
     let clocks_off = || seen.standing().filter(|host| host.is_clock_off());
     let last_seen =
         |host: &Standing| json!({ "host": host.host, "state": host.state, "last_seen_ms": host.last_seen_ms });
     let clock = |host: &Standing| json!({ "host": host.host, "offset_ms": host.clock_offset_ms });
-    let about = json!({
-        "completeness": seen.completeness(),
-        "hosts": seen.hosts(),
-        "hosts_incomplete": seen.incomplete(),
-        "resolution": seen.tier.map_or("raw", Tier::name),
-        "samples": answer.samples,
-        "series": answer.series,
-        "hosts_not_there": not_there().count(),
-        "not_there": not_there().take(NAMED_MAX).map(last_seen).collect::<Vec<_>>(),
-        "hosts_clock_off": clocks_off().count(),
-        "clocks_off": clocks_off().take(NAMED_MAX).map(clock).collect::<Vec<_>>(),
-    });
-    let _ = write!(out, r#"}},"mainstay":{about}"#);
+    Map::from_iter([
+        ("resolution".to_owned(), json!(seen.tier.map_or("raw", Tier::name))),
+        ("hosts_not_there".to_owned(), json!(not_there().count())),
+        ("not_there".to_owned(), not_there().take(NAMED_MAX).map(last_seen).collect()),
+        ("hosts_clock_off".to_owned(), json!(clocks_off().count())),
+        ("clocks_off".to_owned(), clocks_off().take(NAMED_MAX).map(clock).collect()),
+    ])
+}
+
+/// What could not be read.
+fn damaged(seen: &Seen) -> Vec<String> {
     let mut warnings: Vec<String> = seen.damaged.iter().map(|text| format!("cannot be read: {text}")).collect();
     if seen.damaged_more > 0 {
         warnings.push(format!("{} more blocks cannot be read", seen.damaged_more));
     }
+    warnings
+}
+
+/// Ends an answer whose `data` is written.
+fn end(out: &mut String, about: &Map<String, Json>, warnings: Vec<String>) {
+    let _ = write!(out, r#","mainstay":{}"#, json!(about));
     if !warnings.is_empty() {
         let _ = write!(out, r#","warnings":{}"#, json!(warnings));
     }
     out.push('}');
-    out
 }
 
 fn separated<T>(out: &mut String, all: &[T], write: impl Fn(&mut String, &T)) {
@@ -148,23 +168,42 @@ fn number(out: &mut String, value: f64) {
 }
 
 /// A list of names.
-pub(super) fn strings(all: &[String]) -> String {
-    json!({ "status": "success", "data": all }).to_string()
+pub(super) fn strings(told: &Told<String>) -> String {
+    listed(told, |out, name| {
+        let _ = write!(out, "{}", json!(name));
+    })
 }
 
 /// A list of series.
-pub(super) fn series(all: &[Labels]) -> String {
+pub(super) fn series(told: &Told<Labels>) -> String {
+    listed(told, metric)
+}
+
+fn listed<T>(told: &Told<T>, write: impl Fn(&mut String, &T)) -> String {
     let mut out = String::from(r#"{"status":"success","data":["#);
-    separated(&mut out, all, metric);
-    out.push_str("]}");
+    separated(&mut out, &told.all, write);
+    out.push(']');
+    let mut about = standing(&told.seen);
+    about.insert("hosts".to_owned(), json!(told.hosts));
+    let mut warnings = damaged(&told.seen);
+    if told.is_cut {
+        // In Prometheus' words.
+        warnings.push("results truncated due to limit".to_owned());
+    }
+    end(&mut out, &about, warnings);
     out
+}
+
+/// A list that has nothing.
+pub(super) fn nothing() -> String {
+    json!({ "status": "success", "data": [] }).to_string()
 }
 
 /// Of each metric, or of one, what kind it is of.
 pub(super) fn metadata(all: &BTreeMap<String, bool>, metric: Option<&str>) -> String {
     let wanted = all.iter().filter(|(name, _)| metric.is_none_or(|metric| metric == name.as_str()));
     let of = |is_gauge: bool| json!([{ "type": if is_gauge { "gauge" } else { "counter" }, "help": "", "unit": "" }]);
-    let data: serde_json::Map<_, _> = wanted.map(|(name, is_gauge)| (name.clone(), of(*is_gauge))).collect();
+    let data: Map<_, _> = wanted.map(|(name, is_gauge)| (name.clone(), of(*is_gauge))).collect();
     json!({ "status": "success", "data": data }).to_string()
 }
 

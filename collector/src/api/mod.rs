@@ -101,7 +101,7 @@ async fn route(hub: Arc<Hub>, request: Request<Incoming>) -> Result<String, Refu
     }
     match path.as_str() {
         "status/buildinfo" => return Ok(json::build_info()),
-        "query_exemplars" => return Ok(json::strings(&[])),
+        "query_exemplars" => return Ok(json::nothing()),
         _ => {}
     }
     let stop = Stop::after(form.timeout()?);

@@ -220,7 +220,12 @@ impl<'h> Fleet<'h> {
             self.note(host, reader.damaged());
             read.entry(slots.into_iter().collect()).or_default().insert(host.short);
         }
-        self.seen.borrow_mut().read.add(reader.read());
+        let mut seen = self.seen.borrow_mut();
+        seen.read.add(reader.read());
+        if read.keys().any(|slots| !slots.is_empty()) {
+            seen.tier = seen.tier.max(tier);
+        }
+        drop(seen);
         let read = read.into_iter().map(|(slots, hosts)| Group { hosts, slots });
         Ok(choice.map(|choice| choice.groups).into_iter().flatten().chain(read).collect())
     }
@@ -303,11 +308,16 @@ impl<'h> Fleet<'h> {
 }
 
 impl Fleet<'_> {
+    /// Notes which of the hosts that a question from a moment on is about are not there.
+    pub(super) fn note_standing(&self, matchers: &[Matcher], from_ms: i64) {
+        let said = self.hosts.iter().filter_map(|host| Some((host, host.standing.as_ref()?)));
+        let said = said.filter(|(host, _)| host.is_asked_for(matchers, from_ms));
+        self.seen.borrow_mut().standing.extend(said.map(|(host, standing)| (host.short, standing.clone())));
+    }
+
     /// The hosts that may have any of the series, in their order. Notes which of those that are asked for are not there.
     fn meant(&self, wanted: &Wanted<'_>) -> Result<Vec<&Host>, EvalError> {
-        let said = self.hosts.iter().filter_map(|host| Some((host, host.standing.as_ref()?)));
-        let said = said.filter(|(host, _)| host.is_asked_for(wanted.matchers, wanted.from_ms));
-        self.seen.borrow_mut().standing.extend(said.map(|(host, standing)| (host.short, standing.clone())));
+        self.note_standing(wanted.matchers, wanted.from_ms);
         let mut meant: Vec<&Host> = self.hosts.iter().filter(|host| host.may_be_meant(wanted)).collect();
         if meant.len() >= FEW
             && let Some(choice) = self.choose(&mut Question::of(wanted.matchers), wanted)?

@@ -239,17 +239,21 @@ impl World {
         let wide = self.plain.series(&self.schemas, &matchers, hours);
         let stop = Stop::after(TIMEOUT);
         let names = Names { selectors: vec![matchers.clone()], span, limit: usize::MAX };
-        let series = names::series(&self.hub, &names, &stop).unwrap();
+        let series = names::series(&self.hub, &names, &stop).unwrap().all;
         assert!(series.is_sorted_by(|a, b| a < b), "{text} {span:?} {why}");
         let series: BTreeSet<Labels> = series.into_iter().collect();
         assert!(plain.is_subset(&series), "{text} {span:?} {why}: {series:?} is not all of {plain:?}");
         assert!(series.is_subset(&wide), "{text} {span:?} {why}: {series:?} is more than {wide:?}");
         let labels: BTreeSet<String> = series.iter().flat_map(Labels::iter).map(|(name, _)| name.to_owned()).collect();
-        assert_eq!(names::labels(&self.hub, &names, &stop).unwrap(), Vec::from_iter(labels), "{text} {span:?} {why}");
+        assert_eq!(
+            names::labels(&self.hub, &names, &stop).unwrap().all,
+            Vec::from_iter(labels),
+            "{text} {span:?} {why}"
+        );
         for label in [NAME, "host", "role", "rack", "device", "mount", "empty", "host_id", "nothing"] {
             let values: BTreeSet<&str> =
                 series.iter().map(|of| of.get(label)).filter(|value| !value.is_empty()).collect();
-            let found = names::values(&self.hub, label, &names, &stop).unwrap();
+            let found = names::values(&self.hub, label, &names, &stop).unwrap().all;
             assert_eq!(found, Vec::from_iter(values), "{label} of {text} {span:?} {why}");
         }
         let wanted = Wanted::all_of(&matchers, span);
@@ -388,7 +392,7 @@ async fn hosts_that_have_nothing_of_a_selector_are_not_read() {
     // What is known takes no look into the store, and has its bytes.
     let names =
         Names { selectors: vec![parse_selector("{role=\"web\"}").unwrap()], span: (WALL, WALL + HOUR_MS), limit: 9 };
-    assert_eq!(names::values(&world.hub, "device", &names, &Stop::after(TIMEOUT)).unwrap(), ["a", "b", "c"]);
+    assert_eq!(names::values(&world.hub, "device", &names, &Stop::after(TIMEOUT)).unwrap().all, ["a", "b", "c"]);
     assert!(world.hub.store.presence.bytes() > 0 && world.hub.store.presence.hours() > 0);
     assert_eq!(
         world.compare("{role=\"web\"}", (WALL, WALL + HOUR_MS), "whole"),

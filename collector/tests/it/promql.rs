@@ -116,9 +116,18 @@ async fn names_and_kinds_are_listed() {
         assert!(labels["data"].as_array().unwrap().contains(&json!(label)), "{label}: {labels}");
     }
     let series = get(&world, &format!("/api/v1/series?match[]=node_load1&{span}")).await;
-    let series = series["data"].as_array().unwrap().clone();
-    assert_eq!(series.len(), 2, "{series:?}");
-    assert_eq!(series[0]["host"], "db-1");
+    assert_eq!(
+        (&series["mainstay"]["hosts"], &series["mainstay"]["resolution"]),
+        (&json!(2), &json!("raw")),
+        "{series}"
+    );
+    assert_eq!((series["data"].as_array().unwrap().len(), series.get("warnings")), (2, None), "{series}");
+    assert_eq!(series["data"][0]["host"], "db-1");
+    for what in ["label/host/values?", "labels?", "series?match[]=node_load1&", "labels?match[]=node_load1&"] {
+        let answer = get(&world, &format!("/api/v1/{what}{span}&limit=1")).await;
+        assert_eq!(answer["data"].as_array().unwrap().len(), 1, "{what}: {answer}");
+        assert_eq!(answer["warnings"], json!(["results truncated due to limit"]), "{what}: {answer}");
+    }
     let metadata = get(&world, "/api/v1/metadata").await;
     assert_eq!(metadata["data"]["node_load1"][0]["type"], "gauge");
     assert_eq!(metadata["data"]["node_cpu_seconds_total"][0]["type"], "counter");

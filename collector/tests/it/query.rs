@@ -300,6 +300,17 @@ async fn a_host_gone_quiet_is_silent_and_one_that_said_goodbye_is_away() {
     let about = &answer["mainstay"];
     assert_eq!((&about["hosts_not_there"], &about["not_there"][0]["host"]), (&1.into(), &"web-1".into()), "{answer}");
     assert_eq!((&about["hosts_clock_off"], &about["clocks_off"]), (&0.into(), &serde_json::json!([])), "{answer}");
+    for (path, hosts, not_there) in [
+        ("label/host/values", 2, vec!["web-1", "web-2"]),
+        ("labels?match[]=up%7Bhost%3D%22web-2%22%7D", 0, vec!["web-2"]),
+        ("series?match[]=up%7Bhost%3D%22web-1%22%7D&match[]=up%7Bhost%3D%22db-1%22%7D", 0, vec!["web-1"]),
+    ] {
+        let answer = crate::promql::get(&world, &format!("/api/v1/{path}")).await;
+        let about = &answer["mainstay"];
+        let told: Vec<_> =
+            about["not_there"].as_array().unwrap().iter().map(|host| host["host"].as_str().unwrap()).collect();
+        assert_eq!((&about["hosts"], told), (&hosts.into(), not_there), "{path}: {answer}");
+    }
     let (back, _) = Agent::open(&world.address(), &quiet, hello("web-1")).await;
     // A clock that is ahead is told beside answers as well.
     let off = until("its clock to be told", || async {

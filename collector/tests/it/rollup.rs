@@ -156,7 +156,8 @@ async fn stored_points_of_what_is_old_are_those_of_stretches_and_say_so() {
     let selectors = vec![mainstay_promql::parse_selector("{host=\"host-00001\"}").unwrap()];
     let names = query::names::Names { selectors, span: (WALL, WALL + HOUR_MS), limit: 1_000 };
     let units = query::names::values(&hub, "unit", &names, &stop).unwrap();
-    assert!(!units.is_empty(), "names of what is old are found too");
+    assert!(!units.all.is_empty(), "names of what is old are found too");
+    assert_eq!((units.hosts, units.seen.tier), (1, Some(Tier::Minutes5)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
