@@ -9,6 +9,8 @@ use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 
 use crate::readings::{Reading, SeriesKind};
+use crate::sample::BackgroundReading;
+use crate::series::SeriesKey;
 
 /// The two forms that Prometheus reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,8 @@ impl From<SeriesKind> for FamilyKind {
 #[derive(Debug, Default)]
 pub struct Exposition {
     families: BTreeMap<String, Family>,
+    /// What is added is also taken down here, where somebody wants it.
+    readings: Option<Vec<BackgroundReading>>,
 }
 
 #[derive(Debug)]
@@ -83,7 +87,9 @@ struct Family {
 #[derive(Debug)]
 pub struct Series<'e> {
     name: &'e str,
+    kind: FamilyKind,
     lines: &'e mut String,
+    readings: Option<&'e mut Vec<BackgroundReading>>,
 }
 
 impl Series<'_> {
@@ -94,6 +100,10 @@ impl Series<'_> {
 
     /// Adds a part of a histogram or summary: `_bucket`, `_sum`, `_count`.
     pub fn add_part(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
+        if let Some(readings) = self.readings.as_deref_mut().filter(|_| suffix.is_empty()) {
+            let kind = if self.kind == FamilyKind::Gauge { SeriesKind::Gauge } else { SeriesKind::Counter };
+            readings.push(BackgroundReading { key: SeriesKey::new(self.name, labels), kind, value });
+        }
         let lines = &mut *self.lines;
         lines.push_str(self.name);
         lines.push_str(suffix);
@@ -118,8 +128,20 @@ impl Exposition {
             self.families.insert(name.to_owned(), family);
         }
         // Just made, if it was not there.
-        let lines = self.families.get_mut(name).map(|family| &mut family.lines);
-        Series { name, lines: lines.unwrap_or_else(|| unreachable!("the family is there")) }
+        let family = self.families.get_mut(name).unwrap_or_else(|| unreachable!("the family is there"));
+        Series { name, kind: family.kind, lines: &mut family.lines, readings: self.readings.as_mut() }
+    }
+
+    /// One whose series are wanted as readings: of what nobody says how it behaves as of counters, as the kernel's mostly are.
+    #[must_use]
+    pub fn taken_down() -> Self {
+        Self { readings: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// What was taken down, in the order in which it was added, without what is of histograms and summaries.
+    #[must_use]
+    pub fn into_readings(self) -> Vec<BackgroundReading> {
+        self.readings.unwrap_or_default()
     }
 
     /// Adds a counter that has no labels.

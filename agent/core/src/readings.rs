@@ -152,7 +152,7 @@ pub fn readings_after(before: Option<&Sample>, sample: &Sample, take: &mut dyn T
     }
 }
 
-/// Arrays are node_exporter's `node_md_*`, read where somebody scrapes.
+/// Arrays are node_exporter's `node_md_*`, read beside the samples.
 fn disk_health(disk: &DiskHealth, out: &mut Out<'_>) {
     let device = disk.name.as_str();
     match &disk.report {

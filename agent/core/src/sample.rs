@@ -11,6 +11,8 @@ use crate::id::BootId;
 use crate::log::LogReading;
 use crate::parse::{emmc, mdstat, smartd};
 use crate::processes::Held;
+use crate::readings::SeriesKind;
+use crate::series::SeriesKey;
 use crate::subject::{PathBytes, UnitName};
 use crate::time::Now;
 
@@ -71,6 +73,39 @@ pub struct Sample {
     pub held: Option<Arc<Vec<Held>>>,
     /// What is known of the health of disks and arrays, read once a minute; `None` where nobody says anything of any.
     pub disk_health: Option<Arc<Vec<DiskHealth>>>,
+    /// What no detector needs and operators look back for, read once a minute; `None` before that, and while it is not read.
+    pub background: Option<Arc<Background>>,
+}
+
+/// Readings that were made beside the samples, for summaries alone.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Background {
+    /// When.
+    pub at: Now,
+    /// Each series once.
+    pub readings: Vec<BackgroundReading>,
+}
+
+impl Background {
+    /// It is read once a minute, and told for so long: of who hangs at it nothing is known.
+    const AGE_MAX: Duration = Duration::from_secs(180);
+
+    /// What is told of it at a moment: every reading that is a number, or none once it is too old.
+    pub fn told(&self, now: Now) -> impl Iterator<Item = &BackgroundReading> {
+        let is_fresh = now.since(self.at) <= Self::AGE_MAX;
+        self.readings.iter().filter(move |reading| is_fresh && reading.value.is_finite())
+    }
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackgroundReading {
+    /// Of which series.
+    pub key: SeriesKey,
+    /// How that behaves.
+    pub kind: SeriesKind,
+    /// Its value.
+    pub value: f64,
 }
 
 impl Sample {

@@ -191,14 +191,25 @@ impl SeriesTable {
     /// The slot of a series that nobody asks for yet, as when it is read from where it was kept; made where there is none.
     /// `None` when the table is full.
     pub fn add(&mut self, name: &str, labels: &[(&str, &str)]) -> Option<usize> {
-        match self.sorted.binary_search_by(|slot| self.keys[*slot].cmp_parts(name, labels)) {
+        let place = self.sorted.binary_search_by(|slot| self.keys[*slot].cmp_parts(name, labels));
+        self.add_at(place, || SeriesKey::new(name, labels))
+    }
+
+    /// The same of a key.
+    pub fn add_key(&mut self, key: &SeriesKey) -> Option<usize> {
+        let place = self.sorted.binary_search_by(|slot| (*self.keys[*slot]).cmp(key));
+        self.add_at(place, || key.clone())
+    }
+
+    fn add_at(&mut self, place: Result<usize, usize>, key: impl FnOnce() -> SeriesKey) -> Option<usize> {
+        match place {
             Ok(at) => Some(self.sorted[at]),
             Err(_) if self.keys.len() >= self.room => {
                 self.dropped += 1;
                 None
             }
             Err(at) => {
-                self.keys.push(Arc::new(SeriesKey::new(name, labels)));
+                self.keys.push(Arc::new(key()));
                 self.sorted.insert(at, self.keys.len() - 1);
                 Some(self.keys.len() - 1)
             }

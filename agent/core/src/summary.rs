@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::readings::{Reading, SeriesKind, readings};
-use crate::sample::Sample;
+use crate::sample::{Background, BackgroundReading, Sample};
 use crate::series::{Mark, Point, SeriesTable, Stretch, Summary};
 use crate::subject::UnitName;
 use crate::time::Now;
@@ -185,6 +185,17 @@ impl SummaryBuilder {
         self.reading(&own);
     }
 
+    /// Takes what was read beside the samples, as it stands at the end of a window.
+    pub fn add_background(&mut self, background: &Background, now: Now) {
+        for BackgroundReading { key, kind, value } in background.told(now) {
+            let Some(slot) = self.table.add_key(key) else { continue };
+            if slot >= self.windows.len() {
+                self.windows.resize(slot + 1, Window::EMPTY);
+            }
+            self.windows[slot].add(*kind, *value);
+        }
+    }
+
     /// Whether the window is full, so that a summary is due.
     #[must_use]
     pub fn is_due(&self, now: Now) -> bool {
@@ -233,6 +244,7 @@ impl SummaryBuilder {
 mod tests {
     use super::*;
     use crate::sample::{FileHandles, KernelCounters, LoadAverage};
+    use crate::series::SeriesKey;
 
     fn at(second: u64) -> Now {
         Now { boot_ns: second * 1_000_000_000, wall_ms: 0 }
@@ -297,6 +309,36 @@ mod tests {
             assert!(point(&summary, "node_load1").is_some());
         }
         assert_eq!(present, [true, false, true]);
+    }
+
+    #[test]
+    fn what_is_read_beside_the_samples_is_told_until_it_is_old() {
+        let reading = |name: &str, kind, value| BackgroundReading { key: SeriesKey::new(name, &[]), kind, value };
+        let background = Background {
+            at: at(5),
+            readings: vec![
+                reading("node_sockstat_TCP_inuse", SeriesKind::Gauge, 7.0),
+                reading("node_netstat_Udp_InErrors", SeriesKind::Counter, 3.0),
+                reading("node_hwmon_temp_celsius", SeriesKind::Gauge, f64::NAN),
+            ],
+        };
+        let mut builder = SummaryBuilder::default();
+        for (second, is_told) in [(0, true), (100, true), (185, true), (186, false)] {
+            builder.add(&sample(second, 0.0));
+            builder.add_background(&background, at(second));
+            let summary = builder.take(at(second));
+            let [inuse, errors, heat] =
+                ["node_sockstat_TCP_inuse", "node_netstat_Udp_InErrors", "node_hwmon_temp_celsius"]
+                    .map(|name| point(&summary, name));
+            let expected = Point::Gauge { last: 7.0, min: 7.0, max: 7.0, mean: 7.0 };
+            assert_eq!(
+                (inuse, errors),
+                (is_told.then_some(expected), is_told.then_some(Point::Counter(3.0))),
+                "{second}"
+            );
+            assert_eq!(heat, None, "what is no number");
+            assert!(point(&summary, "node_load1").is_some() && summary.points.is_sorted_by(|a, b| a.0 < b.0));
+        }
     }
 
     #[test]

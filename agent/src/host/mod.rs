@@ -3,6 +3,7 @@
 //! Nothing in here waits: files of `/proc` and cgroups are made by the kernel on the spot, `statfs`
 //! is left to a thread that may be lost, D-Bus and probes hand on what they hear.
 
+pub mod background;
 mod bell;
 pub mod cgroups;
 pub mod changes;
@@ -38,6 +39,7 @@ use mainstay_core::sample::{Container, Probe, Sample, Unit};
 use mainstay_core::subject::{PathBytes, UnitName};
 use mainstay_core::time::Now;
 
+use background::Backgrounds;
 use cgroups::Cgroups;
 use containers::{Containers, Found, Running};
 use disk_health::DiskHealths;
@@ -78,6 +80,7 @@ pub struct Host {
     cgroups: Cgroups,
     containers: Option<Containers>,
     container_cgroups: Cgroups,
+    backgrounds: Option<Backgrounds>,
     filesystems: Filesystems,
     clock: clock::Kept,
     reboot: Reboot,
@@ -103,6 +106,7 @@ impl Host {
             cgroups: Cgroups::at(root),
             containers: None,
             container_cgroups: Cgroups::at(root),
+            backgrounds: None,
             filesystems: Filesystems::new(&root.join("proc"), filesystems, Arc::new(filesystems::statfs)),
             clock: clock::Kept::default(),
             reboot: Reboot::at(root),
@@ -138,6 +142,9 @@ impl Host {
         if let Some(containers) = &mut self.containers {
             containers.set_resting(!reading.looks_around());
         }
+        if let Some(backgrounds) = &mut self.backgrounds {
+            backgrounds.set_resting(!reading.looks_around());
+        }
         self.reading = reading;
     }
 
@@ -161,6 +168,11 @@ impl Host {
     /// Takes the containers that run into its samples from now on.
     pub fn follow_containers(&mut self, containers: Containers) {
         self.containers = Some(containers);
+    }
+
+    /// Takes what is read once a minute for summaries into its samples from now on.
+    pub fn follow_background(&mut self, backgrounds: Backgrounds) {
+        self.backgrounds = Some(backgrounds);
     }
 
     /// How many containers run, and how many of them are not followed because there are too many.
@@ -194,6 +206,7 @@ impl Host {
         sample.clock = self.clock.read(now);
         sample.reboot_required = self.reboot.read();
         sample.disk_health = self.disk_healths.read(&mut self.errors);
+        sample.background = self.backgrounds.as_ref().and_then(Backgrounds::last);
         sample.processes = self.processes.read(&mut self.buffer, now);
         sample.units = self.read_units(units.unwrap_or_default());
         sample.containers = self.read_containers();

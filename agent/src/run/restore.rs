@@ -15,6 +15,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::uplink::Enrolled;
 use super::*;
+use crate::host::background::Backgrounds;
 use crate::host::changes::Looker;
 use crate::host::containers::Containers;
 use crate::host::facts;
@@ -124,6 +125,7 @@ pub(super) async fn start(paths: Paths, settings: Settings, sd: SdNotify) -> any
         host.follow(follow_journal(&paths, &settings, now)?);
     }
     host.follow_containers(Containers::follow(&paths.root).context("cannot start a thread")?);
+    host.follow_background(Backgrounds::follow(&paths.root).context("cannot start a thread")?);
     let connections = Connections::follow(&paths.root).context("cannot start a thread")?;
     let changes = settings.changes.watch.then(|| watch_changes(&paths, &settings, &events)).transpose()?;
     let told = changes::Told::new(agent.status().in_force.generation());

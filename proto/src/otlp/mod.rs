@@ -42,7 +42,7 @@ pub struct Rejected {
 
 /// The body of a request.
 #[must_use]
-pub fn request(source: &Source, times: Times, metrics: Vec<Metric>) -> Vec<u8> {
+pub fn request(source: &Source, times: Times, metrics: Vec<Metric<'_>>) -> Vec<u8> {
     let resource = source.resource.iter().map(|(key, value)| key_value(key, message::OfValue::Text(value.clone())));
     let scope = message::Scope { name: source.scope.to_owned(), version: source.version.to_owned() };
     let of_scope = message::OfScope {
@@ -66,7 +66,7 @@ pub fn rejected(answer: &[u8]) -> Option<Rejected> {
     (points > 0 || !partial.error_message.is_empty()).then_some(Rejected { points, why: partial.error_message })
 }
 
-fn of_metric(metric: Metric, times: Times) -> message::Metric {
+fn of_metric(metric: Metric<'_>, times: Times) -> message::Metric {
     let start = match metric.since {
         Since::Boot => times.boot_unix_ns,
         // Zero is "unknown" to the protocol.
@@ -82,7 +82,7 @@ fn of_metric(metric: Metric, times: Times) -> message::Metric {
     message::Metric { name: metric.name.to_owned(), unit: metric.unit.to_owned(), data: Some(data) }
 }
 
-fn of_point(point: Point, start_unix_ns: u64, at_unix_ns: u64) -> message::Point {
+fn of_point(point: Point<'_>, start_unix_ns: u64, at_unix_ns: u64) -> message::Point {
     let value = match point.value {
         Number::Int(value) => message::OfPoint::Int(value),
         Number::Double(value) => message::OfPoint::Double(value),
@@ -90,7 +90,7 @@ fn of_point(point: Point, start_unix_ns: u64, at_unix_ns: u64) -> message::Point
     message::Point { attributes: of_attributes(point.attributes), start_unix_ns, at_unix_ns, value: Some(value) }
 }
 
-fn of_attributes(attributes: Attributes) -> Vec<message::KeyValue> {
+fn of_attributes(attributes: Attributes<'_>) -> Vec<message::KeyValue> {
     let of = |(key, value): (&str, Value)| match value {
         Value::Text(text) => key_value(key, message::OfValue::Text(text)),
         Value::Int(number) => key_value(key, message::OfValue::Int(number)),

@@ -51,9 +51,9 @@ fn source() -> Source {
 
 const TIMES: Times = Times { boot_unix_ns: 5_000_000_000, at_unix_ns: 9_500_000_000 };
 
-fn metrics() -> Vec<Metric> {
+fn metrics() -> Vec<Metric<'static>> {
     let text = |text: &str| Value::Text(text.to_owned());
-    let point = |attributes: Attributes, value| Point { attributes, value };
+    let point = |attributes: Attributes<'static>, value| Point { attributes, value };
     vec![
         Metric {
             name: "system.cpu.time",

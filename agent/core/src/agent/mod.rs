@@ -319,13 +319,17 @@ impl Agent {
     fn sampled(&mut self, sample: Box<Sample>, now: Now) {
         // First, so that the sample in which a finding opens is recorded when it does.
         self.record_sample(&sample);
+        let is_due = self.summary.is_due(now);
+        if let Some(background) = sample.background.as_ref().filter(|_| is_due) {
+            self.summary.add_background(background, now);
+        }
         let events = self.detectors.judge(&sample, now);
         self.spare = self.detectors.keep(sample);
         self.found(events, now);
         self.flows_sampled(now);
         self.book.saw(now);
         self.summary.add_own(LEARNING_SECONDS, self.detectors.learning().map_or(0.0, |left| left.as_secs_f64()));
-        if self.summary.is_due(now) {
+        if is_due {
             let summary = self.summary.take(now);
             self.effects.push_back(Effect::Emit(Item::Summary(summary)));
         }

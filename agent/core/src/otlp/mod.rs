@@ -12,7 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::readings::{Reading, SeriesKind, readings};
-use crate::sample::{Filesystem, FilesystemUsage, Memory, ProcessCounts, Sample};
+use crate::sample::{BackgroundReading, Filesystem, FilesystemUsage, Memory, ProcessCounts, Sample};
 use names::{SEMANTIC, Semantic, Shape};
 
 pub use answer::{Verdict, verdict};
@@ -63,22 +63,22 @@ pub enum Value {
 }
 
 /// The attributes of a point, sorted by their keys.
-pub type Attributes = Vec<(&'static str, Value)>;
+pub type Attributes<'s> = Vec<(&'s str, Value)>;
 
 /// One value of one series.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Point {
+pub struct Point<'s> {
     /// What it is of.
-    pub attributes: Attributes,
+    pub attributes: Attributes<'s>,
     /// The value.
     pub value: Number,
 }
 
 /// All points of one name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Metric {
+pub struct Metric<'s> {
     /// Its name.
-    pub name: &'static str,
+    pub name: &'s str,
     /// Its unit as UCUM has it; empty where none is known.
     pub unit: &'static str,
     /// How it behaves.
@@ -86,36 +86,39 @@ pub struct Metric {
     /// From when on it counts.
     pub since: Since,
     /// Its values.
-    pub points: Vec<Point>,
+    pub points: Vec<Point<'s>>,
 }
 
 /// What is exported of one sample.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Export {
+pub struct Export<'s> {
     /// By name.
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<Metric<'s>>,
     /// Points that were left out for want of room.
     pub left_out: u64,
 }
 
 /// Turns a sample into metrics.
 #[must_use]
-pub fn export(sample: &Sample) -> Export {
+pub fn export(sample: &Sample) -> Export<'_> {
     let mut made = Made::default();
     host(sample, &mut made);
+    for reading in sample.background.iter().flat_map(|background| background.told(sample.at)) {
+        background(reading, &mut made);
+    }
     readings(sample, &mut |reading| take(reading, &mut made));
     Export { metrics: made.metrics.into_values().collect(), left_out: made.left_out }
 }
 
 #[derive(Default)]
-struct Made {
-    metrics: BTreeMap<&'static str, Metric>,
+struct Made<'s> {
+    metrics: BTreeMap<&'s str, Metric<'s>>,
     points: usize,
     left_out: u64,
 }
 
-impl Made {
-    fn add(&mut self, shape: Shape, since: Since, attributes: Attributes, value: Number) {
+impl<'s> Made<'s> {
+    fn add(&mut self, shape: Shape<'s>, since: Since, attributes: Attributes<'s>, value: Number) {
         if self.points >= POINTS_MAX {
             self.left_out += 1;
             return;
@@ -128,12 +131,12 @@ impl Made {
 }
 
 /// Takes one series of `/metrics`.
-fn take(reading: Reading<'_>, made: &mut Made) {
+fn take(reading: Reading<'_>, made: &mut Made<'_>) {
     let is_of_kernel = reading.name.starts_with("node_") || reading.name == "mainstay_cpu_seconds_total";
     let since = if is_of_kernel { Since::Boot } else { Since::Unknown };
     let Ok(at) = SEMANTIC.binary_search_by_key(&reading.name, |row| row.of) else {
         let attributes = attributes(reading.name, reading.labels, &[]);
-        made.add(as_in_metrics(&reading), since, attributes, Number::Double(reading.value));
+        made.add(as_in_metrics(reading.name, reading.kind), since, attributes, Number::Double(reading.value));
         return;
     };
     // Part of what `host` has made of several of them.
@@ -151,21 +154,32 @@ fn whole(value: f64) -> i64 {
     value as i64
 }
 
-fn as_in_metrics(reading: &Reading<'_>) -> Shape {
-    let stem = reading.name.strip_suffix("_total").unwrap_or(reading.name);
+/// Takes one that was read beside the samples: of those the conventions have none.
+fn background<'s>(reading: &'s BackgroundReading, made: &mut Made<'s>) {
+    let BackgroundReading { key, kind, value } = reading;
+    let attributes = key.labels.iter().map(|(label, value)| (label.as_str(), names::bounded(value))).collect();
+    made.add(as_in_metrics(&key.name, *kind), Since::Boot, attributes, Number::Double(*value));
+}
+
+fn as_in_metrics(name: &str, kind: SeriesKind) -> Shape<'_> {
+    let stem = name.strip_suffix("_total").unwrap_or(name);
     let unit = match stem.rsplit('_').next() {
         Some("seconds") => "s",
         Some("bytes") => "By",
         _ => "",
     };
-    let kind = match reading.kind {
+    let kind = match kind {
         SeriesKind::Counter => Kind::Counter,
         SeriesKind::Gauge => Kind::Gauge,
     };
-    Shape { name: reading.name, unit, kind }
+    Shape { name, unit, kind }
 }
 
-fn attributes(name: &str, labels: &[(&'static str, &str)], fixed: &[(&'static str, &'static str)]) -> Attributes {
+fn attributes(
+    name: &str,
+    labels: &[(&'static str, &str)],
+    fixed: &[(&'static str, &'static str)],
+) -> Attributes<'static> {
     let keys = names::keys(name);
     let renamed = |label: &'static str| keys.iter().find(|(from, _)| *from == label).map_or(label, |(_, to)| to);
     let of_series = labels.iter().map(|(label, value)| {
@@ -173,13 +187,13 @@ fn attributes(name: &str, labels: &[(&'static str, &str)], fixed: &[(&'static st
         (key, names::value(key, value))
     });
     let fixed = fixed.iter().map(|(key, value)| (*key, Value::Text((*value).to_owned())));
-    let mut attributes: Attributes = of_series.chain(fixed).collect();
+    let mut attributes: Attributes<'_> = of_series.chain(fixed).collect();
     attributes.sort_unstable();
     attributes
 }
 
 /// What the conventions want otherwise than as one series of `/metrics` for one of theirs.
-fn host(sample: &Sample, made: &mut Made) {
+fn host(sample: &Sample, made: &mut Made<'_>) {
     let uptime = std::time::Duration::from_nanos(sample.at.boot_ns).as_secs_f64();
     made.add(names::UPTIME, Since::Boot, Vec::new(), Number::Double(uptime));
     if let Some(cpus) = sample.cpus {
@@ -200,11 +214,11 @@ fn host(sample: &Sample, made: &mut Made) {
 
 /// Adds a value for each state. They sum up to the whole, as the conventions want it.
 fn states<const N: usize>(
-    shape: Shape,
+    shape: Shape<'static>,
     key: &'static str,
     common: &[(&'static str, Value)],
     states: [(&str, u64); N],
-    made: &mut Made,
+    made: &mut Made<'_>,
 ) {
     for (state, value) in states {
         let mut attributes = common.to_vec();
@@ -215,7 +229,7 @@ fn states<const N: usize>(
 }
 
 /// What can be reclaimed of the slab is cache, as free(1) counts it.
-fn memory(memory: &Memory, made: &mut Made) {
+fn memory(memory: &Memory, made: &mut Made<'_>) {
     let cached = memory.cached_bytes.saturating_add(memory.slab_reclaimable_bytes);
     let other = memory.free_bytes.saturating_add(memory.buffers_bytes).saturating_add(cached);
     let of_memory = [
@@ -230,7 +244,7 @@ fn memory(memory: &Memory, made: &mut Made) {
     states(names::PAGING, "system.paging.state", &[], of_swap, made);
 }
 
-fn filesystem(fs: &Filesystem, usage: &FilesystemUsage, made: &mut Made) {
+fn filesystem(fs: &Filesystem, usage: &FilesystemUsage, made: &mut Made<'_>) {
     let text = |text: &str| names::bounded(text);
     let common = [
         ("system.device", text(&String::from_utf8_lossy(&fs.device.0))),
@@ -249,7 +263,7 @@ fn filesystem(fs: &Filesystem, usage: &FilesystemUsage, made: &mut Made) {
 }
 
 /// Of two states there is word; whatever else a process does is the third.
-fn processes(counts: ProcessCounts, made: &mut Made) {
+fn processes(counts: ProcessCounts, made: &mut Made<'_>) {
     let other = counts.total.saturating_sub(counts.zombies).saturating_sub(counts.uninterruptible);
     let by_state = [
         ("defunct", counts.zombies.into()),

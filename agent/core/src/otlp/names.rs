@@ -12,13 +12,13 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.42.0";
 
 /// What a metric of the conventions is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub(super) name: &'static str,
+pub(super) struct Shape<'s> {
+    pub(super) name: &'s str,
     pub(super) unit: &'static str,
     pub(super) kind: Kind,
 }
 
-const fn shape(name: &'static str, unit: &'static str, kind: Kind) -> Shape {
+const fn shape(name: &'static str, unit: &'static str, kind: Kind) -> Shape<'static> {
     Shape { name, unit, kind }
 }
 
@@ -26,7 +26,7 @@ const fn shape(name: &'static str, unit: &'static str, kind: Kind) -> Shape {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Semantic {
     /// A metric of theirs, with attributes that the name of the series holds.
-    Is(Shape, &'static [(&'static str, &'static str)]),
+    Is(Shape<'static>, &'static [(&'static str, &'static str)]),
     /// A part of one that is made of several series.
     Part,
 }
@@ -41,35 +41,35 @@ const fn row(of: &'static str, means: Semantic) -> Row {
     Row { of, means }
 }
 
-pub(super) const UPTIME: Shape = shape("system.uptime", "s", Kind::Gauge);
-pub(super) const CPUS: Shape = shape("system.cpu.logical.count", "{cpu}", UpDownCounter);
-pub(super) const MEMORY: Shape = shape("system.memory.usage", "By", UpDownCounter);
-pub(super) const PAGING: Shape = shape("system.paging.usage", "By", UpDownCounter);
-pub(super) const FILESYSTEM: Shape = shape("system.filesystem.usage", "By", UpDownCounter);
-pub(super) const FILESYSTEM_LIMIT: Shape = shape("system.filesystem.limit", "By", UpDownCounter);
-pub(super) const PROCESSES: Shape = shape("system.process.count", "{process}", UpDownCounter);
+pub(super) const UPTIME: Shape<'_> = shape("system.uptime", "s", Kind::Gauge);
+pub(super) const CPUS: Shape<'_> = shape("system.cpu.logical.count", "{cpu}", UpDownCounter);
+pub(super) const MEMORY: Shape<'_> = shape("system.memory.usage", "By", UpDownCounter);
+pub(super) const PAGING: Shape<'_> = shape("system.paging.usage", "By", UpDownCounter);
+pub(super) const FILESYSTEM: Shape<'_> = shape("system.filesystem.usage", "By", UpDownCounter);
+pub(super) const FILESYSTEM_LIMIT: Shape<'_> = shape("system.filesystem.limit", "By", UpDownCounter);
+pub(super) const PROCESSES: Shape<'_> = shape("system.process.count", "{process}", UpDownCounter);
 
-const CONTAINER_CPU: Shape = shape("container.cpu.time", "s", Counter);
-const CONTAINER_IO: Shape = shape("container.disk.io", "By", Counter);
+const CONTAINER_CPU: Shape<'_> = shape("container.cpu.time", "s", Counter);
+const CONTAINER_IO: Shape<'_> = shape("container.disk.io", "By", Counter);
 /// The conventions have a counter here, which a use of memory is not.
-const CONTAINER_MEMORY: Shape = shape("container.memory.usage", "By", UpDownCounter);
-const CPU_TIME: Shape = shape("system.cpu.time", "s", Counter);
-const DISK_IO: Shape = shape("system.disk.io", "By", Counter);
-const DISK_BUSY: Shape = shape("system.disk.io_time", "s", Counter);
-const DISK_TIME: Shape = shape("system.disk.operation_time", "s", Counter);
-const DISK_OPERATIONS: Shape = shape("system.disk.operations", "{operation}", Counter);
-const FORKS: Shape = shape("system.process.created", "{process}", Counter);
-const MEMORY_LIMIT: Shape = shape("system.memory.limit", "By", UpDownCounter);
-const MEMORY_AVAILABLE: Shape = shape("system.memory.linux.available", "By", UpDownCounter);
-const MEMORY_SHARED: Shape = shape("system.memory.linux.shared", "By", UpDownCounter);
-const SLAB: Shape = shape("system.memory.linux.slab.usage", "By", UpDownCounter);
-const CONNECTIONS: Shape = shape("system.network.connection.count", "{connection}", UpDownCounter);
-const NETWORK_IO: Shape = shape("system.network.io", "By", Counter);
-const PACKETS: Shape = shape("system.network.packet.count", "{packet}", Counter);
-const PACKETS_DROPPED: Shape = shape("system.network.packet.dropped", "{packet}", Counter);
-const NETWORK_ERRORS: Shape = shape("system.network.errors", "{error}", Counter);
-const FAULTS: Shape = shape("system.paging.faults", "{fault}", Counter);
-const PAGED: Shape = shape("system.paging.operations", "{operation}", Counter);
+const CONTAINER_MEMORY: Shape<'_> = shape("container.memory.usage", "By", UpDownCounter);
+const CPU_TIME: Shape<'_> = shape("system.cpu.time", "s", Counter);
+const DISK_IO: Shape<'_> = shape("system.disk.io", "By", Counter);
+const DISK_BUSY: Shape<'_> = shape("system.disk.io_time", "s", Counter);
+const DISK_TIME: Shape<'_> = shape("system.disk.operation_time", "s", Counter);
+const DISK_OPERATIONS: Shape<'_> = shape("system.disk.operations", "{operation}", Counter);
+const FORKS: Shape<'_> = shape("system.process.created", "{process}", Counter);
+const MEMORY_LIMIT: Shape<'_> = shape("system.memory.limit", "By", UpDownCounter);
+const MEMORY_AVAILABLE: Shape<'_> = shape("system.memory.linux.available", "By", UpDownCounter);
+const MEMORY_SHARED: Shape<'_> = shape("system.memory.linux.shared", "By", UpDownCounter);
+const SLAB: Shape<'_> = shape("system.memory.linux.slab.usage", "By", UpDownCounter);
+const CONNECTIONS: Shape<'_> = shape("system.network.connection.count", "{connection}", UpDownCounter);
+const NETWORK_IO: Shape<'_> = shape("system.network.io", "By", Counter);
+const PACKETS: Shape<'_> = shape("system.network.packet.count", "{packet}", Counter);
+const PACKETS_DROPPED: Shape<'_> = shape("system.network.packet.dropped", "{packet}", Counter);
+const NETWORK_ERRORS: Shape<'_> = shape("system.network.errors", "{error}", Counter);
+const FAULTS: Shape<'_> = shape("system.paging.faults", "{fault}", Counter);
+const PAGED: Shape<'_> = shape("system.paging.operations", "{operation}", Counter);
 
 const READ: &[(&str, &str)] = &[("disk.io.direction", "read")];
 const WRITE: &[(&str, &str)] = &[("disk.io.direction", "write")];

@@ -128,12 +128,24 @@ fn whole_sample() -> Sample {
             image: "redis:7".into(),
             cgroup: Some(cgroup),
         }],
+        background: Some(background()),
         ..Sample::default()
     }
 }
 
+/// One that is told, one that is no number.
+fn background() -> std::sync::Arc<crate::sample::Background> {
+    let reading = |label: &str, value| BackgroundReading {
+        key: crate::series::SeriesKey::new("node_hwmon_temp_celsius", &[("sensor", label)]),
+        kind: SeriesKind::Gauge,
+        value,
+    };
+    let readings = vec![reading("temp1", 45.0), reading("temp2", f64::NAN)];
+    std::sync::Arc::new(crate::sample::Background { at: Now::default(), readings })
+}
+
 /// `name{attribute=value,…} value`, sorted.
-fn lines(export: &Export) -> Vec<String> {
+fn lines(export: &Export<'_>) -> Vec<String> {
     let attribute = |(key, value): &(&str, Value)| match value {
         Value::Text(text) => format!("{key}={text}"),
         Value::Int(number) => format!("{key}={number}i"),
@@ -155,7 +167,8 @@ fn lines(export: &Export) -> Vec<String> {
 
 #[test]
 fn a_sample_has_the_names_units_and_attributes_of_the_conventions() {
-    let export = export(&whole_sample());
+    let sample = whole_sample();
+    let export = export(&sample);
     let lines = lines(&export);
     let of_container =
         "container.id=5c5c5c5c5c5c,container.image.name=redis:7,container.name=cache,container.runtime.name=podman";
@@ -188,6 +201,7 @@ fn a_sample_has_the_names_units_and_attributes_of_the_conventions() {
         "node_disk_io_now{system.device=vda} 0",
         "node_filesystem_files_free{system.device=/dev/vdb,system.filesystem.mountpoint=/srv,system.filesystem.type=ext4} 4",
         "mainstay_unit_cpu_seconds_total{unit=app.service} 1.5",
+        "node_hwmon_temp_celsius{sensor=temp1} 45",
     ] {
         assert!(lines.iter().any(|line| line == want), "{want} is not in {lines:#?}");
     }
@@ -244,7 +258,8 @@ fn every_series_of_a_sample_is_exported_once_under_one_name_or_the_other() {
 fn the_names_are_those_of_the_conventions() {
     assert_eq!(SCHEMA_URL, CONVENTIONS);
     assert!(SEMANTIC.is_sorted_by(|a, b| a.of < b.of), "it is searched by halves");
-    let export = export(&whole_sample());
+    let sample = whole_sample();
+    let export = export(&sample);
     let theirs = |name: &str| name.starts_with("system.") || name.starts_with("container.");
     let ours: BTreeSet<&str> = export.metrics.iter().map(|metric| metric.name).filter(|name| theirs(name)).collect();
     assert_eq!(ours, METRICS.into_iter().collect());
@@ -277,7 +292,8 @@ fn a_host_with_too_many_units_keeps_what_is_of_the_host() {
     let unit = Unit { cgroup: Some(cgroup), ..Unit::default() };
     let name = |n: usize| format!("app-{n}.service").parse().unwrap();
     let units: BTreeMap<_, _> = (0..POINTS_MAX / 4).map(|n| (name(n), unit.clone())).collect();
-    let export = export(&Sample { units: Some(units), ..whole_sample() });
+    let sample = Sample { units: Some(units), ..whole_sample() };
+    let export = export(&sample);
     let points: usize = export.metrics.iter().map(|metric| metric.points.len()).sum();
     assert_eq!(points, POINTS_MAX);
     assert!(export.left_out > 1_000, "{}", export.left_out);
@@ -310,7 +326,8 @@ proptest! {
             size_bytes: total, free_bytes, avail_bytes: free_bytes - free_bytes / 1000 * reserved, ..FilesystemUsage::default()
         };
         let fs = Filesystem { usage: Some(usage), ..Filesystem::default() };
-        let export = export(&Sample { memory: Some(memory), filesystems: vec![fs], ..Sample::default() });
+        let sample = Sample { memory: Some(memory), filesystems: vec![fs], ..Sample::default() };
+        let export = export(&sample);
         for name in ["system.memory.usage", "system.filesystem.usage"] {
             let metric = export.metrics.iter().find(|metric| metric.name == name).unwrap();
             let sum: i64 = metric.points.iter().map(|point| match point.value {
@@ -329,7 +346,8 @@ proptest! {
             usage: Some(FilesystemUsage::default()),
             ..Filesystem::default()
         };
-        let export = export(&Sample { filesystems: vec![fs], ..Sample::default() });
+        let sample = Sample { filesystems: vec![fs], ..Sample::default() };
+        let export = export(&sample);
         for (_, value) in export.metrics.iter().flat_map(|m| &m.points).flat_map(|p| &p.attributes) {
             prop_assert!(matches!(value, Value::Text(text) if text.len() <= ATTRIBUTE_BYTES_MAX));
         }

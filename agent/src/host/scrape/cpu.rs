@@ -46,12 +46,11 @@ pub(super) fn cpu(tree: &Tree, out: &mut Exposition) -> Collected {
         let mut family = out.family("node_cpu_isolated", FamilyKind::Gauge, "1 for a CPU kept free of ordinary tasks.");
         isolated.iter().for_each(|cpu| family.add(&[("cpu", &cpu.to_string())], 1.0));
     }
-    throttles(tree, out);
-    Ok(Found::Data)
+    throttles(tree, out)
 }
 
 /// Counted by core and by package: CPUs that share one show the same number.
-fn throttles(tree: &Tree, out: &mut Exposition) {
+pub(super) fn throttles(tree: &Tree, out: &mut Exposition) -> Collected {
     let mut cores = BTreeMap::new();
     let mut packages = BTreeMap::new();
     for (cpu, _) in tree.numbered("sys/devices/system/cpu", "cpu") {
@@ -72,6 +71,7 @@ fn throttles(tree: &Tree, out: &mut Exposition) {
     let help = "How often the package was slowed down because it was too hot.";
     let mut family = out.family("node_cpu_package_throttles_total", FamilyKind::Counter, help);
     packages.iter().for_each(|(package, count)| family.add(&[("package", package)], *count));
+    Ok(Found::Data)
 }
 
 /// File below `cpufreq/`, family, help. The kernel counts in kHz.

@@ -26,14 +26,15 @@ mod textfile;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mainstay_core::exposition::{Exposition, FamilyKind};
 use mainstay_core::parse::mountinfo::Mount;
-use mainstay_core::sample::FilesystemUsage;
+use mainstay_core::readings::SeriesKind;
+use mainstay_core::sample::{BackgroundReading, FilesystemUsage};
 use mainstay_core::subject::PathBytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout};
@@ -114,6 +115,74 @@ const COLLECTORS: [Collector; 45] = [
     (FILESYSTEM, |_, _| Ok(Found::Data)),
     (TEXTFILE, textfile::textfile),
 ];
+
+/// Those of them that operators look back for though no detector needs them, what there is most of last.
+const BACKGROUND: [Collector; 10] = [
+    ("conntrack", sockets::conntrack),
+    ("edac", memory::edac),
+    ("entropy", kernel::entropy),
+    ("mdadm", disk::mdadm),
+    ("netstat", sockets::netstat),
+    ("sockstat", sockets::sockstat),
+    ("udp_queues", sockets::udp_queues),
+    ("throttles", cpu::throttles),
+    ("thermal_zone", sensors::thermal_zone),
+    ("hwmon", sensors::hwmon),
+];
+
+/// Reads what summaries have besides the samples: each series once, none that samples have.
+pub(super) fn background(root: &Path) -> Vec<BackgroundReading> {
+    let Ok(tree) = Tree::at(root) else { return Vec::new() };
+    let mut out = Exposition::taken_down();
+    for (name, collect) in BACKGROUND {
+        if let Err(error) = collect(&tree, &mut out) {
+            debug!(collector = name, %error, "collector failed");
+        }
+    }
+    let mut readings = out.into_readings();
+    readings.retain(|reading| is_looked_back_for(&reading.key.name));
+    let mut seen = BTreeSet::new();
+    readings.retain(|reading| seen.insert(reading.key.clone()));
+    // To node_exporter they are gauges.
+    let counted = readings.iter_mut().filter(|reading| reading.key.name.starts_with("node_nf_conntrack_stat_"));
+    counted.for_each(|reading| reading.kind = SeriesKind::Counter);
+    readings
+}
+
+/// What moves and is not in samples: no sizes, no bounds, no names of sensors, nothing of each core.
+fn is_looked_back_for(name: &str) -> bool {
+    const OF_SAMPLES: [&str; 7] = [
+        "node_netstat_TcpExt_ListenDrops",
+        "node_netstat_TcpExt_ListenOverflows",
+        "node_netstat_Tcp_CurrEstab",
+        "node_netstat_Tcp_OutSegs",
+        "node_netstat_Tcp_RetransSegs",
+        "node_nf_conntrack_entries",
+        "node_nf_conntrack_entries_limit",
+    ];
+    const OTHERS: [&str; 8] = [
+        // A processor is one of its own.
+        "node_cooling_device_cur_state",
+        "node_cooling_device_max_state",
+        "node_cpu_core_throttles_total",
+        "node_entropy_pool_size_bits",
+        "node_hwmon_chip_names",
+        "node_md_blocks",
+        "node_md_disks_required",
+        "node_netstat_Ip_Forwarding",
+    ];
+    let is_value = |of_sensor: &str| {
+        let (_, what) = of_sensor.split_once('_').unwrap_or((of_sensor, of_sensor));
+        matches!(what, "celsius" | "rpm" | "volts" | "amps" | "watt" | "average_watt" | "humidity" | "fault")
+            || what.ends_with("joule_total")
+            || what.contains("alarm")
+    };
+    let is_pages = name.starts_with("node_sockstat_") && name.ends_with("_mem");
+    !OF_SAMPLES.contains(&name)
+        && !OTHERS.contains(&name)
+        && !is_pages
+        && name.strip_prefix("node_hwmon_").is_none_or(is_value)
+}
 
 /// Its mounts are jobs of their own.
 const FILESYSTEM: &str = "filesystem";
