@@ -28,7 +28,9 @@ fn the_agents_package_is_small_and_its_services_are_confined() -> Result<()> {
     host.install_deb(&deb)?;
     host.install_deb(&packages::deb("mainstay-collector")?)?;
     // Exposure in tenths, as systemd-analyze takes it. One of the agent's is for netlink: which sockets there are.
-    for (unit, most) in [("mainstay-agent", 21), ("mainstay-collector", 20), ("mainstay-actuator", 25)] {
+    for (unit, most) in
+        [("mainstay-agent", 21), ("mainstay-collector", 20), ("mainstay-actuator", 25), ("mainstay-stacks@1", 40)]
+    {
         let verdict = host.run(&format!("systemd-analyze security --no-pager --threshold={most} {unit}.service"))?;
         let last = verdict.stdout.lines().last().unwrap_or_default().to_owned();
         assert!(verdict.is_success(), "{unit}: more than {most} tenths: {last}");
@@ -53,6 +55,8 @@ fn removal_keeps_state_and_purge_deletes_it() -> Result<()> {
         host.must(&format!("test -n \"$(ls -A {state})\"")).context("a running service has state")?;
         host.must(&format!("dpkg --remove {package}"))?;
         host.run(&format!("systemctl is-active {unit}"))?.refused()?;
+        let sockets = "test -e /run/mainstay/actuator.sock || test -e /run/mainstay-stacks.sock";
+        host.run(sockets)?.refused().context("removal left a socket")?;
         host.must(&format!("test -n \"$(ls -A {state})\"")).context("removal took the state")?;
         host.must(&format!("dpkg --purge {package}"))?;
         host.run(&format!("test -e {state}"))?.refused().context("purge left the state")?;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use mainstay_tests::hosts::{self, Fleet, listen::Listener, packages, wait::wait_for};
+use anyhow::{Result, ensure};
+use mainstay_tests::hosts::{self, Fleet, listen::Listener, packages, wait::wait_for, wait_until};
 use mainstay_tests::site::Site;
 use mainstay_tests::site::services::{self, COUNTED, SLEEPER};
 
@@ -116,6 +116,10 @@ fn a_frozen_service_is_found_by_its_probe_and_restarted() -> Result<()> {
     let page = "curl --silent --fail --max-time 1 --output /dev/null http://127.0.0.1/";
     host.must(page)?;
 
+    // A process of its own account beside those of nginx, which are root's to the kernel.
+    let of_nobody = "setsid setpriv --reuid=nobody --regid=nogroup --clear-groups sleep 3600 </dev/null >/dev/null 2>&1 & \
+                     echo $! > /sys/fs/cgroup/system.slice/nginx.service/cgroup.procs";
+    host.must(of_nobody)?;
     host.must("systemctl kill -s SIGSTOP nginx.service")?;
     host.run(page)?.refused()?;
     wait_for(HEALED_MAX, "nginx to answer again", || Ok(host.run(page)?.is_success()))
@@ -124,6 +128,24 @@ fn a_frozen_service_is_found_by_its_probe_and_restarted() -> Result<()> {
         decision.is_about("service.hung", "nginx.service") && decision.helped()
     })?;
     assert_eq!(decision.steps[0].kind, "unit.restart");
+    shows_where_it_hung(&site, &decision.id)
+}
+
+/// Its processes were seen before the restart, and where in the kernel they stood, which only the reader of stacks may see.
+fn shows_where_it_hung(site: &Site, decision: &str) -> Result<()> {
+    let processes = wait_until(SEEN_MAX, "the scene", || {
+        let seen: serde_json::Value =
+            serde_json::from_str(&site.mainstay(&["-o", "json", "explain", decision, "--evidence"])?.ok()?)?;
+        Ok(seen["scenes"][0]["processes"].as_array().filter(|all| !all.is_empty()).cloned())
+    })
+    .map_err(|error| error.context(site.host("web-1").agent_story()))?;
+    let word = |process: &serde_json::Value, of: &str| process[of].as_str().unwrap_or_default().to_owned();
+    let stopped: Vec<_> = processes.iter().filter(|process| word(process, "state").starts_with('T')).collect();
+    ensure!(stopped.iter().any(|process| word(process, "name") == "sleep"), "{processes:#?}");
+    for process in stopped {
+        let is_told = process["stack"].as_array().is_some_and(|stack| !stack.is_empty());
+        ensure!(is_told, "no stack of {process:#}\n{}", site.host("web-1").journal_tail("mainstay-actuator.service"));
+    }
     Ok(())
 }
 

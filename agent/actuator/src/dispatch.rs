@@ -16,7 +16,7 @@ use crate::load::{self, Ownership};
 use crate::reclaim::{self, Context, Places};
 use crate::settings::Settings;
 use crate::units::UnitControl;
-use crate::{clock, limits, log, probe, processes, scene};
+use crate::{clock, limits, log, probe, processes, scene, stacks};
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct Paths {
     pub proc: PathBuf,
     /// The kernel's control groups.
     pub cgroup: PathBuf,
+    /// Who reads kernel stacks.
+    pub stacks: PathBuf,
     /// Places whose contents can be made again.
     pub places: Places,
 }
@@ -46,6 +48,7 @@ impl Default for Paths {
             probes: "/etc/mainstay/probes.d".into(),
             proc: "/proc".into(),
             cgroup: "/sys/fs/cgroup".into(),
+            stacks: stacks::SOCKET.into(),
             places: Places::default(),
         }
     }
@@ -112,7 +115,8 @@ impl Actuator {
                 let group = self.units.control_group(unit, request.invocation)?;
                 // A unit whose processes are gone is seen to have none.
                 let folder = group.and_then(|group| scene::folder(&self.paths.cgroup, &group));
-                let seen = folder.map(|folder| scene::take(&self.paths.proc, &folder)).unwrap_or_default();
+                let ask = |pids: &[u32]| stacks::later(&self.paths.stacks, pids);
+                let seen = folder.map(|folder| scene::take(&self.paths.proc, &folder, ask)).unwrap_or_default();
                 Ok(Reply::Done(Detail::Scene(seen)))
             }
             Verb::Processes => Ok(Reply::Done(Detail::Processes(processes::look(&self.paths.proc)))),

@@ -48,6 +48,8 @@ pub mod server;
 #[cfg(feature = "server")]
 pub mod settings;
 #[cfg(feature = "server")]
+pub mod stacks;
+#[cfg(feature = "server")]
 pub mod sys;
 #[cfg(feature = "server")]
 pub mod systemd;

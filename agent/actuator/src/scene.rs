@@ -1,7 +1,7 @@
 //! `scene`: what a person would have looked at before a unit is restarted, of its processes.
 //!
-//! Out of the unit's `cgroup.procs` and, for each process, `/proc/PID/{status,wchan,stack,limits}`, where its descriptors
-//! lead, and the tables of sockets of the first one's network. A closed list of files, none of which holds contents,
+//! Out of the unit's `cgroup.procs` and, for each process, `/proc/PID/{status,wchan,limits}`, where its descriptors
+//! lead, the tables of sockets of the first one's network, and what [`crate::stacks`] is told. A closed list of files, none of which holds contents,
 //! arguments or environment; and none of which waits for a lock that a process hung in the kernel may hold, as `cmdline`
 //! and `maps` do. Bounded in processes, bytes and time: what is not seen by then is counted.
 
@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mainstay_core::scene::{self, PROCESSES_MAX, ProcessScene, SOCKETS_MAX, SocketScene, UnitScene};
+
+use crate::stacks::Stacks;
 
 /// Longest look: the action waits for it.
 const TIME_MAX: Duration = Duration::from_millis(800);
@@ -31,14 +33,17 @@ const COUNTED_MAX: usize = 65_536;
 /// Tables of sockets that are read of the first process's network.
 const TABLES: [&str; 4] = ["tcp", "tcp6", "udp", "udp6"];
 
-/// Looks at the processes of the control group at `group`.
+/// Looks at the processes of the control group at `group`. `ask` asks for the kernel stacks of some, and what it gives waits
+/// for them: they are read while all else is looked at.
 #[must_use]
-pub fn take(proc: &Path, group: &Path) -> UnitScene {
+pub fn take<L: FnOnce() -> Stacks>(proc: &Path, group: &Path, ask: impl FnOnce(&[u32]) -> L) -> UnitScene {
     let begun = Instant::now();
     let pids = processes(group);
+    let looked_at = &pids[..pids.len().min(PROCESSES_MAX)];
+    let stacks = ask(looked_at);
     let mut scene = UnitScene::default();
     let mut inodes = BTreeSet::new();
-    for pid in pids.iter().take(PROCESSES_MAX) {
+    for pid in looked_at {
         if begun.elapsed() >= TIME_MAX {
             break;
         }
@@ -49,6 +54,10 @@ pub fn take(proc: &Path, group: &Path) -> UnitScene {
     if let Some(first) = scene.processes.first().map(|process| proc.join(process.pid.to_string())) {
         scene.limits = read(&first.join("limits")).map(|text| scene::limits(&text)).unwrap_or_default();
         list_sockets(&first, &inodes, begun, &mut scene);
+    }
+    let stacks = stacks();
+    for process in &mut scene.processes {
+        process.stack = stacks.get(&process.pid).map(|stack| scene::stack(stack)).unwrap_or_default();
     }
     scene
 }
@@ -75,7 +84,6 @@ fn process(dir: &Path, pid: u32, inodes: &mut BTreeSet<u64>) -> Option<ProcessSc
     // One that does not wait says 0.
     let waits_in = read(&dir.join("wchan")).map(|text| scene::word(&text)).unwrap_or_default();
     process.waits_in = if waits_in == "0" { String::new() } else { waits_in };
-    process.stack = read(&dir.join("stack")).map(|text| scene::stack(&text)).unwrap_or_default();
     let fds = fs::read_dir(dir.join("fd")).into_iter().flatten().flatten();
     for fd in fds.take(FDS_MAX) {
         process.fds += 1;
@@ -137,7 +145,6 @@ mod tests {
         fs::create_dir_all(dir.join("net")).unwrap();
         fs::write(dir.join("status"), format!("Name:\tapp\nState:\t{state}\nThreads:\t3\nVmRSS:\t 8 kB\n")).unwrap();
         fs::write(dir.join("wchan"), "do_wait").unwrap();
-        fs::write(dir.join("stack"), "[<0>] do_wait+0x5c/0xa0\n".repeat(40)).unwrap();
         fs::write(
             dir.join("limits"),
             format!(
@@ -155,6 +162,13 @@ mod tests {
         fs::write(dir.join("net/tcp"), format!("  sl  local\n{tcp}")).unwrap();
     }
 
+    /// Of each process that is asked for, a long one.
+    fn stacks(pids: &[u32]) -> impl FnOnce() -> Stacks + use<> {
+        assert!(pids.len() <= PROCESSES_MAX, "{}", pids.len());
+        let stacks = pids.iter().map(|pid| (*pid, b"[<0>] do_wait+0x5c/0xa0\n".repeat(40))).collect();
+        move || stacks
+    }
+
     #[test]
     fn the_processes_of_a_unit_are_seen_with_where_they_wait_and_whom_they_talk_to() {
         let root = tempfile::tempdir().unwrap();
@@ -165,7 +179,7 @@ mod tests {
         fs::create_dir_all(group.join("part")).unwrap();
         fs::write(group.join("cgroup.procs"), "10\n13\n").unwrap();
         fs::write(group.join("part/cgroup.procs"), "11\n").unwrap();
-        let scene = take(&proc, &group);
+        let scene = take(&proc, &group, stacks);
         let seen: Vec<_> = scene.processes.iter().map(|p| (p.pid, p.state.as_str(), p.fds, p.sockets)).collect();
         assert_eq!(seen, [(10, "D (disk sleep)", 4, 3), (11, "S (sleeping)", 2, 1)]);
         assert_eq!(scene.processes_more, 1, "one has ended meanwhile");
@@ -185,7 +199,7 @@ mod tests {
         let pids: String = (1..=100).map(|pid| format!("{pid}\n")).collect();
         fs::write(group.join("cgroup.procs"), pids).unwrap();
         (1..=100).for_each(|pid| plant(&proc, pid, &"x".repeat(500), &[u64::from(pid), u64::from(pid) + 100]));
-        let scene = take(&proc, &group);
+        let scene = take(&proc, &group, stacks);
         assert!(scene.processes.len() <= PROCESSES_MAX);
         assert_eq!(scene.processes.len() + usize::try_from(scene.processes_more).unwrap(), 100);
         assert!(scene.sockets.len() <= SOCKETS_MAX);
@@ -200,6 +214,6 @@ mod tests {
         for bad in ["", "/", "system.slice", "/../etc", "/a/../../etc", "/a//b", "//etc", "/a/./b"] {
             assert_eq!(folder(root, bad), None, "{bad:?}");
         }
-        assert_eq!(take(Path::new("/nonexistent"), Path::new("/nonexistent")), UnitScene::default());
+        assert_eq!(take(Path::new("/nonexistent"), Path::new("/nonexistent"), stacks), UnitScene::default());
     }
 }

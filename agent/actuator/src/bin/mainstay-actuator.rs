@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +12,16 @@ use mainstay_actuator::dispatch::{Actuator, Paths};
 use mainstay_actuator::load::Ownership;
 use mainstay_actuator::server;
 use mainstay_actuator::units::Systemd;
-use mainstay_actuator::{check, log, sys};
+use mainstay_actuator::{check, log, stacks, sys};
 use mainstay_core::id::ActionId;
 use mainstay_core::verb::{Reply, Request, Verb};
 
-const USAGE: &str = "usage: mainstay-actuator [serve | check-config [FILE] | purge | --version]
+const USAGE: &str = "usage: mainstay-actuator [serve | check-config [FILE] | purge | stacks | --version]
 
   serve         answer on the socket that systemd passes (default)
   check-config  name every mistake in actuator.toml, its drop-ins and probes.d, and exit with 1 if there is one
-  purge         have the running actuator delete what is past its undo time";
+  purge         have the running actuator delete what is past its undo time
+  stacks        read numbers of processes, one line, and write their kernel stacks (mainstay-stacks.socket)";
 
 /// Longest that a purge is waited for.
 const PURGE_DEADLINE: Duration = Duration::from_secs(600);
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["check-config"] => check::run(&Paths::default()),
         ["check-config", file] => check::run(&Paths { config: file.into(), ..Paths::default() }),
         ["purge"] => purge(),
+        ["stacks"] => stacks(),
         ["--version"] => {
             println!("mainstay-actuator {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -63,6 +66,18 @@ fn serve() -> ExitCode {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             log::error(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn stacks() -> ExitCode {
+    match stacks::answer(Path::new("/proc"), &mut std::io::stdin().lock(), &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who asked does not wait any longer.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            log::warn(format_args!("stacks: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,8 @@
 //! Requests against journal, hold file, limits and root's file.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::os::unix::net::UnixListener;
 
 use mainstay_actuator::dispatch::Actuator;
 use mainstay_actuator::gate::Peer;
@@ -138,10 +140,20 @@ fn a_scene_is_of_an_allowed_unit_in_the_run_that_is_meant_and_acts_on_nothing() 
     let scene = |unit: &str| Verb::Scene { unit: unit.parse().unwrap() };
     // Held or not: looking changes nothing.
     fs::write(&world.paths.hold, "").unwrap();
+    let stacks = UnixListener::bind(&world.paths.stacks).unwrap();
+    let reader = std::thread::spawn(move || {
+        let (asked, _) = stacks.accept().unwrap();
+        let mut question = String::new();
+        BufReader::new(&asked).read_line(&mut question).unwrap();
+        writeln!(&asked, "= {}[<0>] do_select+0x63a/0x930", question.replace(' ', "\n= ")).unwrap();
+        stacks
+    });
     let of_run = |run: u8| Request { invocation: Some([run; 16]), ..Request::new(ActionId(3), scene("nginx.service")) };
     let Reply::Done(Detail::Scene(seen)) = world.actuator.handle(Peer::Agent, &of_run(1)) else { panic!() };
     let process = &seen.processes[0];
     assert_eq!((process.pid, seen.processes.len()), (std::process::id(), 1));
+    assert_eq!(process.stack, ["do_select+0x63a/0x930"]);
+    let stacks = reader.join().unwrap();
     assert!(process.state.starts_with(['R', 'S', 'D']) && process.fds > 0 && process.threads > 0, "{process:?}");
     assert!(seen.limits.iter().any(|limit| limit.starts_with("Max open files ")), "{:?}", seen.limits);
     assert_eq!(refused(world.actuator.handle(Peer::Agent, &of_run(2))), RefusalReason::StartedAnew);
@@ -149,6 +161,8 @@ fn a_scene_is_of_an_allowed_unit_in_the_run_that_is_meant_and_acts_on_nothing() 
     assert_eq!(refused(world.actuator.handle(Peer::Root, &of_run(1))), RefusalReason::PeerNotAllowed);
     let Reply::Done(Detail::Scene(none)) = world.ask(scene("gone.service")) else { panic!() };
     assert!(none.processes.is_empty());
+    stacks.set_nonblocking(true).unwrap();
+    assert_eq!(stacks.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "of nobody nothing is asked");
     assert_eq!(world.units.count(), 0);
     assert_eq!(world.ask(Verb::Status { action: ActionId(3) }), Reply::Status(ActionStatus::NotSeen));
 }

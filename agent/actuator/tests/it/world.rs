@@ -105,6 +105,7 @@ impl World {
             probes: at("probes.d"),
             proc: "/proc".into(),
             cgroup: at("cgroup"),
+            stacks: at("stacks.sock"),
             places,
         };
         let units = CountingUnits::leaked();
