@@ -76,9 +76,11 @@ fn report(looks: &[Look]) {
     for (number, quarter) in (1..).zip(quarters(looks)) {
         let most = |of: fn(&Look) -> f64| quarter.iter().map(of).fold(0.0, f64::max);
         let (Some(first), Some(last)) = (quarter.first(), quarter.last()) else { continue };
-        let cpu = (last.cpu_ms - first.cpu_ms) / ((last.hours - first.hours) * 3600.0);
+        let seconds = (last.hours - first.hours) * 3600.0;
+        let cpu = (last.cpu_ms - first.cpu_ms) / seconds;
+        let cpu = if seconds > 0.0 { format!("{cpu:.2}") } else { "one look".to_owned() };
         println!(
-            "| {number} | {:.0} | {:.0} | {:.0} | {:.0} | {cpu:.2} |",
+            "| {number} | {:.0} | {:.0} | {:.0} | {:.0} | {cpu} |",
             most(|look| look.rss_kib),
             most(|look| look.anonymous_kib),
             most(|look| look.fds),
@@ -102,15 +104,15 @@ fn compare(before: &[Mapping], after: &[Mapping]) {
 
 /// Whether the last three quarters are flat.
 fn judge(looks: &[Look], lasts: Duration) -> Result<()> {
+    if lasts < JUDGED_MIN {
+        println!("shorter than half an hour: not judged");
+        return Ok(());
+    }
     let later = &looks[looks.len() / 4..];
     let (rss, anonymous) = (slope(&highs(later, |look| look.rss_kib)), slope(&highs(later, |look| look.anonymous_kib)));
     println!(
         "the most between two saves, over the last three quarters: {rss:+.0} KiB an hour resident, {anonymous:+.0} anonymous (flat: at most {KIB_PER_HOUR_MAX:+.0})"
     );
-    if lasts < JUDGED_MIN {
-        println!("shorter than half an hour: not judged");
-        return Ok(());
-    }
     ensure!(rss <= KIB_PER_HOUR_MAX, "the agent grows by {rss:.0} KiB an hour");
     let held: [(&str, Figure); 2] = [("descriptors", |look| look.fds), ("threads", |look| look.threads)];
     for (what, of) in held {
