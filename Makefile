@@ -69,7 +69,7 @@ soak: ## 200 power cuts of the collector; needs root
 	@tests/scripts/install-missing build test
 	@MAINSTAY_POWER_CUTS=200 cargo nextest run --locked --release -p mainstay-collector -E 'test(/^power::/)'
 
-bench: ## every figure of docs/performance.md beside its goal, in an hour and three quarters; MINUTES=N for other than 60 of churn on top, PARTS="collector bytes" for some of it; needs root
+bench: ## every figure of docs/performance.md beside its goal, in two hours; MINUTES=N for other than 60 of churn in them, PARTS="collector bytes" for some of it; needs root
 	@tests/scripts/install-missing build hosts deb bench
 	@$(MAKE) deb
 	@MINUTES='$(MINUTES)' bench/run

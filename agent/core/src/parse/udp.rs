@@ -38,6 +38,8 @@ mod tests {
     fn sums_the_queues_of_all_sockets() {
         let queues = parse(include_bytes!("fixtures/udp.txt")).unwrap();
         assert_eq!(queues, Queues { transmit_bytes: 21, receive_bytes: 0x300 });
+        let newer = parse(include_bytes!("fixtures/udp.6.18.txt")).unwrap();
+        assert_eq!(newer, Queues { transmit_bytes: 0, receive_bytes: 0x9C0 }, "three datagrams that wait");
         assert_eq!(parse(b"head\n 0: 1 2 3 12\n").unwrap_err().field, "rx_queue");
     }
 }
