@@ -77,7 +77,7 @@ pub struct Sample {
     pub background: Option<Arc<Background>>,
 }
 
-/// Readings that were made beside the samples, for summaries alone.
+/// Readings that were made beside the samples, for summaries and OTLP.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Background {
     /// When.

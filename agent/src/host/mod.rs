@@ -456,6 +456,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_beside_the_samples_stands_in_them_once_it_was_read() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("proc/net")).unwrap();
+        std::fs::write(root.path().join("proc/net/sockstat"), "sockets: used 30\n").unwrap();
+        let mut host = Host::at(root.path(), FilesystemSettings::default());
+        assert_eq!(host.sample(clock::now()).background, None, "nobody reads it yet");
+        host.follow_background(Backgrounds::follow(root.path()).unwrap());
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let read = loop {
+            assert!(std::time::Instant::now() < until, "the thread has not read");
+            if let Some(read) = host.sample(clock::now()).background {
+                break read;
+            }
+            std::thread::yield_now();
+        };
+        let told: Vec<_> = read.told(clock::now()).map(|one| (one.key.to_string(), one.value)).collect();
+        assert_eq!(told, [("node_sockstat_sockets_used".to_owned(), 30.0)]);
+    }
+
+    #[test]
     fn a_container_is_sampled_like_a_unit() {
         let root = tempfile::tempdir().unwrap();
         let cgroup = root.path().join("sys/fs/cgroup/docker").join("3a".repeat(32));
