@@ -1,9 +1,9 @@
 //! `scene`: what a person would have looked at before a unit is restarted, of its processes.
 //!
 //! Out of the unit's `cgroup.procs` and, for each process, `/proc/PID/{status,wchan,limits}`, where its descriptors
-//! lead, the tables of sockets of the first one's network, and what [`crate::stacks`] is told. A closed list of files, none of which holds contents,
-//! arguments or environment; and none of which waits for a lock that a process hung in the kernel may hold, as `cmdline`
-//! and `maps` do. Bounded in processes, bytes and time: what is not seen by then is counted.
+//! lead, the tables of sockets of the first one's network, and what [`crate::stacks`] is told. A closed list of files, none
+//! of which holds contents, arguments or environment; and none of which waits for a lock that a process hung in the kernel
+//! may hold, as `cmdline` and `maps` do. Bounded in processes, bytes and time: what is not seen by then is counted.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};

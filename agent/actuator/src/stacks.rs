@@ -41,7 +41,16 @@ pub fn later(socket: &Path, pids: &[u32]) -> impl FnOnce() -> Stacks + use<> {
         if let Err(error) = end
             && error.kind() != io::ErrorKind::NotFound
         {
-            log::warn(format_args!("kernel stacks are missing from a scene: {error}"));
+            let why = match error.kind() {
+                // What a socket says whose time has passed.
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                    format!("not all were told within {} ms", TIME_MAX.as_millis())
+                }
+                _ => error.to_string(),
+            };
+            log::warn(format_args!(
+                "kernel stacks are missing from a scene: {why}; see journalctl -u 'mainstay-stacks@*' -u mainstay-stacks.socket"
+            ));
         }
         // What came before it failed is as true as all of it.
         parse(&answer)
